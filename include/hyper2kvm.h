@@ -1,0 +1,186 @@
+/* hyper2kvm.h - the public interface of libhyper2kvm.
+ *
+ * Migrates a virtual machine's disks to KVM: the guest is repaired offline in a copy-on-write
+ * overlay, the result is written in one pass, defined as a libvirt domain and boot-tested.
+ * The source disks are only ever opened read-only.
+ *
+ * Thread-safety: the functions may be called from any thread; one options or report object must
+ * not be used by two threads at once. GCancellable objects may be cancelled from any thread.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+G_BEGIN_DECLS
+
+#define H2K_PUBLIC __attribute__ ((visibility ("default")))
+
+/* Errors. Every function that takes a GError sets it exactly when it returns FALSE or NULL. The
+ * message names what failed, on which file of which disk, why, and what to do next. */
+#define H2K_ERROR (h2k_error_quark ())
+H2K_PUBLIC GQuark h2k_error_quark (void);
+
+typedef enum
+{
+  H2K_ERROR_FAILED,        /* anything without a code of its own */
+  H2K_ERROR_USAGE,         /* options that contradict each other or have impossible values */
+  H2K_ERROR_SOURCE,        /* a source cannot be opened or read (missing, permission, I/O) */
+  H2K_ERROR_FORMAT,        /* a source is not what it claims: corrupt, truncated, other format */
+  H2K_ERROR_UNSUPPORTED,   /* a valid format or guest that cannot be handled */
+  H2K_ERROR_NO_OS,         /* no operating system on the disks */
+  H2K_ERROR_FILESYSTEM,    /* a guest filesystem is corrupt or cannot be read or written */
+  H2K_ERROR_REPAIR,        /* a repair that the guest needs to boot could not be made */
+  H2K_ERROR_OUTPUT_EXISTS, /* an output exists and force was not given */
+  H2K_ERROR_OUTPUT,        /* an output cannot be created or written */
+  H2K_ERROR_NO_SPACE,      /* not enough space for the output or the temporary files */
+  H2K_ERROR_VERIFY,        /* the output read back differs from what was written */
+  H2K_ERROR_BOOT,          /* the boot test did not see the guest come up */
+  H2K_ERROR_TOOL,          /* a program that is needed (QEMU) is missing or broken */
+  H2K_ERROR_CANCELLED,     /* the GCancellable was cancelled */
+} H2kError;
+
+/* Progress of a long operation. PHASE is a short untranslated word ("repair", "copy", "verify",
+ * "boot"). DONE and TOTAL are bytes, or seconds in phase "boot"; TOTAL is 0 when unknown. Called
+ * often, from one thread at a time, never after the operation has returned. */
+typedef void (*H2kProgressFunc) (const char *phase, guint64 done, guint64 total, gpointer data);
+
+typedef enum
+{
+  H2K_COMPRESS_NONE,
+  H2K_COMPRESS_ZLIB,
+  H2K_COMPRESS_ZSTD,
+} H2kCompression;
+
+/* Which repairs are made. With H2K_REPAIR_AUTO every one that the guest needs. */
+typedef enum
+{
+  H2K_REPAIR_FSTAB = 1 << 0,      /* fstab and crypttab name filesystems by UUID */
+  H2K_REPAIR_BOOTLOADER = 1 << 1, /* GRUB's configuration names filesystems by UUID */
+  H2K_REPAIR_INITRAMFS = 1 << 2,  /* every kernel's initramfs holds the virtio drivers */
+  H2K_REPAIR_NETWORK = 1 << 3,    /* interface names are tied to the MACs the domain carries */
+  H2K_REPAIR_UDEV = 1 << 4,       /* stale persistent-net rules go */
+  H2K_REPAIR_TOOLS = 1 << 5,      /* the old hypervisor's tools and services are disabled */
+  H2K_REPAIR_AUTO = 0x3f,
+} H2kRepairSet;
+
+typedef enum
+{
+  H2K_BOOT_TEST_NONE,
+  H2K_BOOT_TEST_QEMU,
+} H2kBootTest;
+
+typedef enum
+{
+  H2K_EVIDENCE_AUTO,   /* the marker unit where the guest has systemd, else the login prompt */
+  H2K_EVIDENCE_LOGIN,  /* the login prompt on the serial console */
+  H2K_EVIDENCE_MARKER, /* a unit written into the throw-away overlay; also reports the network */
+} H2kEvidence;
+
+typedef enum
+{
+  H2K_BUS_VIRTIO_BLK,
+  H2K_BUS_VIRTIO_SCSI,
+  H2K_BUS_SATA,
+} H2kBus;
+
+/* What to migrate and how. Obtain with h2k_migrate_options_new(), which sets the defaults; strings
+ * and arrays are owned by the structure. */
+typedef struct
+{
+  GPtrArray *sources;         /* char *: disk images or block devices, first disk first */
+  char *source_format;        /* NULL: found by content; else "raw", "vmdk", "qcow2" */
+  char *output;               /* path of the first disk's output; further disks get "-diskN" */
+  char *output_format;        /* "qcow2" (default) or "raw" */
+  char *name;                 /* the domain's name; NULL: from the output's file name */
+  char *temp_dir;             /* for what does not fit in memory; NULL: $TMPDIR or /var/tmp */
+  char *report;               /* .md, .json or .html; NULL: none */
+  H2kCompression compression; /* default H2K_COMPRESS_NONE */
+  guint threads;              /* 0 (default): one a core; at most 64 */
+  H2kRepairSet repairs;       /* default H2K_REPAIR_AUTO; 0: copy only */
+  gboolean inspect;           /* default TRUE; FALSE: the disks are copied without a look inside */
+  gboolean force;             /* default FALSE; TRUE: existing outputs are replaced */
+  gboolean verify;            /* default FALSE; TRUE: read the output back and compare */
+  gboolean fast;              /* default FALSE; TRUE: no fsync of the output before the rename */
+  gboolean sparsify;          /* default TRUE: blocks no filesystem uses are not copied */
+  gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
+  gboolean flatten;           /* default TRUE: a chain of snapshots becomes one disk */
+  GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */
+  guint memory_mib;           /* domain memory; default 2048 */
+  guint vcpus;                /* domain CPUs; default 2 */
+  H2kBus bus;                 /* disks' bus in the domain; default H2K_BUS_VIRTIO_BLK */
+  H2kBootTest boot_test;      /* default H2K_BOOT_TEST_NONE */
+  guint boot_timeout;         /* seconds; 0 (default): 300 under KVM, 900 under emulation */
+  gboolean headless;          /* default TRUE: no display window in the boot test */
+  H2kProgressFunc progress;   /* may be NULL */
+  gpointer progress_data;
+} H2kMigrateOptions;
+
+H2K_PUBLIC H2kMigrateOptions *h2k_migrate_options_new (void);
+H2K_PUBLIC void h2k_migrate_options_free (H2kMigrateOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kMigrateOptions, h2k_migrate_options_free)
+
+/* What was found, changed, written and seen: one JSON document, rendered on demand. */
+typedef struct _H2kReport H2kReport;
+
+H2K_PUBLIC void h2k_report_free (H2kReport *report);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kReport, h2k_report_free)
+
+/* Render the report; FORMAT is "md", "json" or "html" (g_return NULL for another). The result is
+ * the caller's, UTF-8, with control characters of the guest's texts escaped. */
+H2K_PUBLIC char *h2k_report_render (const H2kReport *report, const char *format);
+
+/* Write the report to PATH, whose extension chooses the format; replaces atomically.
+ * Errors: H2K_ERROR_USAGE (extension), H2K_ERROR_OUTPUT, H2K_ERROR_NO_SPACE. */
+H2K_PUBLIC gboolean h2k_report_save (const H2kReport *report, const char *path, GError **error);
+
+/* Migrate one VM. On success the outputs stand under their final names with the domain's XML
+ * beside the first disk. On failure nothing new stands there, except that a disk whose boot test
+ * failed (H2K_ERROR_BOOT) is kept for a look. REPORT (may be NULL) is set in both cases when the
+ * sources could be opened; free it with h2k_report_free(). CANCELLABLE may be NULL.
+ * Errors: every H2kError. */
+H2K_PUBLIC gboolean h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable,
+                                    H2kReport **report, GError **error);
+
+/* Look inside the disks of one VM (char * paths) without changing or writing anything. FORMAT as
+ * source_format above. Returns the inspection: a JSON text, or aligned text for people, as JSON
+ * says; the caller's. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED, _NO_OS, _FILESYSTEM. */
+H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, gboolean json, GError **error);
+
+/* What to boot and what counts as proof. */
+typedef struct
+{
+  GPtrArray *disks;     /* char *: paths, first disk first */
+  char *format;         /* NULL: found by content */
+  H2kBus bus;           /* default H2K_BUS_VIRTIO_BLK */
+  H2kEvidence evidence; /* default H2K_EVIDENCE_AUTO */
+  guint timeout;        /* seconds; 0: 300 under KVM, 900 under emulation */
+  guint memory_mib;     /* default 2048 */
+  guint vcpus;          /* default 2 */
+  gboolean headless;    /* default TRUE */
+  gboolean uefi;        /* default FALSE; found by itself when the disk can be inspected */
+  char *accel;          /* "kvm", "tcg" or NULL: KVM where it works, else emulation */
+  char *temp_dir;       /* NULL: $TMPDIR or /var/tmp */
+  GPtrArray *macs;      /* char *: may be empty */
+  gboolean reboot;      /* default FALSE; TRUE: reboot inside the guest, wait for proof again */
+  H2kProgressFunc progress;
+  gpointer progress_data;
+} H2kBootOptions;
+
+H2K_PUBLIC H2kBootOptions *h2k_boot_options_new (void);
+H2K_PUBLIC void h2k_boot_options_free (H2kBootOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kBootOptions, h2k_boot_options_free)
+
+/* Boot a throw-away overlay of the disks, which are not written, and wait for proof from inside
+ * the guest. EVIDENCE (may be NULL) is set to a JSON text, the caller's, in both cases when QEMU
+ * was started: accelerator, what was seen, after how many seconds, the console's tail.
+ * Errors: H2K_ERROR_BOOT (the console's last lines are in the message), _SOURCE, _TOOL,
+ * _CANCELLED. */
+H2K_PUBLIC gboolean h2k_boot_test (const H2kBootOptions *options, GCancellable *cancellable,
+                                   char **evidence, GError **error);
+
+/* The library's version, "MAJOR.MINOR.PATCH". */
+H2K_PUBLIC const char *h2k_version (void);
+
+G_END_DECLS

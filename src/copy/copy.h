@@ -1,0 +1,79 @@
+/* copy.h - the one-pass parallel copy engine and the output writers.
+ *
+ *   extents of the source ──► chunks ──► worker threads: pread, find zeros, compress ──► writer
+ *
+ * An H2kOutput is a file under a temporary name in the output's own directory; it gets its final
+ * name only by h2k_output_commit(), and is removed when it is freed without that.
+ */
+#pragma once
+
+#include "disk/disk.h"
+
+typedef struct _H2kOutput H2kOutput;
+
+typedef struct
+{
+  const char *format;         /* "qcow2" or "raw" */
+  H2kCompression compression; /* qcow2 only */
+  gboolean force;             /* replace an existing PATH at commit */
+  gboolean sync;              /* fsync the file and its directory at commit */
+  guint32 cluster_size;       /* qcow2; 0: 64 KiB */
+} H2kOutputOptions;
+
+/* Start an output of SIZE virtual bytes at PATH. SOURCES (char *, may be NULL) are host files that
+ * PATH must not be, also through links.
+ * Errors: H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _USAGE (PATH is a source; unknown format; compressed
+ * raw), _NO_SPACE. */
+H2kOutput *h2k_output_new (const char *path, guint64 size, const H2kOutputOptions *options,
+                           GPtrArray *sources, GError **error);
+
+/* Check that the output's filesystem can hold NEEDED more bytes; the message of H2K_ERROR_NO_SPACE
+ * has both numbers. */
+gboolean h2k_output_check_space (H2kOutput *output, guint64 needed, GError **error);
+
+/* Where the file is until the commit. Owned by OUTPUT. */
+const char *h2k_output_temp_path (H2kOutput *output);
+const char *h2k_output_path (H2kOutput *output);
+
+/* Give the finished file its final name. Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS. */
+gboolean h2k_output_commit (H2kOutput *output, GError **error);
+void h2k_output_free (H2kOutput *output);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kOutput, h2k_output_free)
+
+typedef struct
+{
+  guint threads; /* 0: one a core */
+  const char *progress_phase;
+  H2kProgressFunc progress; /* may be NULL; called by one thread at a time */
+  gpointer progress_data;
+} H2kCopyOptions;
+
+typedef struct
+{
+  guint64 bytes_total;   /* virtual size */
+  guint64 bytes_read;    /* read from the source disk */
+  guint64 bytes_zero;    /* read and found to be zero */
+  guint64 bytes_skipped; /* zero or unallocated by the extents, never read */
+  guint64 bytes_written; /* data written to the output file, after compression, with metadata */
+} H2kCopyStats;
+
+/* The bytes that h2k_copy() would have to read, from the extents alone. */
+gboolean h2k_copy_estimate (H2kDisk *source, guint64 *bytes, GError **error);
+
+/* Copy SOURCE into OUTPUT and make it complete (metadata written, data flushed if the output's
+ * options say so). Memory use is bounded by the threads, not by the disk.
+ * Errors: those of h2k_disk_pread(), H2K_ERROR_OUTPUT, _NO_SPACE, _CANCELLED. */
+gboolean h2k_copy (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
+                   GCancellable *cancellable, H2kCopyStats *stats, GError **error);
+
+/* Read PATH back through the reader of its format, opened afresh, and compare every used block
+ * with SOURCE, and every other block with zeros. Errors: H2K_ERROR_VERIFY names the first offset
+ * that differs. */
+gboolean h2k_verify (H2kDisk *source, const char *path, const char *format,
+                     const H2kCopyOptions *options, GCancellable *cancellable, GError **error);
+
+/* Save the changes of OVERLAY as a qcow2 at PATH whose backing file is BACKING (absolute path) in
+ * BACKING_FORMAT. PATH must not exist; it is complete or absent.
+ * Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS, _NO_SPACE. */
+gboolean h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, const char *backing,
+                                 const char *backing_format, GError **error);

@@ -1,0 +1,122 @@
+/* disk.h - random-access blocks with extents: the view that everything else is made of.
+ *
+ * An H2kDisk is a source image (opened read-only), a copy-on-write overlay over one, or a part of
+ * another disk. Offsets and lengths are bytes; any alignment is accepted.
+ *
+ * Thread-safety: h2k_disk_pread() and h2k_disk_extent() may be called by any number of threads at
+ * once. h2k_disk_pwrite(), _zero() and _flush() may be called by one thread at a time, while no
+ * other thread uses the disk, unless the backend says otherwise (the overlay serialises itself).
+ *
+ * A new format is one file and one line in the table of disk.c.
+ */
+#pragma once
+
+#include "util/util.h"
+
+typedef struct _H2kDisk H2kDisk;
+
+typedef enum
+{
+  H2K_EXTENT_DATA,        /* has to be read to know what it holds */
+  H2K_EXTENT_ZERO,        /* reads as zeros and was written so */
+  H2K_EXTENT_UNALLOCATED, /* reads as zeros and was never written, or nobody uses it */
+} H2kExtentKind;
+
+typedef struct
+{
+  guint64 offset;
+  guint64 length; /* > 0 */
+  H2kExtentKind kind;
+} H2kExtent;
+
+/* What a backend implements. Arguments are checked by the h2k_disk_*() wrappers below: ranges lie
+ * inside the disk and are not empty. */
+typedef struct
+{
+  /* Read exactly LENGTH bytes. Errors: H2K_ERROR_SOURCE, H2K_ERROR_FORMAT. */
+  gboolean (*pread) (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error);
+  /* The extent that holds OFFSET: EXTENT's offset is OFFSET, its length as long as is cheap to
+   * find out, never past the disk's end. NULL: all of it is data. */
+  gboolean (*extent) (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error);
+  /* NULL for what cannot be written. */
+  gboolean (*pwrite) (H2kDisk *disk, guint64 offset, gsize length, const void *buffer,
+                      GError **error);
+  /* Make the range read as zeros. NULL: done with pwrite. */
+  gboolean (*zero) (H2kDisk *disk, guint64 offset, guint64 length, GError **error);
+  /* NULL: nothing to flush. */
+  gboolean (*flush) (H2kDisk *disk, GError **error);
+  /* Free what the backend holds, not the H2kDisk's own members. */
+  void (*finalize) (H2kDisk *disk);
+} H2kDiskOps;
+
+/* The part of a disk that every backend shares; a backend's structure begins with it. Read-only
+ * for everybody but the backend. */
+struct _H2kDisk
+{
+  const H2kDiskOps *ops;
+  grefcount ref_count;
+  guint64 size;        /* bytes */
+  guint32 sector_size; /* logical sector size, 512 or 4096 */
+  char *format;        /* "raw", "vmdk", "qcow2", "overlay", "slice", "memory" */
+  char *subformat;     /* the format's own word, for example "streamOptimized"; may be NULL */
+  char *name;          /* path or description, for messages */
+  GPtrArray *files;    /* char *: every host file that is read, first the one named by the user */
+  H2kDisk *backing;    /* the parent in a chain or under an overlay, a reference; may be NULL */
+};
+
+/* A format's entry in the table of disk.c. */
+typedef struct
+{
+  const char *name;
+  /* How sure the format is, 0 (not mine) to 100, from the file's first bytes (up to 64 KiB) and
+   * its name. */
+  int (*probe) (const guint8 *head, gsize length, const char *path);
+  H2kDisk *(*open) (const char *path, GError **error);
+} H2kDiskFormat;
+
+/* Open PATH read-only. FORMAT is NULL (found by content; raw when nothing else fits) or a name of
+ * the table. Chains and extents are opened too.
+ * Errors: H2K_ERROR_SOURCE (missing, unreadable), _FORMAT (corrupt, truncated, a broken chain),
+ * _UNSUPPORTED (encrypted, unknown features or format name). */
+H2kDisk *h2k_disk_open (const char *path, const char *format, GError **error);
+
+H2kDisk *h2k_disk_ref (H2kDisk *disk);
+void h2k_disk_unref (H2kDisk *disk);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kDisk, h2k_disk_unref)
+
+/* For backends: fill the shared part. SIZE must fit in 63 bits. */
+void h2k_disk_init (H2kDisk *disk, const H2kDiskOps *ops, guint64 size, const char *format,
+                    const char *name);
+
+/* Read exactly LENGTH bytes at OFFSET into BUFFER. Errors: H2K_ERROR_SOURCE, _FORMAT; a range past
+ * the end is H2K_ERROR_FORMAT, since offsets come from the image. */
+gboolean h2k_disk_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error);
+/* Errors: those of pread (an overlay reads around partial clusters), H2K_ERROR_NO_SPACE. */
+gboolean h2k_disk_pwrite (H2kDisk *disk, guint64 offset, gsize length, const void *buffer,
+                          GError **error);
+gboolean h2k_disk_zero (H2kDisk *disk, guint64 offset, guint64 length, GError **error);
+gboolean h2k_disk_flush (H2kDisk *disk, GError **error);
+/* The extent that holds OFFSET (< size), cut off at LIMIT (> OFFSET). */
+gboolean h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent,
+                          GError **error);
+gboolean h2k_disk_is_writable (H2kDisk *disk);
+
+/* A part of PARENT (a partition): a disk of LENGTH bytes that starts at OFFSET. Keeps a reference.
+ * Writable when the parent is. Errors: H2K_ERROR_FORMAT when it does not fit into PARENT. */
+H2kDisk *h2k_slice_new (H2kDisk *parent, guint64 offset, guint64 length, const char *name,
+                        GError **error);
+
+/* A writable sparse disk in memory, all zeros: the smallest backend. */
+H2kDisk *h2k_memory_disk_new (guint64 size);
+
+/* A copy-on-write layer over BASE, which is never written. Changed clusters (64 KiB) are kept in
+ * memory up to MEMORY_LIMIT bytes and then in an unlinked file in TEMP_DIR, created on first need.
+ * Safe for use by several threads. Errors: none now; pwrite can fail with H2K_ERROR_NO_SPACE. */
+H2kDisk *h2k_overlay_new (H2kDisk *base, const char *temp_dir, guint64 memory_limit);
+/* The first changed range at or after OFFSET; FALSE at the end. Whole clusters, except at the
+ * disk's end. */
+gboolean h2k_overlay_next_change (H2kDisk *overlay, guint64 offset, H2kExtent *extent);
+/* Bytes of changed clusters held. */
+guint64 h2k_overlay_bytes (H2kDisk *overlay);
+/* Forget every change: the disk reads as BASE again. */
+void h2k_overlay_reset (H2kDisk *overlay);

@@ -1,0 +1,108 @@
+/* fs.h - files on a volume, and which blocks of it are in use.
+ *
+ * Paths are absolute inside the filesystem, without "." and "..", and no symbolic link in them is
+ * followed, not even in the middle (that is an error): links are resolved by guest/tree.h, which
+ * knows all the mounts.
+ *
+ * Thread-safety: one filesystem is used by one thread at a time.
+ *
+ * A new driver is one file and one line in the table of fs.c.
+ */
+#pragma once
+
+#include "disk/disk.h"
+
+typedef struct _H2kFs H2kFs;
+
+/* What a volume holds, from its superblock alone. */
+typedef struct
+{
+  char
+      type[16];   /* "ext2" "ext3" "ext4" "swap" "xfs" "btrfs" "vfat" "ntfs" "LVM2_member"
+                     "crypto_LUKS" "linux_raid_member" "iso9660", or "" when unknown; blkid's names */
+  char uuid[64];  /* as blkid prints it; "" when there is none */
+  char label[68]; /* UTF-8, escaped with h2k_escape_text(); "" when there is none */
+} H2kFsId;
+
+/* Recognise VOLUME. Unknown content is not an error. */
+gboolean h2k_fs_identify (H2kDisk *volume, H2kFsId *id, GError **error);
+
+typedef struct
+{
+  guint32 mode; /* type and permissions as in struct stat */
+  guint32 uid, gid;
+  guint64 size;
+  guint64 inode;
+  guint64 rdev; /* major:minor of device nodes as makedev() */
+  guint32 nlink;
+  gint64 atime, mtime, ctime; /* seconds */
+} H2kStat;
+
+typedef struct
+{
+  const char *name; /* driver, for example "ext" */
+  /* Whether the driver takes filesystems of this type. */
+  gboolean (*takes) (const H2kFsId *id);
+  /* Errors of all: H2K_ERROR_FILESYSTEM, and those of the disk. */
+  H2kFs *(*open) (H2kDisk *volume, const H2kFsId *id, GError **error);
+
+  gboolean (*lstat) (H2kFs *fs, const char *path, H2kStat *st, GError **error);
+  /* Names without "." and "..", in any order: char *, the caller's. */
+  GPtrArray *(*list) (H2kFs *fs, const char *path, GError **error);
+  char *(*readlink) (H2kFs *fs, const char *path, GError **error);
+  GBytes *(*read) (H2kFs *fs, const char *path, guint64 offset, gsize length, GError **error);
+
+  /* Write into an existing regular file; past its end it grows. */
+  gboolean (*write) (H2kFs *fs, const char *path, guint64 offset, gconstpointer data, gsize length,
+                     GError **error);
+  gboolean (*truncate) (H2kFs *fs, const char *path, guint64 size, GError **error);
+  /* Make an inode: a regular file, a directory, or (TARGET not NULL) a symbolic link. */
+  gboolean (*create) (H2kFs *fs, const char *path, guint32 mode, guint32 uid, guint32 gid,
+                      const char *target, GError **error);
+  /* Remove a name; a directory must be empty. */
+  gboolean (*remove) (H2kFs *fs, const char *path, GError **error);
+  gboolean (*rename) (H2kFs *fs, const char *from, const char *to, GError **error);
+  /* Set mode (permissions only), owner and times (seconds) from ST. */
+  gboolean (*set_stat) (H2kFs *fs, const char *path, const H2kStat *st, GError **error);
+  /* Extended attributes with their prefix ("security.selinux"). get: NULL without an error when
+   * there is none. set: VALUE NULL removes. */
+  GPtrArray *(*list_xattr) (H2kFs *fs, const char *path, GError **error);
+  GBytes *(*get_xattr) (H2kFs *fs, const char *path, const char *name, GError **error);
+  gboolean (*set_xattr) (H2kFs *fs, const char *path, const char *name, GBytes *value,
+                         GError **error);
+
+  /* Whether the block at OFFSET of the volume is in use: DATA or UNALLOCATED, as long as is cheap
+   * to find out. NULL: all of it is. Call after flush. */
+  gboolean (*used) (H2kFs *fs, guint64 offset, H2kExtent *extent, GError **error);
+  /* Bytes that new files can take. */
+  guint64 (*free_space) (H2kFs *fs);
+  /* Write everything that is cached to the volume. */
+  gboolean (*flush) (H2kFs *fs, GError **error);
+  void (*close) (H2kFs *fs); /* without flushing */
+} H2kFsOps;
+
+struct _H2kFs
+{
+  const H2kFsOps *ops;
+  H2kDisk *volume; /* a reference */
+  H2kFsId id;
+  gboolean writable;
+  gboolean journal_replayed; /* the log held changes and was replayed into VOLUME */
+  guint64 journal_blocks;    /* how many blocks the replay wrote */
+};
+
+/* Open what VOLUME holds. A writable volume (an overlay) gets the filesystem's journal replayed
+ * and is opened for writing; a read-only one is opened as it lies there.
+ * Errors: H2K_ERROR_UNSUPPORTED (no driver: the type is in the message), H2K_ERROR_FILESYSTEM
+ * (corrupt), those of the disk. */
+H2kFs *h2k_fs_open (H2kDisk *volume, GError **error);
+void h2k_fs_free (H2kFs *fs);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFs, h2k_fs_free)
+
+/* For drivers. */
+void h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id);
+
+/* A view of DISK in which the blocks that the filesystems do not use are unallocated extents and
+ * read as zeros. FILESYSTEMS (H2kFs *) lie at OFFSETS (guint64) of DISK; they must have been
+ * flushed and must stay open and unchanged while the view is used. Read-only. */
+H2kDisk *h2k_used_view_new (H2kDisk *disk, GPtrArray *filesystems, GArray *offsets);

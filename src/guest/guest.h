@@ -1,0 +1,121 @@
+/* guest.h - one installed operating system: its disks, its mounted tree, and what it is.
+ *
+ * Thread-safety: one thread at a time.
+ */
+#pragma once
+
+#include "guest/tree.h"
+#include "volume/volume.h"
+
+/* A volume of one of the guest's disks. */
+typedef struct
+{
+  guint disk;        /* 0: the first */
+  H2kVolume *volume; /* owned by the guest's tables */
+  H2kFsId id;
+  H2kFs *fs;        /* NULL: not opened */
+  char *mountpoint; /* in the guest; NULL: not mounted */
+  char *spec;       /* fstab's first field for it; NULL: none */
+} H2kGuestVolume;
+
+typedef enum
+{
+  H2K_FIRMWARE_BIOS,
+  H2K_FIRMWARE_UEFI
+} H2kFirmware;
+
+typedef enum
+{
+  H2K_BOOTLOADER_UNKNOWN,
+  H2K_BOOTLOADER_GRUB2,
+  H2K_BOOTLOADER_GRUB_LEGACY,
+  H2K_BOOTLOADER_SYSTEMD_BOOT,
+  H2K_BOOTLOADER_EXTLINUX,
+} H2kBootloader;
+
+typedef enum
+{
+  H2K_INITRAMFS_UNKNOWN,
+  H2K_INITRAMFS_TOOLS,
+  H2K_INITRAMFS_DRACUT,
+  H2K_INITRAMFS_MKINITCPIO,
+  H2K_INITRAMFS_NONE, /* the kernels have none */
+} H2kInitramfsGenerator;
+
+typedef enum
+{
+  H2K_INIT_UNKNOWN,
+  H2K_INIT_SYSTEMD,
+  H2K_INIT_SYSV,
+  H2K_INIT_UPSTART,
+  H2K_INIT_OPENRC,
+} H2kInit;
+
+typedef enum
+{
+  H2K_NET_IFUPDOWN = 1 << 0,
+  H2K_NET_NETPLAN = 1 << 1,
+  H2K_NET_NETWORKD = 1 << 2,
+  H2K_NET_NETWORK_MANAGER = 1 << 3,
+  H2K_NET_IFCFG = 1 << 4, /* Red Hat's and SUSE's network-scripts */
+} H2kNetworkStacks;
+
+typedef struct
+{
+  char *version;     /* as in /lib/modules/VERSION */
+  char *image;       /* guest path of vmlinuz; NULL: modules without an image */
+  char *initramfs;   /* guest path; NULL: none */
+  char *modules_dir; /* "/lib/modules/VERSION" with links resolved; NULL: none */
+} H2kKernel;
+
+typedef struct
+{
+  H2kTree *tree;
+  GPtrArray *disks;    /* H2kDisk *, references, in the order given */
+  GPtrArray *tables;   /* H2kTable *, one a disk */
+  GPtrArray *volumes;  /* H2kGuestVolume * of all disks */
+  GPtrArray *warnings; /* char *, for the report */
+
+  H2kGuestVolume *root;
+  char *distro;      /* os-release ID, "debian"; "unknown" */
+  char *distro_like; /* ID_LIKE; may be empty */
+  char *version;     /* VERSION_ID; may be empty */
+  char *pretty_name; /* for people */
+  char *hostname;    /* may be empty */
+  char *machine_id;  /* may be empty */
+  char *arch;        /* "x86_64" "i686" "aarch64" "ppc64le" "s390x" "riscv64" or "unknown" */
+  H2kFirmware firmware;
+  H2kBootloader bootloader;
+  H2kInitramfsGenerator initramfs;
+  H2kInit init;
+  H2kNetworkStacks network;
+  GPtrArray *kernels;      /* H2kKernel *, newest first */
+  GPtrArray *vmware_tools; /* char *: names of the old hypervisor's parts that are installed */
+} H2kGuest;
+
+/* Find and mount the system on DISKS (H2kDisk *; overlays for a guest that is to be repaired).
+ * Entries of its fstab that cannot be mounted and are not needed are warnings.
+ * Errors: H2K_ERROR_NO_OS (none, or more than one: the message lists them), H2K_ERROR_UNSUPPORTED
+ * (it lies on what cannot be read: the message says what), H2K_ERROR_FILESYSTEM, the disk's. */
+H2kGuest *h2k_guest_open (GPtrArray *disks, GError **error);
+void h2k_guest_free (H2kGuest *guest);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kGuest, h2k_guest_free)
+
+/* The volume that a device name in the guest's files means: "/dev/sda1", "sda1", "/dev/vda1",
+ * "/dev/xvda1", "/dev/hda1", "/dev/nvme0n1p1" (letters and numbers count disks in the order
+ * given), "UUID=...", "LABEL=...", "PARTUUID=...", "PARTLABEL=...", also quoted, and
+ * "/dev/disk/by-{uuid,label,partuuid,partlabel,path,id}/...". NULL: none, or it cannot be known.
+ * STABLE (may be NULL) says whether the name still means the same after the disks' bus changed. */
+H2kGuestVolume *h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable);
+
+/* Words for people and JSON: "grub2", "initramfs-tools", "systemd", "bios". Static. */
+const char *h2k_firmware_name (H2kFirmware firmware);
+const char *h2k_bootloader_name (H2kBootloader bootloader);
+const char *h2k_initramfs_name (H2kInitramfsGenerator generator);
+const char *h2k_init_name (H2kInit init);
+/* NULL-terminated: "ifupdown", "netplan"... Free with g_free() (the words are static). */
+const char **h2k_network_names (H2kNetworkStacks stacks);
+
+/* The inspection as JSON (the caller's) and as text for people. */
+char *h2k_guest_to_json (H2kGuest *guest);
+char *h2k_guest_to_text (H2kGuest *guest);
