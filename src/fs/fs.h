@@ -43,7 +43,8 @@ typedef struct
   const char *name; /* driver, for example "ext" */
   /* Whether the driver takes filesystems of this type. */
   gboolean (*takes) (const H2kFsId *id);
-  /* Errors of all: H2K_ERROR_FILESYSTEM, and those of the disk. */
+  /* Errors of all: H2K_ERROR_FILESYSTEM, and those of the disk; a name that does not exist is
+   * H2K_ERROR_FAILED everywhere, so that "missing" and "corrupt" are told apart. */
   H2kFs *(*open) (H2kDisk *volume, const H2kFsId *id, GError **error);
 
   gboolean (*lstat) (H2kFs *fs, const char *path, H2kStat *st, GError **error);
