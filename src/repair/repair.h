@@ -57,8 +57,8 @@ typedef struct
   gboolean (*run) (H2kRepairContext *context, GError **error);
 } H2kRepair;
 
-/* The table, ended by a NULL name. */
-extern const H2kRepair h2k_repairs[];
+/* The table, ended by NULL; repairs.h declares what stands in it. */
+extern const H2kRepair *const h2k_repairs[];
 
 H2kRepairContext *h2k_repair_context_new (H2kGuest *guest);
 void h2k_repair_context_free (H2kRepairContext *context);
