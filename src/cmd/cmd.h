@@ -1,0 +1,59 @@
+/* cmd.h - what the subcommands share: one file a subcommand, options in, exit code out.
+ *
+ * The command line uses nothing but hyper2kvm.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "cmd/exit-codes.h"
+#include "hyper2kvm.h"
+
+typedef struct
+{
+  const char *name;
+  const char *summary; /* one line, for hyper2kvm --help */
+  /* ARGV[0] is the command's name. Returns the exit code. */
+  int (*run) (int argc, char **argv);
+} Command;
+
+int cmd_local (int argc, char **argv);
+int cmd_inspect (int argc, char **argv);
+int cmd_boot_test (int argc, char **argv);
+
+/* Parse ARGV with ENTRIES, MORE_ENTRIES (may be NULL) and the options that every command has; what
+ * is left of ARGV are the operands. DATA goes to callbacks. Returns -1 to go on, or the exit code
+ * (a mistake). */
+int cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
+               const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data);
+/* The options that may stand before and after the command. */
+void cmd_add_common_options (GOptionContext *context);
+/* Act on them. -1, or the exit code. */
+int cmd_use_common_options (void);
+
+/* Print ERROR on standard error and return its exit code; after a signal that signal's. */
+int cmd_fail (const GError *error);
+int cmd_usage (const char *command, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/* Cancelled by SIGINT, SIGTERM and SIGHUP; a second signal kills. */
+GCancellable *cmd_cancellable (void);
+/* The signal that came, or 0. */
+int cmd_signal (void);
+
+/* Pass to the library as H2kProgressFunc: a bar on a terminal, a line each 10 % elsewhere, JSON
+ * events with --progress=json. */
+void cmd_progress (const char *phase, guint64 done, guint64 total, gpointer data);
+void cmd_progress_finish (void);
+/* auto, bar, plain, json or none. FALSE for another word. */
+gboolean cmd_progress_set_mode (const char *mode);
+gboolean cmd_progress_is_json (void);
+/* Take the bar off the terminal, so that something else can be printed. */
+void cmd_progress_clear (void);
+
+/* error, warning, message, info or debug. FALSE for another word. */
+gboolean cmd_log_set_level (const char *level);
+gboolean cmd_log_open_file (const char *path, GError **error);
+/* Send GLib's log here. */
+void cmd_log_start (void);
+/* One line on standard error, safe for terminals; a JSON event with --progress=json. */
+void cmd_log_line (const char *level, const char *message);

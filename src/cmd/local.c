@@ -1,0 +1,274 @@
+/* local.c - hyper2kvm local: migrate a VM whose disks are files or devices of this machine.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "cmd/cmd.h"
+
+#include <stdio.h>
+
+/* Each has a form with "no-": naming some repairs runs those alone, --no-X leaves one out. */
+static const struct
+{
+  const char *name;
+  H2kRepairSet set;
+  const char *help;
+} repair_flags[] = {
+    {"fix-fstab", H2K_REPAIR_FSTAB, "fstab and crypttab name filesystems by UUID"},
+    {"fix-bootloader", H2K_REPAIR_BOOTLOADER, "GRUB names filesystems by UUID"},
+    {"use-uuid", H2K_REPAIR_FSTAB | H2K_REPAIR_BOOTLOADER, "both of these"},
+    {"add-virtio-modules", H2K_REPAIR_INITRAMFS, "every initramfs gets the virtio drivers"},
+    {"fix-network", H2K_REPAIR_NETWORK, "interfaces keep their names"},
+    {"clean-udev-rules", H2K_REPAIR_UDEV, "stale persistent-net rules are removed"},
+    {"disable-tools", H2K_REPAIR_TOOLS, "VMware's tools and services are disabled"},
+};
+
+#define N_REPAIRS G_N_ELEMENTS (repair_flags)
+
+typedef struct
+{
+  GStrv vmdks, disks, macs;
+  char *bus, *compress;
+  gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
+  int threads, timeout, memory, vcpus;
+  gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
+} Flags;
+
+static void
+flags_clear (Flags *flags)
+{
+  g_strfreev (flags->vmdks);
+  g_strfreev (flags->disks);
+  g_strfreev (flags->macs);
+  g_free (flags->bus);
+  g_free (flags->compress);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Flags, flags_clear)
+
+/* "--compress" alone is zlib; GOption hands an option's optional value to a callback. */
+static gboolean
+parse_compress (const char *name, const char *value, gpointer data, GError **error)
+{
+  Flags *flags = data;
+
+  g_free (flags->compress);
+  flags->compress = g_strdup (value ? value : "zlib");
+  return TRUE;
+}
+
+static GOptionEntry *
+repair_entries (Flags *flags)
+{
+  GOptionEntry *entries = g_new0 (GOptionEntry, 2 * N_REPAIRS + 1);
+
+  for (guint i = 0; i < N_REPAIRS; i++)
+    {
+      entries[2 * i]
+          = (GOptionEntry){repair_flags[i].name, 0,   0, G_OPTION_ARG_NONE, &flags->wanted[i],
+                           repair_flags[i].help, NULL};
+      entries[2 * i + 1] = (GOptionEntry){g_strconcat ("no-", repair_flags[i].name, NULL),
+                                          0,
+                                          G_OPTION_FLAG_HIDDEN,
+                                          G_OPTION_ARG_NONE,
+                                          &flags->unwanted[i],
+                                          NULL,
+                                          NULL};
+    }
+  return entries;
+}
+
+static H2kRepairSet
+choose_repairs (const Flags *flags)
+{
+  H2kRepairSet set = 0;
+
+  for (guint i = 0; i < N_REPAIRS; i++)
+    if (flags->wanted[i])
+      set |= repair_flags[i].set;
+  if (set == 0)
+    set = H2K_REPAIR_AUTO;
+  for (guint i = 0; i < N_REPAIRS; i++)
+    if (flags->unwanted[i])
+      set &= ~repair_flags[i].set;
+  return set;
+}
+
+static int
+set_compression (H2kMigrateOptions *options, const char *word)
+{
+  if (!word)
+    return -1;
+  if (g_str_equal (word, "zlib"))
+    options->compression = H2K_COMPRESS_ZLIB;
+  else if (g_str_equal (word, "zstd"))
+    options->compression = H2K_COMPRESS_ZSTD;
+  else
+    return cmd_usage ("local", "--compress=%s: choose zlib or zstd", word);
+  return -1;
+}
+
+static int
+set_bus (H2kMigrateOptions *options, const char *word)
+{
+  if (!word || g_str_equal (word, "virtio-blk"))
+    options->bus = H2K_BUS_VIRTIO_BLK;
+  else if (g_str_equal (word, "virtio-scsi"))
+    options->bus = H2K_BUS_VIRTIO_SCSI;
+  else if (g_str_equal (word, "sata"))
+    options->bus = H2K_BUS_SATA;
+  else
+    return cmd_usage ("local", "--bus=%s: choose virtio-blk, virtio-scsi or sata", word);
+  return -1;
+}
+
+/* The sources in their order: --vmdk and --disk may be repeated, operands are further disks. */
+static int
+set_sources (H2kMigrateOptions *options, const Flags *flags, int argc, char **argv)
+{
+  if (flags->vmdks && flags->disks)
+    return cmd_usage ("local", "--vmdk and --disk exclude each other: --disk takes every format");
+  if (!flags->vmdks && !flags->disks)
+    return cmd_usage ("local", "no source is named: give --vmdk FILE or --disk FILE");
+  for (char **p = flags->vmdks ? flags->vmdks : flags->disks; *p; p++)
+    g_ptr_array_add (options->sources, g_strdup (*p));
+  for (int i = 1; i < argc; i++)
+    g_ptr_array_add (options->sources, g_strdup (argv[i]));
+  if (flags->vmdks)
+    options->source_format = g_strdup ("vmdk");
+  return -1;
+}
+
+static int
+fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **argv)
+{
+  int code = set_sources (options, flags, argc, argv);
+
+  if (code < 0 && !flags->no_compress)
+    code = set_compression (options, flags->compress);
+  if (code < 0)
+    code = set_bus (options, flags->bus);
+  if (code >= 0)
+    return code;
+  if (flags->threads < 0 || flags->timeout < 0 || flags->memory < 0 || flags->vcpus < 0)
+    return cmd_usage ("local", "numbers must not be negative");
+  if (flags->headless && flags->window)
+    return cmd_usage ("local", "--headless and --window exclude each other");
+  options->inspect = !flags->no_inspection;
+  options->repairs = options->inspect ? choose_repairs (flags) : 0;
+  for (guint i = 0; i < N_REPAIRS && flags->no_inspection; i++)
+    if (flags->wanted[i])
+      return cmd_usage ("local", "--%s needs the inspection: leave out --no-guest-inspection",
+                        repair_flags[i].name);
+  options->sparsify = !flags->no_sparsify;
+  options->threads = (guint)flags->threads;
+  options->boot_timeout = (guint)flags->timeout;
+  options->headless = !flags->window;
+  options->boot_test
+      = flags->qemu_test && !flags->no_test ? H2K_BOOT_TEST_QEMU : H2K_BOOT_TEST_NONE;
+  if (flags->memory)
+    options->memory_mib = (guint)flags->memory;
+  if (flags->vcpus)
+    options->vcpus = (guint)flags->vcpus;
+  for (guint i = 0; flags->macs && flags->macs[i]; i++)
+    g_ptr_array_add (options->macs, g_strdup (flags->macs[i]));
+  options->progress = cmd_progress;
+  return -1;
+}
+
+/* What standard output gets: the whole report as JSON, the plan of a dry run, or what to do now. */
+static void
+print_result (const H2kMigrateOptions *options, const H2kReport *report, gboolean json)
+{
+  g_autofree char *text = NULL;
+
+  if (json || options->dry_run)
+    {
+      text = h2k_report_render (report, json ? "json" : "md");
+      fputs (text, stdout);
+      return;
+    }
+  printf ("%s is ready", options->output);
+  if (options->report)
+    printf ("; the report is %s", options->report);
+  putchar ('\n');
+}
+
+int
+cmd_local (int argc, char **argv)
+{
+  g_autoptr (H2kMigrateOptions) options = h2k_migrate_options_new ();
+  g_auto (Flags) flags = {0};
+  const GOptionEntry entries[] = {
+      {"vmdk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vmdks,
+       "a VMware disk (its descriptor); repeat it for further disks", "FILE"},
+      {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.disks,
+       "a disk of any known format (found by content); may be repeated", "FILE"},
+      {"to-output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
+       "where the first disk goes; further ones get -disk2, -disk3…", "FILE"},
+      {"out-format", 0, 0, G_OPTION_ARG_STRING, &options->output_format, "qcow2 (default) or raw",
+       "FMT"},
+      {"report", 0, 0, G_OPTION_ARG_FILENAME, &options->report,
+       "write a report: .md, .json or .html", "FILE"},
+      {"dry-run", 'n', 0, G_OPTION_ARG_NONE, &options->dry_run,
+       "print every change that would be made, write nothing", NULL},
+      {"force", 0, 0, G_OPTION_ARG_NONE, &options->force, "replace existing outputs", NULL},
+      {"name", 0, 0, G_OPTION_ARG_STRING, &options->name, "the VM's name (default: the output's)",
+       "NAME"},
+      {"compress", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, parse_compress,
+       "compress the qcow2 with zlib (default) or zstd", "HOW"},
+      {"no-compress", 0, 0, G_OPTION_ARG_NONE, &flags.no_compress, "do not compress (default)",
+       NULL},
+      {"verify", 0, 0, G_OPTION_ARG_NONE, &options->verify,
+       "read the output back and compare every used block", NULL},
+      {"fast", 0, 0, G_OPTION_ARG_NONE, &options->fast,
+       "do not wait until the output is on stable storage", NULL},
+      {"flatten", 0, 0, G_OPTION_ARG_NONE, &options->flatten,
+       "merge a chain into one disk (always done)", NULL},
+      {"no-sparsify", 0, 0, G_OPTION_ARG_NONE, &flags.no_sparsify,
+       "also copy blocks that no filesystem uses", NULL},
+      {"threads", 0, 0, G_OPTION_ARG_INT, &flags.threads, "1 to 64 (default: one a CPU)", "N"},
+      {"temp-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->temp_dir,
+       "for what does not fit in memory (default: $TMPDIR or /var/tmp)", "DIR"},
+      {"no-guest-inspection", 0, 0, G_OPTION_ARG_NONE, &flags.no_inspection,
+       "copy the disks without looking inside: no repairs", NULL},
+      {"qemu-test", 0, 0, G_OPTION_ARG_NONE, &flags.qemu_test,
+       "boot a throw-away overlay of the result and wait for proof", NULL},
+      {"no-test", 0, 0, G_OPTION_ARG_NONE, &flags.no_test, "no boot test (default)", NULL},
+      {"headless", 0, 0, G_OPTION_ARG_NONE, &flags.headless, "boot test without display (default)",
+       NULL},
+      {"window", 0, 0, G_OPTION_ARG_NONE, &flags.window, "boot test with a window", NULL},
+      {"boot-timeout", 0, 0, G_OPTION_ARG_INT, &flags.timeout,
+       "seconds (default: 300 under KVM, 900 under emulation)", "S"},
+      {"bus", 0, 0, G_OPTION_ARG_STRING, &flags.bus, "virtio-blk (default), virtio-scsi or sata",
+       "BUS"},
+      {"mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.macs,
+       "MAC of a NIC, in the guest's order; may be repeated", "MAC"},
+      {"memory", 0, 0, G_OPTION_ARG_INT, &flags.memory, "the VM's memory in MiB (default 2048)",
+       "MIB"},
+      {"vcpus", 0, 0, G_OPTION_ARG_INT, &flags.vcpus, "the VM's CPUs (default 2)", "N"},
+      {"json", 0, 0, G_OPTION_ARG_NONE, &flags.json, "print the report as JSON on standard output",
+       NULL},
+      {NULL},
+  };
+  g_autofree GOptionEntry *repairs = repair_entries (&flags);
+  g_autoptr (H2kReport) report = NULL;
+  g_autoptr (GError) error = NULL;
+  int code
+      = cmd_parse (&argc, &argv, "[FILE…]",
+                   "Migrates one VM: repairs its guest in an overlay, writes the converted disk "
+                   "once, with the\nlibvirt definition beside it. The source is never written. "
+                   "Every repair that the guest needs\nis made, unless some are named; --no-X "
+                   "leaves one out.",
+                   entries, repairs, &flags);
+  gboolean ok;
+
+  if (code < 0)
+    code = fill_options (options, &flags, argc, argv);
+  if (code >= 0)
+    return code;
+  ok = h2k_migrate_vm (options, cmd_cancellable (), &report, &error);
+  cmd_progress_finish ();
+  if (report && (ok || flags.json))
+    print_result (options, report, flags.json);
+  return ok ? EXIT_OK : cmd_fail (error);
+}

@@ -1,0 +1,134 @@
+/* options.c - options that every command has, and how errors end the program.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "cmd/cmd.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static char *log_level, *log_path, *progress_mode;
+static gboolean quiet, verbose;
+
+static const GOptionEntry common[] = {
+    {"log-level", 0, 0, G_OPTION_ARG_STRING, &log_level,
+     "error, warning, message (default), info or debug", "LEVEL"},
+    {"log-file", 0, 0, G_OPTION_ARG_FILENAME, &log_path,
+     "append every message, of all levels, to FILE", "FILE"},
+    {"progress", 0, 0, G_OPTION_ARG_STRING, &progress_mode,
+     "auto (default), bar, plain, json or none", "MODE"},
+    {"verbose", 'v', 0, G_OPTION_ARG_NONE, &verbose, "the same as --log-level=info", NULL},
+    {"quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "only errors, no progress", NULL},
+    {NULL},
+};
+
+void
+cmd_add_common_options (GOptionContext *context)
+{
+  g_option_context_add_main_entries (context, common, NULL);
+}
+
+int
+cmd_use_common_options (void)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (verbose)
+    cmd_log_set_level ("info");
+  if (quiet)
+    {
+      cmd_log_set_level ("error");
+      cmd_progress_set_mode ("none");
+    }
+  if (log_level && !cmd_log_set_level (log_level))
+    return cmd_usage (NULL, "--log-level=%s: choose error, warning, message, info or debug",
+                      log_level);
+  if (progress_mode && !cmd_progress_set_mode (progress_mode))
+    return cmd_usage (NULL, "--progress=%s: choose auto, bar, plain, json or none", progress_mode);
+  if (log_path && !cmd_log_open_file (log_path, &error))
+    return cmd_fail (error);
+  g_clear_pointer (&log_path, g_free);
+  return -1;
+}
+
+int
+cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
+           const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data)
+{
+  g_autoptr (GOptionContext) context = g_option_context_new (operands);
+  g_autofree char *program = g_strdup_printf ("hyper2kvm %s", (*argv)[0]);
+  g_autoptr (GError) error = NULL;
+  GOptionGroup *main_group;
+
+  g_set_prgname (program);
+  g_option_context_set_summary (context, summary);
+  main_group = g_option_group_new ("main", NULL, NULL, data, NULL);
+  g_option_group_add_entries (main_group, entries);
+  g_option_context_set_main_group (context, main_group);
+  if (more_entries)
+    g_option_group_add_entries (main_group, more_entries);
+  cmd_add_common_options (context);
+  if (!g_option_context_parse (context, argc, argv, &error))
+    return cmd_usage ((*argv)[0], "%s", error->message);
+  if (*argc > 1 && g_str_equal ((*argv)[1], "--"))
+    {
+      (*argv)[1] = (*argv)[0];
+      (*argv)++;
+      (*argc)--;
+    }
+  return cmd_use_common_options ();
+}
+
+static const int codes[] = {
+    [H2K_ERROR_FAILED] = EXIT_FAILED,
+    [H2K_ERROR_USAGE] = EXIT_USAGE,
+    [H2K_ERROR_SOURCE] = EXIT_SOURCE,
+    [H2K_ERROR_FORMAT] = EXIT_FORMAT,
+    [H2K_ERROR_UNSUPPORTED] = EXIT_UNSUPPORTED,
+    [H2K_ERROR_NO_OS] = EXIT_NO_OS,
+    [H2K_ERROR_FILESYSTEM] = EXIT_FILESYSTEM,
+    [H2K_ERROR_REPAIR] = EXIT_REPAIR,
+    [H2K_ERROR_OUTPUT_EXISTS] = EXIT_OUTPUT_EXISTS,
+    [H2K_ERROR_OUTPUT] = EXIT_OUTPUT,
+    [H2K_ERROR_NO_SPACE] = EXIT_NO_SPACE,
+    [H2K_ERROR_VERIFY] = EXIT_VERIFY,
+    [H2K_ERROR_BOOT] = EXIT_BOOT,
+    [H2K_ERROR_TOOL] = EXIT_TOOL,
+    [H2K_ERROR_CANCELLED] = EXIT_SIGNAL,
+};
+
+int
+exit_code (const GError *error)
+{
+  if (error->domain == H2K_ERROR && (guint)error->code < G_N_ELEMENTS (codes))
+    return codes[error->code];
+  return EXIT_FAILED;
+}
+
+int
+cmd_fail (const GError *error)
+{
+  cmd_progress_finish ();
+  if (cmd_signal ())
+    {
+      cmd_log_line ("error", "interrupted: the source is as it was, no output was kept");
+      return EXIT_SIGNAL + cmd_signal ();
+    }
+  cmd_log_line ("error", error->message);
+  return exit_code (error);
+}
+
+int
+cmd_usage (const char *command, const char *format, ...)
+{
+  g_autofree char *message = NULL;
+  va_list args;
+
+  va_start (args, format);
+  message = g_strdup_vprintf (format, args);
+  va_end (args);
+  cmd_log_line ("error", message);
+  fprintf (stderr, "Try 'hyper2kvm %s%s--help' for more information.\n", command ? command : "",
+           command ? " " : "");
+  return EXIT_USAGE;
+}

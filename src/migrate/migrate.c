@@ -1,0 +1,641 @@
+/* migrate.c - the pipeline of one VM: a table of steps over one structure.
+ *
+ *   open ──► inspect ──► repair ──► prepare ──► copy ──► verify ──► commit ──► boot
+ *
+ * The sources are below copy-on-write overlays, the outputs under temporary names until commit, so
+ * a step that fails needs no undoing: everything that was made goes away with the structure.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "migrate/migrate.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define OVERLAY_MEMORY (G_GUINT64_CONSTANT (64) << 20)
+
+typedef struct
+{
+  const H2kMigrateOptions *options;
+  GCancellable *cancellable;
+  H2kReport *report;
+  GPtrArray *sources; /* H2kDisk * as opened */
+  GPtrArray *disks;   /* H2kDisk *: overlays over the sources */
+  H2kGuest *guest;    /* NULL with options->inspect off */
+  H2kRepairContext *repairs;
+  GPtrArray *views;   /* H2kDisk *: what is copied */
+  GPtrArray *outputs; /* H2kOutput * */
+  char *name;
+  char *xml_path;
+  H2kDomain *domain;
+} Migration;
+
+static void
+migration_clear (Migration *m)
+{
+  g_clear_pointer (&m->outputs, g_ptr_array_unref);
+  g_clear_pointer (&m->views, g_ptr_array_unref);
+  g_clear_pointer (&m->repairs, h2k_repair_context_free);
+  g_clear_pointer (&m->guest, h2k_guest_free);
+  g_clear_pointer (&m->disks, g_ptr_array_unref);
+  g_clear_pointer (&m->sources, g_ptr_array_unref);
+  g_clear_pointer (&m->domain, h2k_domain_free);
+  g_clear_pointer (&m->name, g_free);
+  g_clear_pointer (&m->xml_path, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Migration, migration_clear)
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* PATH with SUFFIX put before its extension. */
+static char *
+with_suffix (const char *path, const char *suffix)
+{
+  const char *slash = strrchr (path, '/');
+  const char *dot = strrchr (slash ? slash : path, '.');
+
+  if (!dot || dot == path || dot == slash + 1)
+    return g_strconcat (path, suffix, NULL);
+  return g_strdup_printf ("%.*s%s%s", (int)(dot - path), path, suffix, dot);
+}
+
+static char *
+output_path (const H2kMigrateOptions *options, guint disk)
+{
+  g_autofree char *suffix = g_strdup_printf ("-disk%u", disk + 1);
+
+  return disk == 0 ? g_strdup (options->output) : with_suffix (options->output, suffix);
+}
+
+static void
+choose_names (Migration *m)
+{
+  g_autofree char *base = g_path_get_basename (m->options->output ? m->options->output
+                                                                  : m->options->sources->pdata[0]);
+  g_autofree char *stem = NULL;
+  char *dot = strrchr (base, '.');
+
+  if (dot && dot != base)
+    *dot = '\0';
+  m->name = g_strdup (m->options->name ? m->options->name : base);
+  json_object_set_string_member (m->report->root, "name", m->name);
+  if (!m->options->output)
+    return;
+  stem = g_path_get_dirname (m->options->output);
+  g_autofree char *file = g_strconcat (base, ".xml", NULL);
+  m->xml_path = g_build_filename (stem, file, NULL);
+}
+
+/* --- checks before anything is opened --------------------------------------------------------- */
+
+static gboolean
+usage (GError **error, const char *message)
+{
+  g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, message);
+  return FALSE;
+}
+
+static gboolean
+check_options (const H2kMigrateOptions *o, GError **error)
+{
+  if (o->sources->len == 0)
+    return usage (error, "no source disk is named: give --vmdk or --disk");
+  if (!o->output && !o->dry_run)
+    return usage (error, "no output is named: give --to-output FILE, or --dry-run for the plan");
+  if (!g_str_equal (o->output_format, "qcow2") && !g_str_equal (o->output_format, "raw"))
+    return usage (error, "the output format must be qcow2 or raw");
+  if (o->compression != H2K_COMPRESS_NONE && !g_str_equal (o->output_format, "qcow2"))
+    return usage (error, "only qcow2 can be compressed: leave out --compress or the raw format");
+  if (o->report && !h2k_report_format (o->report))
+    return usage (error, "the report's name must end in .md, .json or .html");
+  if (o->threads > 64)
+    return usage (error, "more than 64 threads are not useful: give --threads 1 to 64");
+  if (o->memory_mib == 0 || o->vcpus == 0)
+    return usage (error, "the VM needs memory and at least one CPU");
+  for (guint i = 0; i < o->macs->len; i++)
+    {
+      g_autofree char *mac = h2k_mac_parse (o->macs->pdata[i]);
+      if (!mac)
+        return usage (error, "a MAC is written as 52:54:00:12:34:56 and is no multicast address");
+    }
+  if (!o->inspect && o->repairs != H2K_REPAIR_AUTO && o->repairs != 0)
+    return usage (error, "repairs need the inspection: leave out --no-guest-inspection");
+  return TRUE;
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+static void
+report_progress (Migration *m, const char *phase, guint64 done, guint64 total)
+{
+  if (m->options->progress)
+    m->options->progress (phase, done, total, m->options->progress_data);
+}
+
+static gboolean
+step_open (Migration *m, GError **error)
+{
+  for (guint i = 0; i < m->options->sources->len; i++)
+    {
+      H2kDisk *disk
+          = h2k_disk_open (m->options->sources->pdata[i], m->options->source_format, error);
+      g_autofree char *size = NULL;
+
+      if (!disk)
+        return FALSE;
+      g_ptr_array_add (m->sources, disk);
+      g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir, OVERLAY_MEMORY));
+      size = h2k_format_size (disk->size);
+      g_message ("source: %s, %s%s%s, %s", disk->name, disk->format, disk->subformat ? " " : "",
+                 disk->subformat ? disk->subformat : "", size);
+    }
+  h2k_report_sources (m->report, m->sources);
+  return TRUE;
+}
+
+static void
+take_warnings (Migration *m, GPtrArray *warnings)
+{
+  for (guint i = 0; i < warnings->len; i++)
+    {
+      g_warning ("%s", (const char *)warnings->pdata[i]);
+      h2k_report_warning (m->report, warnings->pdata[i]);
+    }
+}
+
+static gboolean
+step_inspect (Migration *m, GError **error)
+{
+  g_autofree char *json = NULL;
+  g_autoptr (JsonNode) node = NULL;
+
+  if (!m->options->inspect)
+    return TRUE;
+  m->guest = h2k_guest_open (m->disks, error);
+  if (!m->guest)
+    return FALSE;
+  json = h2k_guest_to_json (m->guest);
+  node = json_from_string (json, error);
+  if (!node)
+    return FALSE;
+  json_object_set_member (m->report->root, "guest", g_steal_pointer (&node));
+  g_message ("guest: %s, %s, %s, %s, %s, %u kernel%s", m->guest->pretty_name, m->guest->arch,
+             h2k_firmware_name (m->guest->firmware), h2k_bootloader_name (m->guest->bootloader),
+             h2k_initramfs_name (m->guest->initramfs), m->guest->kernels->len,
+             m->guest->kernels->len == 1 ? "" : "s");
+  take_warnings (m, m->guest->warnings);
+  return TRUE;
+}
+
+static guint64
+overlay_bytes (Migration *m)
+{
+  guint64 bytes = 0;
+
+  for (guint i = 0; i < m->disks->len; i++)
+    bytes += h2k_overlay_bytes (m->disks->pdata[i]);
+  return bytes;
+}
+
+static gboolean
+step_repair (Migration *m, GError **error)
+{
+  g_autofree char *size = NULL;
+  gboolean ok;
+
+  if (!m->guest)
+    return TRUE;
+  m->repairs = h2k_repair_context_new (m->guest);
+  for (guint i = 0; i < m->options->macs->len; i++)
+    g_ptr_array_add (m->repairs->macs, h2k_mac_parse (m->options->macs->pdata[i]));
+  ok = h2k_repair_run (m->repairs, m->options->repairs, error);
+
+  h2k_report_repairs (m->report, m->repairs, m->options->repairs);
+  take_warnings (m, m->repairs->warnings);
+  json_object_set_int_member (m->report->root, "overlay_bytes", (gint64)overlay_bytes (m));
+  size = h2k_format_size (overlay_bytes (m));
+  if (ok)
+    g_message ("repair: %u change%s, %s in the overlay", m->repairs->changes->len,
+               m->repairs->changes->len == 1 ? "" : "s", size);
+  return ok;
+}
+
+/* Every host file that is read; an output must be none of them. */
+static GPtrArray *
+source_files (Migration *m)
+{
+  GPtrArray *files = g_ptr_array_new ();
+
+  for (guint i = 0; i < m->sources->len; i++)
+    for (H2kDisk *disk = m->sources->pdata[i]; disk; disk = disk->backing)
+      for (guint j = 0; disk->files && j < disk->files->len; j++)
+        g_ptr_array_add (files, disk->files->pdata[j]);
+  return files;
+}
+
+static gboolean
+start_outputs (Migration *m, GError **error)
+{
+  const H2kMigrateOptions *o = m->options;
+  g_autoptr (GPtrArray) files = source_files (m);
+  H2kOutputOptions oo = {
+      .format = o->output_format,
+      .compression = o->compression,
+      .force = o->force,
+      .sync = !o->fast,
+  };
+
+  if (!o->force && g_file_test (m->xml_path, G_FILE_TEST_EXISTS))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+                   "%s exists: move it away, or give --force to replace it", m->xml_path);
+      return FALSE;
+    }
+  for (guint i = 0; i < m->sources->len; i++)
+    {
+      g_autofree char *path = output_path (o, i);
+      H2kDisk *disk = m->sources->pdata[i];
+      H2kOutput *output = h2k_output_new (path, disk->size, &oo, files, error);
+      if (!output)
+        return FALSE;
+      g_ptr_array_add (m->outputs, output);
+    }
+  return TRUE;
+}
+
+/* What of disk I is copied: all of it, or what its filesystems use. */
+static H2kDisk *
+used_view (Migration *m, guint i)
+{
+  g_autoptr (GPtrArray) filesystems = g_ptr_array_new ();
+  g_autoptr (GArray) offsets = g_array_new (FALSE, FALSE, sizeof (guint64));
+
+  for (guint v = 0; m->guest && m->options->sparsify && v < m->guest->volumes->len; v++)
+    {
+      H2kGuestVolume *volume = m->guest->volumes->pdata[v];
+      if (volume->disk != i || !volume->fs)
+        continue;
+      g_ptr_array_add (filesystems, volume->fs);
+      g_array_append_val (offsets, volume->volume->offset);
+    }
+  return h2k_used_view_new (m->disks->pdata[i], filesystems, offsets);
+}
+
+/* Both numbers are said, whether there is enough or not. */
+static gboolean
+check_space (Migration *m, guint64 needed, GError **error)
+{
+  JsonObject *output = h2k_report_object (m->report->root, "output");
+  g_autofree char *dir = g_path_get_dirname (m->options->output);
+  struct statvfs st;
+
+  if (statvfs (dir, &st) == 0)
+    {
+      guint64 available = (guint64)st.f_bavail * st.f_frsize;
+      g_autofree char *n = h2k_format_size (needed);
+      g_autofree char *a = h2k_format_size (available);
+      g_message ("space: %s%s needed, %s available in %s",
+                 m->options->compression ? "at least " : "", n, a, dir);
+      json_object_set_int_member (output, "needed", (gint64)needed);
+      json_object_set_int_member (output, "available", (gint64)available);
+    }
+  return h2k_output_check_space (m->outputs->pdata[0], needed, error);
+}
+
+static gboolean
+step_prepare (Migration *m, GError **error)
+{
+  guint64 needed = 0;
+
+  for (guint i = 0; i < m->disks->len; i++)
+    {
+      guint64 bytes;
+      g_ptr_array_add (m->views, used_view (m, i));
+      if (!h2k_copy_estimate (m->views->pdata[i], &bytes, error))
+        return FALSE;
+      needed += bytes;
+    }
+  /* How well the data will compress is not known beforehand: less than a quarter is rare. */
+  return check_space (m, m->options->compression ? needed / 4 : needed, error);
+}
+
+static H2kCopyOptions
+copy_options (Migration *m, const char *phase)
+{
+  return (H2kCopyOptions){
+      .threads = m->options->threads,
+      .progress_phase = phase,
+      .progress = m->options->progress,
+      .progress_data = m->options->progress_data,
+  };
+}
+
+static gboolean
+step_copy (Migration *m, GError **error)
+{
+  H2kCopyOptions options = copy_options (m, "copy");
+  JsonObject *copy = h2k_report_object (m->report->root, "copy");
+  H2kCopyStats sum = {0};
+
+  for (guint i = 0; i < m->views->len; i++)
+    {
+      H2kCopyStats stats = {0};
+      if (!h2k_copy (m->views->pdata[i], m->outputs->pdata[i], &options, m->cancellable, &stats,
+                     error))
+        return FALSE;
+      sum.bytes_total += stats.bytes_total;
+      sum.bytes_read += stats.bytes_read;
+      sum.bytes_zero += stats.bytes_zero;
+      sum.bytes_skipped += stats.bytes_skipped;
+      sum.bytes_written += stats.bytes_written;
+    }
+  json_object_set_int_member (copy, "bytes_total", (gint64)sum.bytes_total);
+  json_object_set_int_member (copy, "bytes_read", (gint64)sum.bytes_read);
+  json_object_set_int_member (copy, "bytes_zero", (gint64)sum.bytes_zero);
+  json_object_set_int_member (copy, "bytes_skipped", (gint64)sum.bytes_skipped);
+  json_object_set_int_member (copy, "bytes_written", (gint64)sum.bytes_written);
+  return TRUE;
+}
+
+/* The finished files are opened afresh and must hold the same system. */
+static gboolean
+inspect_outputs (Migration *m, GError **error)
+{
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  g_autoptr (H2kGuest) guest = NULL;
+
+  for (guint i = 0; i < m->outputs->len; i++)
+    {
+      H2kDisk *disk = h2k_disk_open (h2k_output_temp_path (m->outputs->pdata[i]),
+                                     m->options->output_format, error);
+      if (!disk)
+        return FALSE;
+      g_ptr_array_add (disks, disk);
+    }
+  guest = h2k_guest_open (disks, error);
+  if (!guest)
+    return FALSE;
+  if (g_strcmp0 (guest->pretty_name, m->guest->pretty_name) == 0
+      && g_strcmp0 (guest->root->id.uuid, m->guest->root->id.uuid) == 0
+      && guest->kernels->len == m->guest->kernels->len)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
+               "the output was opened afresh and does not hold the system that was repaired "
+               "(%s instead of %s): this is a defect of hyper2kvm, nothing was kept",
+               guest->pretty_name, m->guest->pretty_name);
+  return FALSE;
+}
+
+static gboolean
+step_verify (Migration *m, GError **error)
+{
+  H2kCopyOptions options = copy_options (m, "verify");
+  JsonObject *output = h2k_report_object (m->report->root, "output");
+
+  for (guint i = 0; m->options->verify && i < m->views->len; i++)
+    if (!h2k_verify (m->views->pdata[i], h2k_output_temp_path (m->outputs->pdata[i]),
+                     m->options->output_format, &options, m->cancellable, error))
+      return FALSE;
+  if (m->guest && !inspect_outputs (m, error))
+    {
+      g_prefix_error (error, "checking the output: ");
+      return FALSE;
+    }
+  json_object_set_boolean_member (output, "verified", m->options->verify);
+  return TRUE;
+}
+
+static void
+add_nics (Migration *m, H2kDomain *domain)
+{
+  const char *mac = m->options->macs->len ? m->options->macs->pdata[0] : NULL;
+
+  if (m->repairs && m->repairs->nics->len)
+    for (guint i = 0; i < m->repairs->nics->len; i++)
+      h2k_domain_add_nic (domain, ((H2kNic *)m->repairs->nics->pdata[i])->mac, NULL);
+  else
+    h2k_domain_add_nic (domain, mac, NULL);
+}
+
+static void
+define_domain (Migration *m)
+{
+  m->domain = h2k_domain_new (m->name);
+  m->domain->memory_mib = m->options->memory_mib;
+  m->domain->vcpus = m->options->vcpus;
+  if (m->guest)
+    {
+      m->domain->firmware = m->guest->firmware;
+      m->domain->osinfo_id = h2k_domain_osinfo_id (m->guest->distro, m->guest->version);
+      m->domain->description
+          = g_strdup_printf ("%s, migrated by hyper2kvm %s", m->guest->pretty_name, h2k_version ());
+      if (!g_str_equal (m->guest->arch, "unknown"))
+        {
+          g_free (m->domain->arch);
+          m->domain->arch = g_strdup (m->guest->arch);
+        }
+    }
+  for (guint i = 0; i < m->outputs->len; i++)
+    {
+      g_autofree char *path
+          = g_canonicalize_filename (h2k_output_path (m->outputs->pdata[i]), NULL);
+      h2k_domain_add_disk (m->domain, path, m->options->output_format, m->options->bus);
+    }
+  add_nics (m, m->domain);
+}
+
+static void
+report_outputs (Migration *m)
+{
+  JsonObject *output = h2k_report_object (m->report->root, "output");
+  JsonObject *start = h2k_report_object (m->report->root, "start");
+  JsonArray *disks = h2k_report_array (output, "disks");
+  g_autofree char *qemu = h2k_domain_qemu_command (m->domain);
+  g_autofree char *xml = g_canonicalize_filename (m->xml_path, NULL);
+  g_autofree char *quoted_xml = g_shell_quote (xml);
+  g_autofree char *quoted_name = g_shell_quote (m->domain->name);
+  g_autofree char *libvirt
+      = g_strdup_printf ("virsh define %s\nvirsh start --console %s", quoted_xml, quoted_name);
+
+  for (guint i = 0; i < m->outputs->len; i++)
+    {
+      H2kDomainDisk *disk = m->domain->disks->pdata[i];
+      JsonObject *entry = json_object_new ();
+      struct stat st;
+
+      json_object_set_string_member (entry, "path", disk->path);
+      json_object_set_string_member (entry, "format", disk->format);
+      json_object_set_int_member (entry, "virtual_size",
+                                  (gint64)((H2kDisk *)m->sources->pdata[i])->size);
+      if (stat (disk->path, &st) == 0)
+        json_object_set_int_member (entry, "file_size", (gint64)st.st_blocks * 512);
+      json_array_add_object_element (disks, entry);
+    }
+  json_object_set_string_member (output, "domain_xml", xml);
+  json_object_set_string_member (start, "libvirt", libvirt);
+  json_object_set_string_member (start, "qemu", qemu);
+}
+
+/* Names already given are taken back when a later one fails; the definition comes last, so that
+ * where it stands, everything stands. */
+static gboolean
+step_commit (Migration *m, GError **error)
+{
+  g_autofree char *xml = NULL;
+  g_autoptr (GError) local = NULL;
+  guint done = 0;
+
+  if (h2k_is_cancelled (m->cancellable, error))
+    return FALSE;
+  define_domain (m);
+  xml = h2k_domain_to_xml (m->domain);
+  while (done < m->outputs->len && h2k_output_commit (m->outputs->pdata[done], error))
+    done++;
+  if (done == m->outputs->len
+      && g_file_set_contents_full (m->xml_path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644,
+                                   &local))
+    {
+      report_outputs (m);
+      return TRUE;
+    }
+  if (local)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the VM's definition cannot be written: %s",
+                 local->message);
+  for (guint i = 0; i < done; i++)
+    g_unlink (h2k_output_path (m->outputs->pdata[i]));
+  return FALSE;
+}
+
+/* A guest that configures a NIC and comes up without an address has not been migrated. */
+static gboolean
+check_network (Migration *m, const H2kBootResult *result, GError **error)
+{
+  if (!m->guest || !m->guest->network || !m->repairs || m->repairs->nics->len == 0
+      || g_strcmp0 (result->network, "none") != 0)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_BOOT,
+               "the guest started, but its network did not come up: see the console in the report; "
+               "if its address comes from a server that is not here, give --no-test");
+  return FALSE;
+}
+
+static gboolean
+step_boot (Migration *m, GError **error)
+{
+  g_autoptr (H2kBootOptions) options = NULL;
+  g_autoptr (H2kBootResult) result = NULL;
+  gboolean ok;
+
+  if (m->options->boot_test == H2K_BOOT_TEST_NONE)
+    return TRUE;
+  options = h2k_boot_options_new ();
+  options->timeout = m->options->boot_timeout;
+  options->headless = m->options->headless;
+  options->temp_dir = g_strdup (m->options->temp_dir);
+  options->evidence = m->guest ? H2K_EVIDENCE_AUTO : H2K_EVIDENCE_LOGIN;
+  options->progress = m->options->progress;
+  options->progress_data = m->options->progress_data;
+  ok = h2k_boot_domain (m->domain, options, m->cancellable, &result, error);
+  if (result)
+    h2k_report_boot (m->report, result);
+  if (!ok || !check_network (m, result, error))
+    {
+      g_prefix_error (error,
+                      "%s is complete, but its boot test did not pass: ", m->options->output);
+      return FALSE;
+    }
+  g_message ("boot: passed after %.1f s under %s: %s%s%s", result->seconds, result->accel,
+             result->evidence ? result->evidence : "proof seen",
+             result->network ? "; network " : "", result->network ? result->network : "");
+  return TRUE;
+}
+
+static const struct
+{
+  const char *phase;
+  gboolean (*run) (Migration *m, GError **error);
+  gboolean writes; /* left out of a dry run */
+} steps[] = {
+    {"open", step_open, FALSE},       {"output", start_outputs, TRUE},
+    {"inspect", step_inspect, FALSE}, {"repair", step_repair, FALSE},
+    {"prepare", step_prepare, TRUE},  {"copy", step_copy, TRUE},
+    {"verify", step_verify, TRUE},    {"commit", step_commit, TRUE},
+    {"boot", step_boot, TRUE},
+};
+
+static gboolean
+run_steps (Migration *m, GError **error)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (steps); i++)
+    {
+      g_autoptr (GTimer) timer = g_timer_new ();
+      gboolean ok;
+
+      if (m->options->dry_run && steps[i].writes)
+        continue;
+      if (h2k_is_cancelled (m->cancellable, error))
+        return FALSE;
+      report_progress (m, steps[i].phase, 0, 0);
+      ok = steps[i].run (m, error);
+      h2k_report_timing (m->report, steps[i].phase, g_timer_elapsed (timer, NULL));
+      g_info ("%s took %.2f s", steps[i].phase, g_timer_elapsed (timer, NULL));
+      if (!ok)
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* The report of a run that failed is as useful as any; it must not hide why the run failed. */
+static gboolean
+save_report (Migration *m, gboolean ok, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (!m->options->report || m->sources->len == 0)
+    return ok;
+  if (h2k_report_save (m->report, m->options->report, &local))
+    return ok;
+  if (!ok)
+    {
+      g_warning ("%s", local->message);
+      return FALSE;
+    }
+  g_propagate_error (error, g_steal_pointer (&local));
+  return FALSE;
+}
+
+gboolean
+h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2kReport **report,
+                GError **error)
+{
+  g_autoptr (H2kReport) record = NULL;
+  g_autoptr (GError) local = NULL;
+  g_auto (Migration) m = {.options = options, .cancellable = cancellable};
+  gboolean ok;
+
+  g_return_val_if_fail (options != NULL, FALSE);
+  if (!check_options (options, error))
+    return FALSE;
+  record = m.report = h2k_report_new ();
+  m.sources = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  m.disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  m.views = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  m.outputs = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_output_free);
+  choose_names (&m);
+
+  ok = run_steps (&m, &local);
+  if (ok)
+    json_object_set_string_member (record->root, "status", options->dry_run ? "planned" : "ok");
+  else
+    h2k_report_error (record, local);
+  if (local)
+    g_propagate_error (error, g_steal_pointer (&local));
+  ok = save_report (&m, ok, error);
+  if (report && m.sources->len)
+    *report = g_steal_pointer (&record);
+  return ok;
+}

@@ -1,0 +1,44 @@
+/* migrate.h - the pipeline: open, overlay, inspect, repair, copy, define, prove, report.
+ *
+ * The public functions of hyper2kvm.h are implemented here; this header holds what the files of
+ * this part share. A report is a tree of JSON values that the pipeline fills as it goes, so that
+ * a run which fails has one, too; the three renderings read that tree.
+ */
+#pragma once
+
+#include "boot/boot.h"
+#include "copy/copy.h"
+#include "repair/repair.h"
+
+#include <json-glib/json-glib.h>
+
+struct _H2kReport
+{
+  JsonObject *root; /* the keys are documented in docs/report.md */
+};
+
+H2kReport *h2k_report_new (void);
+
+/* The object or array KEY of OBJECT, made when it is missing. Owned by OBJECT. */
+JsonObject *h2k_report_object (JsonObject *object, const char *key);
+JsonArray *h2k_report_array (JsonObject *object, const char *key);
+
+/* Append {phase, seconds} to the timings. */
+void h2k_report_timing (H2kReport *report, const char *phase, double seconds);
+void h2k_report_warning (H2kReport *report, const char *text);
+/* What the sources are, from DISKS (H2kDisk *). */
+void h2k_report_sources (H2kReport *report, GPtrArray *disks);
+/* One entry a repair of the table: what it did, or why it did nothing. */
+void h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet selected);
+void h2k_report_boot (H2kReport *report, const H2kBootResult *result);
+void h2k_report_error (H2kReport *report, const GError *error);
+
+/* The word of an error code in reports and JSON: "no-space". Static. */
+const char *h2k_error_name (H2kError code);
+/* Whether PATH's extension is one that h2k_report_save() can write; NULL if not, else the format.
+ */
+const char *h2k_report_format (const char *path);
+
+/* Renderings of the tree; the caller's. */
+char *h2k_report_to_markdown (const H2kReport *report);
+char *h2k_report_to_html (const H2kReport *report);

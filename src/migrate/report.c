@@ -1,0 +1,267 @@
+/* report.c - the record of a migration as a JSON tree, and how it is saved.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "migrate/migrate.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+static const char *const error_names[] = {
+    [H2K_ERROR_FAILED] = "failed",
+    [H2K_ERROR_USAGE] = "usage",
+    [H2K_ERROR_SOURCE] = "source",
+    [H2K_ERROR_FORMAT] = "format",
+    [H2K_ERROR_UNSUPPORTED] = "unsupported",
+    [H2K_ERROR_NO_OS] = "no-operating-system",
+    [H2K_ERROR_FILESYSTEM] = "filesystem",
+    [H2K_ERROR_REPAIR] = "repair",
+    [H2K_ERROR_OUTPUT_EXISTS] = "output-exists",
+    [H2K_ERROR_OUTPUT] = "output",
+    [H2K_ERROR_NO_SPACE] = "no-space",
+    [H2K_ERROR_VERIFY] = "verify",
+    [H2K_ERROR_BOOT] = "boot",
+    [H2K_ERROR_TOOL] = "tool",
+    [H2K_ERROR_CANCELLED] = "cancelled",
+};
+
+const char *
+h2k_error_name (H2kError code)
+{
+  return (guint)code < G_N_ELEMENTS (error_names) ? error_names[code] : "failed";
+}
+
+H2kReport *
+h2k_report_new (void)
+{
+  H2kReport *report = g_new0 (H2kReport, 1);
+
+  report->root = json_object_new ();
+  json_object_set_string_member (report->root, "version", h2k_version ());
+  json_object_set_string_member (report->root, "status", "failed");
+  return report;
+}
+
+void
+h2k_report_free (H2kReport *report)
+{
+  if (!report)
+    return;
+  json_object_unref (report->root);
+  g_free (report);
+}
+
+JsonObject *
+h2k_report_object (JsonObject *object, const char *key)
+{
+  if (!json_object_has_member (object, key))
+    json_object_set_object_member (object, key, json_object_new ());
+  return json_object_get_object_member (object, key);
+}
+
+JsonArray *
+h2k_report_array (JsonObject *object, const char *key)
+{
+  if (!json_object_has_member (object, key))
+    json_object_set_array_member (object, key, json_array_new ());
+  return json_object_get_array_member (object, key);
+}
+
+/* JSON texts must be UTF-8; what comes from a guest need not be. */
+static void
+set_text (JsonObject *object, const char *key, const char *text)
+{
+  g_autofree char *safe = text ? h2k_escape_text (text, -1) : NULL;
+
+  if (safe)
+    json_object_set_string_member (object, key, safe);
+}
+
+void
+h2k_report_timing (H2kReport *report, const char *phase, double seconds)
+{
+  JsonObject *entry = json_object_new ();
+
+  json_object_set_string_member (entry, "phase", phase);
+  json_object_set_double_member (entry, "seconds", seconds);
+  json_array_add_object_element (h2k_report_array (report->root, "timings"), entry);
+}
+
+void
+h2k_report_warning (H2kReport *report, const char *text)
+{
+  g_autofree char *safe = h2k_escape_text (text, -1);
+
+  json_array_add_string_element (h2k_report_array (report->root, "warnings"), safe);
+}
+
+void
+h2k_report_sources (H2kReport *report, GPtrArray *disks)
+{
+  JsonArray *array = h2k_report_array (h2k_report_object (report->root, "source"), "disks");
+
+  for (guint i = 0; i < disks->len; i++)
+    {
+      H2kDisk *disk = disks->pdata[i];
+      JsonObject *entry = json_object_new ();
+      JsonArray *files = h2k_report_array (entry, "files");
+
+      set_text (entry, "path", disk->name);
+      set_text (entry, "format", disk->format);
+      set_text (entry, "subformat", disk->subformat);
+      json_object_set_int_member (entry, "size", (gint64)disk->size);
+      for (guint j = 0; disk->files && j < disk->files->len; j++)
+        {
+          g_autofree char *safe = h2k_escape_text (disk->files->pdata[j], -1);
+          json_array_add_string_element (files, safe);
+        }
+      json_array_add_object_element (array, entry);
+    }
+}
+
+static const char *const change_names[] = {
+    [H2K_CHANGE_EDIT] = "edit",     [H2K_CHANGE_CREATE] = "create", [H2K_CHANGE_REMOVE] = "remove",
+    [H2K_CHANGE_APPEND] = "append", [H2K_CHANGE_SYMLINK] = "link",
+};
+
+static JsonObject *
+change_to_json (const H2kChange *change)
+{
+  JsonObject *object = json_object_new ();
+  g_autofree char *diff = NULL;
+
+  json_object_set_string_member (object, "kind", change_names[change->kind]);
+  set_text (object, "path", change->path);
+  set_text (object, "reason", change->reason);
+  if (change->summary)
+    set_text (object, "summary", change->summary);
+  else
+    {
+      diff = h2k_text_diff (change->path, change->before, change->after);
+      set_text (object, "diff", diff);
+    }
+  return object;
+}
+
+void
+h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet selected)
+{
+  JsonArray *array = h2k_report_array (report->root, "repairs");
+
+  for (const H2kRepair *repair = h2k_repairs; repair->name; repair++)
+    {
+      JsonObject *entry = json_object_new ();
+      JsonArray *changes = h2k_report_array (entry, "changes");
+
+      for (guint i = 0; i < context->changes->len; i++)
+        {
+          const H2kChange *change = context->changes->pdata[i];
+          if (g_strcmp0 (change->repair, repair->name) == 0)
+            json_array_add_object_element (changes, change_to_json (change));
+        }
+      json_object_set_string_member (entry, "name", repair->name);
+      json_object_set_string_member (entry, "why", repair->why);
+      json_object_set_string_member (entry, "status",
+                                     !(selected & repair->flag)        ? "not selected"
+                                     : json_array_get_length (changes) ? "changed"
+                                                                       : "nothing to do");
+      json_array_add_object_element (array, entry);
+    }
+}
+
+static const char *const verdict_names[] = {
+    [H2K_VERDICT_PASS] = "pass",
+    [H2K_VERDICT_FAILURE] = "failure",
+    [H2K_VERDICT_STOPPED] = "stopped",
+    [H2K_VERDICT_TIMEOUT] = "timeout",
+};
+
+void
+h2k_report_boot (H2kReport *report, const H2kBootResult *result)
+{
+  JsonObject *boot = h2k_report_object (report->root, "boot");
+
+  json_object_set_string_member (boot, "verdict", verdict_names[result->verdict]);
+  set_text (boot, "accel", result->accel);
+  set_text (boot, "accel_why", result->accel_why);
+  set_text (boot, "evidence", result->evidence);
+  set_text (boot, "network", result->network);
+  json_object_set_double_member (boot, "seconds", result->seconds);
+  json_object_set_int_member (boot, "reboots", result->reboots);
+  set_text (boot, "console", result->console);
+}
+
+void
+h2k_report_error (H2kReport *report, const GError *error)
+{
+  JsonObject *object = h2k_report_object (report->root, "error");
+  H2kError code = error->domain == H2K_ERROR ? (H2kError)error->code : H2K_ERROR_FAILED;
+
+  json_object_set_string_member (object, "code", h2k_error_name (code));
+  set_text (object, "message", error->message);
+  json_object_set_string_member (report->root, "status",
+                                 code == H2K_ERROR_CANCELLED ? "cancelled" : "failed");
+}
+
+/* --- saving ----------------------------------------------------------------------------------- */
+
+static char *
+to_json (const H2kReport *report)
+{
+  g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), report->root);
+  char *text = json_to_string (node, TRUE);
+  char *line = g_strconcat (text, "\n", NULL);
+
+  g_free (text);
+  return line;
+}
+
+char *
+h2k_report_render (const H2kReport *report, const char *format)
+{
+  if (g_str_equal (format, "json"))
+    return to_json (report);
+  if (g_str_equal (format, "md"))
+    return h2k_report_to_markdown (report);
+  if (g_str_equal (format, "html"))
+    return h2k_report_to_html (report);
+  g_return_val_if_reached (NULL);
+}
+
+const char *
+h2k_report_format (const char *path)
+{
+  static const struct
+  {
+    const char *extension, *format;
+  } formats[] = {{".md", "md"}, {".json", "json"}, {".html", "html"}, {".htm", "html"}};
+
+  for (guint i = 0; i < G_N_ELEMENTS (formats); i++)
+    if (g_str_has_suffix (path, formats[i].extension))
+      return formats[i].format;
+  return NULL;
+}
+
+gboolean
+h2k_report_save (const H2kReport *report, const char *path, GError **error)
+{
+  const char *format = h2k_report_format (path);
+  g_autofree char *text = NULL;
+  g_autoptr (GError) local = NULL;
+
+  if (!format)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "%s: a report's name ends in .md, .json or .html", path);
+      return FALSE;
+    }
+  text = h2k_report_render (report, format);
+  if (g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &local))
+    return TRUE;
+  g_set_error (error, H2K_ERROR,
+               g_error_matches (local, G_FILE_ERROR, G_FILE_ERROR_NOSPC) ? H2K_ERROR_NO_SPACE
+                                                                         : H2K_ERROR_OUTPUT,
+               "the report cannot be written: %s", local->message);
+  return FALSE;
+}
