@@ -4,6 +4,8 @@
  * where not. A verdict is one of: proof seen; a known failure seen (panic, emergency shell,
  * initramfs prompt, GRUB rescue, no bootable device); the guest stopped; time out. Only the first
  * is a pass.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

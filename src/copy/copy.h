@@ -4,6 +4,8 @@
  *
  * An H2kOutput is a file under a temporary name in the output's own directory; it gets its final
  * name only by h2k_output_commit(), and is removed when it is freed without that.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

@@ -8,6 +8,8 @@
  * other thread uses the disk, unless the backend says otherwise (the overlay serialises itself).
  *
  * A new format is one file and one line in the table of disk.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

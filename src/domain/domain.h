@@ -1,6 +1,8 @@
 /* domain.h - the VM's definition: libvirt domain XML and the QEMU command line.
  *
  * Follows libvirt's "Domain XML format" and libosinfo's identifiers.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

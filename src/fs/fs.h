@@ -7,6 +7,8 @@
  * Thread-safety: one filesystem is used by one thread at a time.
  *
  * A new driver is one file and one line in the table of fs.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

@@ -1,6 +1,8 @@
 /* guest.h - one installed operating system: its disks, its mounted tree, and what it is.
  *
  * Thread-safety: one thread at a time.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

@@ -6,6 +6,8 @@
  * no error where the comment says so; everything else H2K_ERROR_FILESYSTEM.
  *
  * Thread-safety: one thread at a time.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

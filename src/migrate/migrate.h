@@ -3,6 +3,8 @@
  * The public functions of hyper2kvm.h are implemented here; this header holds what the files of
  * this part share. A report is a tree of JSON values that the pipeline fills as it goes, so that
  * a run which fails has one, too; the three renderings read that tree.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

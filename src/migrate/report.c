@@ -149,8 +149,9 @@ h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet s
 {
   JsonArray *array = h2k_report_array (report->root, "repairs");
 
-  for (const H2kRepair *repair = h2k_repairs; repair->name; repair++)
+  for (guint r = 0; h2k_repairs[r]; r++)
     {
+      const H2kRepair *repair = h2k_repairs[r];
       JsonObject *entry = json_object_new ();
       JsonArray *changes = h2k_report_array (entry, "changes");
 

@@ -3,6 +3,8 @@
  * A repair reads the tree, decides, changes it through the functions below, which record each
  * change, and is idempotent: run on its own result it changes nothing. It never runs guest code.
  * A new repair is one file and one line in the table of repair.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

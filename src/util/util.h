@@ -1,6 +1,8 @@
 /* util.h - what GLib lacks: checked arithmetic, byte order, text lines, escaping, range sets.
  *
  * Nothing here knows about disks or guests. All functions are thread-safe on distinct objects.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

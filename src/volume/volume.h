@@ -2,6 +2,8 @@
  *
  * MBR with logical partitions (the chain of extended boot records), GPT (UEFI specification 2.10,
  * chapter 5: header and entry CRCs, the backup header when the primary one is bad).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

@@ -1,0 +1,78 @@
+# make demo     build a VMware-style guest, migrate it, boot the result, show the report
+# make demo VMDK=guest.vmdk OUTPUT=guest.qcow2     the same with your own disk
+# make check    lint, unit tests, sanitizers, fuzzers and a real migration
+# make check-all, fuzz, bench, install, format, lint, clean: see README.md
+
+BUILD = build
+PREFIX = /usr/local
+VMDK =
+OUTPUT =
+FUZZ_SECONDS = 10
+
+CI_SUITES = lint unit=$(BUILD) unit=$(BUILD)-asan fuzz=$(BUILD)-fuzz e2e/cli e2e/bad-input e2e/interrupt e2e/migrate
+
+.PHONY: all demo check check-all deps check-deps build asan fuzz-build fuzz bench install format lint clean
+
+all: build
+
+deps:
+	scripts/install-deps build
+
+check-deps:
+	scripts/install-deps check
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD) --prefix $(PREFIX)
+
+build: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)-asan/build.ninja:
+	meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false
+
+asan: $(BUILD)-asan/build.ninja
+	ninja -C $(BUILD)-asan
+
+$(BUILD)-fuzz/build.ninja:
+	CC=clang meson setup $(BUILD)-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+
+fuzz-build: $(BUILD)-fuzz/build.ninja
+	ninja -C $(BUILD)-fuzz
+
+demo: deps
+	$(MAKE) build
+	scripts/demo $(BUILD)/src/cmd/hyper2kvm '$(VMDK)' '$(OUTPUT)'
+
+check: check-deps
+	$(MAKE) build asan fuzz-build
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run --build $(BUILD) $(CI_SUITES)
+
+check-all: check-deps
+	$(MAKE) build asan fuzz-build
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run --build $(BUILD) $(CI_SUITES) e2e/guests
+
+fuzz: check-deps
+	$(MAKE) fuzz-build
+	FUZZ_SECONDS=600 tests/run --build $(BUILD)-fuzz fuzz=$(BUILD)-fuzz
+
+bench: check-deps
+	$(MAKE) $(BUILD)-bench/build.ninja
+	ninja -C $(BUILD)-bench
+	tests/bench/run $(BUILD)-bench
+
+$(BUILD)-bench/build.ninja:
+	meson setup $(BUILD)-bench --buildtype=release -Dtests=false
+
+install: build
+	meson install -C $(BUILD) --no-rebuild
+	if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
+
+lint: check-deps
+	$(MAKE) build
+	tests/run --build $(BUILD) lint
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-fuzz $(BUILD)-bench
