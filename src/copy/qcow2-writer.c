@@ -1,0 +1,486 @@
+/* qcow2-writer.c - qcow2 version 3 outputs, after QEMU's docs/interop/qcow2.txt.
+ *
+ * The file is written from its start to its end and never read:
+ *
+ *   header │ L2 table, clusters … │ L2 table, clusters … refcount block … │ L1, refcounts │
+ *
+ * An L2 table gets its place before the first cluster that it maps and is written when the disk's
+ * order has left its range; a refcount block follows the range of the file that it counts. So one
+ * of each is in memory, with the L1 and the refcount table (8 bytes for 512 MiB of disk and for 2
+ * GiB of file, with clusters of 64 KiB). The header comes last: until then the file is no qcow2.
+ *
+ * Compressed clusters are packed byte by byte into host clusters of their own, each of which counts
+ * the compressed clusters that touch it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "copy/internal.h"
+
+#include <stdlib.h>
+
+#define QCOW2_MAGIC 0x514649fbu /* "QFI\xfb" */
+#define QCOW2_VERSION 3
+#define QCOW2_REFCOUNT_ORDER 4 /* 16 bits a cluster */
+#define QCOW2_INCOMPAT_COMPRESSION (1u << 3)
+#define QCOW2_COMPRESSION_ZSTD 1
+#define QCOW2_EXT_END 0
+#define QCOW2_EXT_BACKING_FORMAT 0xe2792acau
+#define QCOW2_COPIED (1ull << 63)
+#define QCOW2_COMPRESSED (1ull << 62)
+#define QCOW2_ZERO 1ull
+#define QCOW2_MAX_BACKING 1023
+
+/* Limits of QEMU. */
+#define MAX_L1_BYTES (32u << 20)
+#define MAX_REFTABLE_BYTES (8u << 20)
+#define MIN_CLUSTER 512u
+#define MAX_CLUSTER (2u << 20)
+#define DEFAULT_CLUSTER (64u << 10)
+
+typedef struct __attribute__ ((packed))
+{
+  guint32 magic;                   /* 0 */
+  guint32 version;                 /* 4 */
+  guint64 backing_file_offset;     /* 8 */
+  guint32 backing_file_size;       /* 16 */
+  guint32 cluster_bits;            /* 20 */
+  guint64 size;                    /* 24 */
+  guint32 crypt_method;            /* 32 */
+  guint32 l1_size;                 /* 36 */
+  guint64 l1_table_offset;         /* 40 */
+  guint64 refcount_table_offset;   /* 48 */
+  guint32 refcount_table_clusters; /* 56 */
+  guint32 nb_snapshots;            /* 60 */
+  guint64 snapshots_offset;        /* 64 */
+  guint64 incompatible_features;   /* 72 */
+  guint64 compatible_features;     /* 80 */
+  guint64 autoclear_features;      /* 88 */
+  guint32 refcount_order;          /* 96 */
+  guint32 header_length;           /* 100 */
+  guint8 compression_type;         /* 104 */
+  guint8 padding[7];               /* 105 */
+} Qcow2Header;
+
+G_STATIC_ASSERT (sizeof (Qcow2Header) == 112);
+
+typedef struct __attribute__ ((packed))
+{
+  guint32 type;
+  guint32 length;
+} Qcow2Extension;
+
+typedef struct
+{
+  H2kWriter parent;
+  H2kOutput *output;
+  guint32 cluster;    /* bytes */
+  guint cluster_bits; /* its logarithm */
+  guint64 l2_entries; /* in a table */
+
+  guint64 *l1; /* host order */
+  guint32 l1_size;
+  guint64 l2_index;  /* entry of L1 that L2 belongs to; G_MAXUINT64: none */
+  guint64 *l2;       /* big endian, as in the file */
+  guint64 next;      /* the first host cluster that is free, as a number */
+  guint64 pack_at;   /* where the next compressed cluster goes, in bytes of the file ... */
+  guint64 pack_end;  /* ... and the end of the clusters allocated for it */
+  GArray *reftable;  /* guint64: offsets of the refcount blocks that are complete */
+  guint16 *refcount; /* of the block that is being filled, host order */
+} Qcow2Writer;
+
+static guint64
+refcounts_per_block (const Qcow2Writer *q)
+{
+  return q->cluster * 8ull / (1u << QCOW2_REFCOUNT_ORDER);
+}
+
+/* --- creation --------------------------------------------------------------------------------- */
+
+static gboolean
+check_geometry (H2kOutput *output, guint32 cluster, GError **error)
+{
+  guint64 l1_size = 0;
+
+  if (cluster < MIN_CLUSTER || cluster > MAX_CLUSTER || (cluster & (cluster - 1)))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "a qcow2 cluster size is a power of two from 512 bytes to 2 MiB, not %u",
+                   cluster);
+      return FALSE;
+    }
+  l1_size = output->size / cluster / (cluster / 8);
+  if (l1_size >= MAX_L1_BYTES / 8)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "a disk of %" G_GUINT64_FORMAT
+                   " bytes is too large for qcow2 clusters of %u bytes; choose larger ones",
+                   output->size, cluster);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+static gboolean
+check_backing (H2kOutput *output, GError **error)
+{
+  gsize room = DEFAULT_CLUSTER - sizeof (Qcow2Header) - 2 * sizeof (Qcow2Extension) - 16;
+
+  if (!output->backing)
+    return TRUE;
+  if (strlen (output->backing) <= QCOW2_MAX_BACKING
+      && strlen (output->backing) + strlen (output->backing_format) < room)
+    return TRUE;
+  g_set_error (
+      error, H2K_ERROR, H2K_ERROR_OUTPUT,
+      "the path of the backing file of %s is longer than the %u bytes that qcow2 can hold; "
+      "move it to a shorter path: %s",
+      output->given, QCOW2_MAX_BACKING, output->backing);
+  return FALSE;
+}
+
+static H2kWriter *
+qcow2_create (H2kOutput *output, GError **error)
+{
+  guint32 cluster = output->options.cluster_size ? output->options.cluster_size : DEFAULT_CLUSTER;
+  Qcow2Writer *q;
+
+  if (!check_geometry (output, cluster, error) || !check_backing (output, error))
+    return NULL;
+  q = g_new0 (Qcow2Writer, 1);
+  q->parent.ops = &h2k_qcow2_writer;
+  q->parent.unit = cluster;
+  q->parent.may_pack = output->options.compression != H2K_COMPRESS_NONE;
+  q->output = output;
+  q->cluster = cluster;
+  q->cluster_bits = (guint)g_bit_nth_lsf (cluster, -1);
+  q->l2_entries = cluster / sizeof (guint64);
+  q->l1_size = (guint32)((output->size + cluster * q->l2_entries - 1) / (cluster * q->l2_entries));
+  q->l1_size = MAX (q->l1_size, 1);
+  q->l1 = g_new0 (guint64, q->l1_size);
+  q->l2_index = G_MAXUINT64;
+  q->reftable = g_array_new (FALSE, TRUE, sizeof (guint64));
+  q->refcount = g_new0 (guint16, refcounts_per_block (q));
+  q->refcount[0] = 1; /* the header */
+  q->next = 1;
+  return &q->parent;
+}
+
+static void
+qcow2_free (H2kWriter *writer)
+{
+  Qcow2Writer *q = (Qcow2Writer *)writer;
+
+  free (q->l2);
+  g_free (q->l1);
+  g_free (q->refcount);
+  g_array_unref (q->reftable);
+  g_free (q);
+}
+
+/* --- any thread ------------------------------------------------------------------------------- */
+
+/* Mark the units that the chunk's ranges touch. */
+static void
+mark_used (H2kChunk *chunk, guint32 cluster)
+{
+  for (guint i = 0; i < chunk->n_units; i++)
+    chunk->units[i] = (H2kUnit){H2K_UNIT_UNUSED, 0, 0};
+  for (guint i = 0; i < chunk->ranges->len; i++)
+    {
+      const H2kRange *r = &g_array_index (chunk->ranges, H2kRange, i);
+      guint64 first = (r->offset - chunk->offset) / cluster;
+      guint64 last = (r->offset + r->length - 1 - chunk->offset) / cluster;
+
+      for (guint64 u = first; u <= last; u++)
+        chunk->units[u].kind = H2K_UNIT_ZERO;
+    }
+}
+
+static void
+qcow2_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor)
+{
+  guint32 cluster = writer->unit;
+  gsize packed = 0, zero = 0;
+
+  chunk->n_units = (guint)((chunk->length + cluster - 1) / cluster);
+  mark_used (chunk, cluster);
+  for (guint i = 0; i < chunk->n_units; i++)
+    {
+      H2kUnit *unit = &chunk->units[i];
+      const guint8 *data = chunk->data + (gsize)i * cluster;
+      gsize n = 0;
+
+      if (unit->kind == H2K_UNIT_UNUSED)
+        continue;
+      if (h2k_is_zero (data, cluster))
+        {
+          zero += MIN (cluster, chunk->length - (gsize)i * cluster);
+          continue;
+        }
+      /* Less than a sector saved is not worth a decompression at each read. */
+      if (compressor)
+        n = h2k_compress (compressor, data, cluster, chunk->packed + packed,
+                          cluster - MIN (cluster / 2, 512));
+      *unit = (H2kUnit){n ? H2K_UNIT_PACKED : H2K_UNIT_PLAIN, (guint32)packed, (guint32)n};
+      packed += n;
+    }
+  chunk->bytes_zero = MIN (zero, chunk->bytes_data);
+}
+
+/* --- in the disk's order ---------------------------------------------------------------------- */
+
+static void
+add_be64_table (H2kChunk *chunk, guint64 offset, const guint64 *table, gsize entries,
+                gsize file_bytes)
+{
+  guint64 *out = (guint64 *)(void *)h2k_chunk_add_buffer (chunk, file_bytes);
+
+  for (gsize i = 0; i < entries; i++)
+    out[i] = GUINT64_TO_BE (table[i]);
+  h2k_chunk_add_segment (chunk, offset, out, file_bytes);
+}
+
+/* The refcount block that is being filled goes to host cluster AT, and the next one starts. */
+static void
+write_refcounts (Qcow2Writer *q, H2kChunk *chunk, guint64 at)
+{
+  guint64 n = refcounts_per_block (q);
+  guint16 *out = (guint16 *)(void *)h2k_chunk_add_buffer (chunk, q->cluster);
+  guint64 offset = at << q->cluster_bits;
+
+  for (guint64 i = 0; i < n; i++)
+    out[i] = GUINT16_TO_BE (q->refcount[i]);
+  h2k_chunk_add_segment (chunk, offset, out, q->cluster);
+  g_array_append_val (q->reftable, offset);
+  memset (q->refcount, 0, n * sizeof *q->refcount);
+}
+
+/* A free host cluster, with a refcount of one. A compressed cluster never lies across the ends of
+ * two refcount blocks' ranges, because the block of the first one comes between. */
+static guint64
+allocate (Qcow2Writer *q, H2kChunk *chunk)
+{
+  guint64 per_block = refcounts_per_block (q);
+
+  if (q->next == (q->reftable->len + 1) * per_block)
+    {
+      q->pack_at = q->pack_end = 0;
+      write_refcounts (q, chunk, q->next);
+      q->refcount[0] = 1;
+      q->next++;
+    }
+  q->refcount[q->next % per_block] = 1;
+  return q->next++;
+}
+
+/* The place of a compressed cluster of LENGTH bytes. */
+static guint64
+allocate_packed (Qcow2Writer *q, H2kChunk *chunk, gsize length)
+{
+  guint64 per_block = refcounts_per_block (q);
+  guint64 at, first;
+
+  if (q->pack_at + length > q->pack_end)
+    {
+      guint64 cluster = allocate (q, chunk) << q->cluster_bits;
+
+      if (q->pack_end != cluster)
+        q->pack_at = cluster;
+      q->pack_end = cluster + q->cluster;
+    }
+  at = q->pack_at;
+  first = (at >> q->cluster_bits) % per_block;
+  /* The cluster at PACK_AT is shared, unless it was allocated just now and starts here. */
+  if (at % q->cluster && q->refcount[first] < G_MAXUINT16)
+    q->refcount[first]++;
+  q->pack_at += length;
+  if (q->refcount[first] == G_MAXUINT16)
+    q->pack_at = q->pack_end = 0;
+  return at;
+}
+
+static guint64
+packed_entry (const Qcow2Writer *q, guint64 at, gsize length)
+{
+  guint shift = 62 - (q->cluster_bits - 8);
+  guint64 sectors = ((at + length - 1) >> 9) - (at >> 9);
+
+  return QCOW2_COMPRESSED | sectors << shift | at;
+}
+
+/* The L2 table goes to its place. */
+static void
+write_l2 (Qcow2Writer *q, H2kChunk *chunk)
+{
+  if (q->l2_index == G_MAXUINT64)
+    return;
+  h2k_chunk_add_segment (chunk, q->l1[q->l2_index] & ~QCOW2_COPIED, q->l2, q->cluster);
+  g_ptr_array_add (chunk->metadata, q->l2);
+  q->l2 = NULL;
+  q->l2_index = G_MAXUINT64;
+}
+
+static void
+place_unit (Qcow2Writer *q, H2kChunk *chunk, guint i)
+{
+  const H2kUnit *unit = &chunk->units[i];
+  guint64 index = (chunk->offset >> q->cluster_bits) + i;
+  guint64 entry = QCOW2_ZERO, at;
+
+  if (index / q->l2_entries != q->l2_index)
+    {
+      write_l2 (q, chunk);
+      q->l2_index = index / q->l2_entries;
+      q->l1[q->l2_index] = allocate (q, chunk) << q->cluster_bits | QCOW2_COPIED;
+      q->l2 = (guint64 *)(void *)h2k_aligned_new0 (q->cluster);
+    }
+  if (unit->kind == H2K_UNIT_PLAIN)
+    {
+      at = allocate (q, chunk) << q->cluster_bits;
+      h2k_chunk_add_segment (chunk, at, chunk->data + (gsize)i * q->cluster, q->cluster);
+      entry = at | QCOW2_COPIED;
+    }
+  else if (unit->kind == H2K_UNIT_PACKED)
+    {
+      at = allocate_packed (q, chunk, unit->length);
+      h2k_chunk_add_segment (chunk, at, chunk->packed + unit->offset, unit->length);
+      entry = packed_entry (q, at, unit->length);
+    }
+  q->l2[index % q->l2_entries] = GUINT64_TO_BE (entry);
+}
+
+static gboolean
+check_reftable (Qcow2Writer *q, guint64 entries, GError **error)
+{
+  if (entries < MAX_REFTABLE_BYTES / sizeof (guint64))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s becomes too large for qcow2 clusters of %u bytes; choose larger ones",
+               q->output->given, q->cluster);
+  return FALSE;
+}
+
+/* The units of one L2 table, compressed ones first: each time the two kinds alternate, what is left
+ * of a host cluster is lost. */
+static gboolean
+qcow2_place (H2kWriter *writer, H2kChunk *chunk, GError **error)
+{
+  Qcow2Writer *q = (Qcow2Writer *)writer;
+  guint group = (guint)MIN (q->l2_entries, chunk->n_units);
+
+  for (guint start = 0; start < chunk->n_units; start += group)
+    for (guint pass = 0; pass < 2; pass++)
+      for (guint i = start; i < MIN (start + group, chunk->n_units); i++)
+        {
+          H2kUnitKind kind = chunk->units[i].kind;
+          gboolean stored = kind == H2K_UNIT_PLAIN || kind == H2K_UNIT_PACKED
+                            || (kind == H2K_UNIT_ZERO && q->output->backing);
+
+          if (stored && (kind == H2K_UNIT_PACKED) == (pass == 0))
+            place_unit (q, chunk, i);
+        }
+  return check_reftable (q, q->reftable->len, error);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static gsize
+add_extension (guint8 *header, gsize at, guint32 type, const char *text)
+{
+  gsize length = text ? strlen (text) : 0;
+  Qcow2Extension extension = {GUINT32_TO_BE (type), GUINT32_TO_BE ((guint32)length)};
+
+  memcpy (header + at, &extension, sizeof extension);
+  if (length)
+    memcpy (header + at + sizeof extension, text, length);
+  return at + sizeof extension + (length + 7) / 8 * 8;
+}
+
+static void
+add_header (Qcow2Writer *q, H2kChunk *chunk, guint64 l1_at, guint64 table_at,
+            guint64 table_clusters)
+{
+  guint8 *header = h2k_chunk_add_buffer (chunk, q->cluster);
+  gboolean zstd = q->output->options.compression == H2K_COMPRESS_ZSTD;
+  gsize at = sizeof (Qcow2Header);
+  Qcow2Header h = {
+      .magic = GUINT32_TO_BE (QCOW2_MAGIC),
+      .version = GUINT32_TO_BE (QCOW2_VERSION),
+      .cluster_bits = GUINT32_TO_BE (q->cluster_bits),
+      .size = GUINT64_TO_BE (q->output->size),
+      .l1_size = GUINT32_TO_BE (q->l1_size),
+      .l1_table_offset = GUINT64_TO_BE (l1_at << q->cluster_bits),
+      .refcount_table_offset = GUINT64_TO_BE (table_at << q->cluster_bits),
+      .refcount_table_clusters = GUINT32_TO_BE ((guint32)table_clusters),
+      .incompatible_features = GUINT64_TO_BE (zstd ? QCOW2_INCOMPAT_COMPRESSION : 0),
+      .refcount_order = GUINT32_TO_BE (QCOW2_REFCOUNT_ORDER),
+      .header_length = GUINT32_TO_BE (sizeof h),
+      .compression_type = zstd ? QCOW2_COMPRESSION_ZSTD : 0,
+  };
+
+  if (q->output->backing)
+    {
+      at = add_extension (header, at, QCOW2_EXT_BACKING_FORMAT, q->output->backing_format);
+      at = add_extension (header, at, QCOW2_EXT_END, NULL);
+      h.backing_file_offset = GUINT64_TO_BE (at);
+      h.backing_file_size = GUINT32_TO_BE ((guint32)strlen (q->output->backing));
+      memcpy (header + at, q->output->backing, strlen (q->output->backing));
+    }
+  memcpy (header, &h, sizeof h);
+  h2k_chunk_add_segment (chunk, 0, header, q->cluster);
+}
+
+static guint64
+clusters_for (const Qcow2Writer *q, guint64 bytes)
+{
+  return (bytes + q->cluster - 1) >> q->cluster_bits;
+}
+
+/* The tail of the file, all of it in consecutive clusters after what is allocated already:
+ * L1 table, refcount table, and the refcount blocks from the one being filled to the one that
+ * counts the last of themselves. */
+static gboolean
+qcow2_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError **error)
+{
+  Qcow2Writer *q = (Qcow2Writer *)writer;
+  guint64 per_block = refcounts_per_block (q);
+  guint64 l1_at, table_at, blocks_at, table = 1, first = q->reftable->len, blocks = first + 1;
+
+  write_l2 (q, chunk);
+  l1_at = q->next;
+  table_at = l1_at + clusters_for (q, (guint64)q->l1_size * sizeof (guint64));
+  /* More blocks need more room, which may need more blocks; each step can only grow. */
+  for (gboolean fits = FALSE; !fits;)
+    {
+      table = clusters_for (q, blocks * sizeof (guint64));
+      blocks_at = table_at + table;
+      fits = blocks * per_block >= blocks_at + (blocks - first);
+      blocks += !fits;
+    }
+  if (!check_reftable (q, blocks, error))
+    return FALSE;
+  *file_length = (blocks_at + (blocks - first)) << q->cluster_bits;
+
+  add_be64_table (chunk, l1_at << q->cluster_bits, q->l1, q->l1_size,
+                  (table_at - l1_at) << q->cluster_bits);
+  for (guint64 b = first; b < blocks; b++)
+    {
+      for (guint64 c = MAX (q->next, b * per_block);
+           c < MIN (*file_length >> q->cluster_bits, (b + 1) * per_block); c++)
+        q->refcount[c % per_block] = 1;
+      write_refcounts (q, chunk, blocks_at + (b - first));
+    }
+  add_be64_table (chunk, table_at << q->cluster_bits, (guint64 *)(void *)q->reftable->data,
+                  q->reftable->len, table << q->cluster_bits);
+  add_header (q, chunk, l1_at, table_at, table);
+  return TRUE;
+}
+
+const H2kWriterOps h2k_qcow2_writer = {
+    .format = "qcow2",
+    .create = qcow2_create,
+    .prepare = qcow2_prepare,
+    .place = qcow2_place,
+    .finish = qcow2_finish,
+    .free = qcow2_free,
+};

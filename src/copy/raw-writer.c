@@ -1,0 +1,100 @@
+/* raw-writer.c - raw outputs: data at its own place, holes where the disk is zero.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "copy/internal.h"
+
+#define UNIT H2K_IO_ALIGN
+/* Shorter runs of zeros are written with their neighbours: many small requests and a file in many
+ * pieces cost more than the space. */
+#define LEAST_HOLE (64u << 10)
+
+typedef struct
+{
+  H2kWriter parent;
+  H2kOutput *output;
+} RawWriter;
+
+static H2kWriter *
+raw_create (H2kOutput *output, GError **error)
+{
+  RawWriter *writer;
+
+  if (output->options.compression != H2K_COMPRESS_NONE)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "raw disks cannot be compressed; use the format qcow2, or --no-compress");
+      return NULL;
+    }
+  writer = g_new0 (RawWriter, 1);
+  writer->parent.ops = &h2k_raw_writer;
+  writer->parent.unit = UNIT;
+  writer->parent.extents = TRUE;
+  writer->output = output;
+  return &writer->parent;
+}
+
+/* Add [START, END) of the chunk; what is not a multiple of the alignment comes on its own. */
+static void
+add_run (H2kChunk *chunk, gsize start, gsize end)
+{
+  gsize middle = end - end % UNIT;
+
+  if (middle > start)
+    h2k_chunk_add_segment (chunk, chunk->offset + start, chunk->data + start, middle - start);
+  if (end > middle)
+    h2k_chunk_add_segment (chunk, chunk->offset + middle, chunk->data + middle, end - middle);
+}
+
+static void
+raw_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor)
+{
+  gsize start = 0, end = 0; /* of the run that is being collected */
+  gsize written = 0;
+
+  for (gsize at = 0; at < chunk->length; at += UNIT)
+    {
+      gsize n = MIN (UNIT, chunk->length - at);
+
+      if (h2k_is_zero (chunk->data + at, n))
+        continue;
+      if (at - end >= LEAST_HOLE || end == 0)
+        {
+          add_run (chunk, start, end);
+          written += end - start;
+          start = at;
+        }
+      end = at + n;
+    }
+  add_run (chunk, start, end);
+  written += end - start;
+  chunk->bytes_zero = chunk->bytes_data > written ? chunk->bytes_data - written : 0;
+}
+
+static gboolean
+raw_place (H2kWriter *writer, H2kChunk *chunk, GError **error)
+{
+  return TRUE;
+}
+
+static gboolean
+raw_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError **error)
+{
+  *file_length = ((RawWriter *)writer)->output->size;
+  return TRUE;
+}
+
+static void
+raw_free (H2kWriter *writer)
+{
+  g_free (writer);
+}
+
+const H2kWriterOps h2k_raw_writer = {
+    .format = "raw",
+    .create = raw_create,
+    .prepare = raw_prepare,
+    .place = raw_place,
+    .finish = raw_finish,
+    .free = raw_free,
+};
