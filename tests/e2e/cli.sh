@@ -5,9 +5,13 @@
 disk=$(guest debian12-vmware vmdk-sparse)
 page=$H2K_TOP/man/hyper2kvm.1
 
+helps() {
+    "$H2K" --help && "$H2K" local --help && "$H2K" inspect --help && "$H2K" boot-test --help
+}
+
 man_page_is_clean() {
     local said
-    said=$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
+    said=$(LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
     echo "$said"
     [ -z "$said" ]
 }
@@ -33,8 +37,9 @@ documented() {
 }
 
 exit_codes_documented() {
-    local code missing=0
-    for code in $(grep -oE '^  EXIT_[A-Z_]+ = [0-9]+' "$H2K_TOP/src/cmd/exit-codes.h" | awk '{print $3}'); do
+    local code codes missing=0
+    mapfile -t codes < <(sed -nE 's/^  EXIT_[A-Z_]+ = ([0-9]+),.*/\1/p' "$H2K_TOP/src/cmd/exit-codes.h")
+    for code in "${codes[@]}"; do
         [ "$code" = 128 ] && continue
         grep -qE "^\.(B|BR) $code\$" "$page" || {
             echo "exit code $code is not in the man page"
@@ -114,7 +119,7 @@ converts() {
 }
 
 claim "--version prints the version" "$H2K" --version
-claim "--help works for the program and each command" eval '"$H2K" --help && "$H2K" local --help && "$H2K" inspect --help && "$H2K" boot-test --help'
+claim "--help works for the program and each command" helps
 claim "the man page has no mistakes" man_page_is_clean
 claim "each option is in the man page and in the completion" documented
 claim "each exit code is in the man page" exit_codes_documented

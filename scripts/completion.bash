@@ -1,0 +1,52 @@
+# Bash completion for hyper2kvm.
+# shellcheck shell=bash
+
+_hyper2kvm() {
+    local current=$2 previous=$3 command=${COMP_WORDS[1]:-} words=
+    local common="--log-level --log-file --progress --verbose --quiet --help"
+    case $previous in
+    --log-level) words="error warning message info debug" ;;
+    --progress) words="auto bar plain json none" ;;
+    --out-format) words="qcow2 raw" ;;
+    --format) words="raw vmdk qcow2" ;;
+    --bus) words="virtio-blk virtio-scsi sata" ;;
+    --evidence) words="auto login marker" ;;
+    --accel) words="kvm tcg" ;;
+    --compress) words="zlib zstd" ;;
+    --name | --threads | --boot-timeout | --mac | --memory | --vcpus) return ;;
+    --temp-dir)
+        mapfile -t COMPREPLY < <(compgen -d -- "$current")
+        return
+        ;;
+    --vmdk | --disk | --to-output | --report | --log-file)
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    esac
+    if [ -z "$words" ] && [ "$COMP_CWORD" -gt 1 ] && [[ $current != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+    fi
+    if [ -z "$words" ]; then
+        case $command in
+        local)
+            words="--vmdk --disk --to-output --out-format --report --dry-run --force --name
+                --compress --no-compress --verify --fast --flatten --no-sparsify --threads
+                --temp-dir --no-guest-inspection --qemu-test --no-test --headless --window
+                --boot-timeout --bus --mac --memory --vcpus --json
+                --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
+                --clean-udev-rules --disable-tools
+                --no-fix-fstab --no-fix-bootloader --no-use-uuid --no-add-virtio-modules
+                --no-fix-network --no-clean-udev-rules --no-disable-tools $common"
+            ;;
+        inspect) words="--json --format $common" ;;
+        boot-test)
+            words="--format --bus --evidence --reboot --boot-timeout --headless --window --accel
+                --uefi --memory --vcpus --mac --temp-dir --json $common"
+            ;;
+        *) words="local inspect boot-test --version $common" ;;
+        esac
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -o filenames -F _hyper2kvm hyper2kvm
