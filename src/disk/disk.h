@@ -56,7 +56,7 @@ typedef struct
 struct _H2kDisk
 {
   const H2kDiskOps *ops;
-  grefcount ref_count;
+  gatomicrefcount ref_count;
   guint64 size;        /* bytes */
   guint32 sector_size; /* logical sector size, 512 or 4096 */
   char *format;        /* "raw", "vmdk", "qcow2", "overlay", "slice", "memory" */

@@ -1,0 +1,399 @@
+/* disk.c - the table of formats, opening by content, and the checks in front of every backend.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "disk/disk.h"
+#include "disk/formats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD_SIZE 65536
+#define MAX_CHAIN 128
+
+/* One line a format. Probing takes the surest one; raw is sure of nothing and fits everything. */
+static const H2kDiskFormat *const formats[] = {
+    &h2k_raw_format,
+};
+
+/* Containers that would otherwise pass for raw disks, and whose guest would then not be found. */
+static const struct
+{
+  gsize offset;
+  const char *magic;
+  gsize length;
+  const char *what;
+} foreign[] = {
+    {0, "vhdxfile", 8, "a VHDX image"},
+    {0, "conectix", 8, "a VHD image"},
+    {64, "\x7f\x10\xda\xbe", 4, "a VDI image"},
+    {0, "QED\0", 4, "a QED image"},
+    {0, "WithoutFreeSpace", 16, "a Parallels image"},
+    {0, "WithouFreSpacExt", 16, "a Parallels image"},
+    {0, "\x1f\x8b\x08", 3, "compressed with gzip"},
+    {0,
+     "\xfd"
+     "7zXZ\0",
+     6, "compressed with xz"},
+    {0, "\x28\xb5\x2f\xfd", 4, "compressed with zstd"},
+    {0, "BZh", 3, "compressed with bzip2"},
+    {0, "PK\x03\x04", 4, "a zip archive"},
+    {257, "ustar", 5, "a tar archive (an OVA is one)"},
+};
+
+/* The openings that are under way in this thread, the innermost one first. */
+typedef struct Opening
+{
+  const struct Opening *outer;
+  guint64 dev, ino;
+  guint depth;
+  gboolean guessed; /* named by another image, which does not say its format */
+} Opening;
+
+static _Thread_local const Opening *openings;
+
+/* --- host files ------------------------------------------------------------------------------- */
+
+static const char *
+kind_of_file (mode_t mode)
+{
+  return S_ISDIR (mode)    ? "a folder"
+         : S_ISFIFO (mode) ? "a FIFO"
+         : S_ISSOCK (mode) ? "a socket"
+         : S_ISCHR (mode)  ? "a character device"
+                           : "not a file";
+}
+
+static gboolean
+size_device (H2kHostFile *file, const char *name, GError **error)
+{
+  int sector_size = 512;
+
+  if (ioctl (file->fd, BLKGETSIZE64, &file->size) != 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "%s: cannot find out the device's size", name);
+      return FALSE;
+    }
+  if (ioctl (file->fd, BLKSSZGET, &sector_size) == 0 && sector_size == 4096)
+    file->sector_size = 4096;
+  return TRUE;
+}
+
+gboolean
+h2k_host_file_open (const char *path, H2kHostFile *file, GError **error)
+{
+  g_autofree char *name = h2k_escape_text (path, -1);
+  struct stat st;
+
+  *file = (H2kHostFile){.fd = -1, .sector_size = 512};
+  /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
+  file->fd = open (path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  if (file->fd < 0 || fstat (file->fd, &st) != 0)
+    h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "%s: cannot open the disk image", name);
+  else if (S_ISREG (st.st_mode))
+    {
+      file->size = (guint64)st.st_size;
+      file->dev = st.st_dev;
+      file->ino = st.st_ino;
+      return TRUE;
+    }
+  else if (S_ISBLK (st.st_mode))
+    {
+      file->is_device = TRUE;
+      file->dev = st.st_rdev;
+      if (size_device (file, name, error))
+        return TRUE;
+    }
+  else
+    g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
+                 "%s: is %s; a disk image is a file or a block device", name,
+                 kind_of_file (st.st_mode));
+
+  if (file->fd >= 0)
+    close (file->fd);
+  file->fd = -1;
+  return FALSE;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static const H2kDiskFormat *
+find_format (const char *name, GError **error)
+{
+  g_autofree char *safe = NULL;
+  g_autoptr (GString) known = g_string_new (NULL);
+
+  for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
+    {
+      if (g_str_equal (formats[i]->name, name))
+        return formats[i];
+      g_string_append_printf (known, "%s%s", i ? ", " : "", formats[i]->name);
+    }
+  safe = h2k_escape_text (name, -1);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "the disk format \"%s\" is not known; the known ones are %s", safe, known->str);
+  return NULL;
+}
+
+static const H2kDiskFormat *
+probe (const H2kHostFile *file, const char *path, GError **error)
+{
+  g_autofree char *name = h2k_escape_text (path, -1);
+  g_autofree guint8 *head = g_malloc0 (HEAD_SIZE);
+  gsize length = (gsize)MIN (file->size, HEAD_SIZE);
+  const H2kDiskFormat *best = &h2k_raw_format;
+  int best_score = 0, err = h2k_pread_full (file->fd, head, length, 0);
+
+  if (err)
+    {
+      h2k_set_errno (error, H2K_ERROR_SOURCE, err, "%s: cannot read the first bytes", name);
+      return NULL;
+    }
+  for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
+    {
+      int score = formats[i]->probe (head, length, path);
+      if (score > best_score)
+        {
+          best = formats[i];
+          best_score = score;
+        }
+    }
+  for (gsize i = 0; best == &h2k_raw_format && i < G_N_ELEMENTS (foreign); i++)
+    if (length >= foreign[i].offset + foreign[i].length
+        && memcmp (head + foreign[i].offset, foreign[i].magic, foreign[i].length) == 0)
+      {
+        g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                     "%s: is %s, which cannot be read; unpack or convert it first, or name the "
+                     "format \"raw\" if these are a disk's own bytes",
+                     name, foreign[i].what);
+        return NULL;
+      }
+  return best;
+}
+
+static gboolean
+check_chain (const Opening *opening, const char *path, GError **error)
+{
+  g_autofree char *name = h2k_escape_text (path, -1);
+
+  if (opening->depth > MAX_CHAIN)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s: the chain of images is longer than %d; merge some of its snapshots first",
+                   name, MAX_CHAIN);
+      return FALSE;
+    }
+  if (opening->outer && opening->outer->guessed)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s: is named by a backing file whose own format is not recorded in the image "
+                   "above it, so a guest could have written that name; if you trust the chain, "
+                   "record the format with \"qemu-img rebase -u -b BACKING -F FORMAT IMAGE\"",
+                   name);
+      return FALSE;
+    }
+  for (const Opening *o = opening->outer; o; o = o->outer)
+    if (o->dev == opening->dev && o->ino == opening->ino)
+      {
+        g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                     "%s: the chain of images comes back to this file; one of them names a wrong "
+                     "parent",
+                     name);
+        return FALSE;
+      }
+  return TRUE;
+}
+
+static void
+make_absolute (GPtrArray *files)
+{
+  for (guint i = 0; i < files->len; i++)
+    {
+      char *resolved = realpath (files->pdata[i], NULL);
+      char *absolute
+          = resolved ? g_strdup (resolved) : g_canonicalize_filename (files->pdata[i], NULL);
+      free (resolved);
+      g_free (files->pdata[i]);
+      files->pdata[i] = absolute;
+    }
+}
+
+H2kDisk *
+h2k_disk_open (const char *path, const char *format, GError **error)
+{
+  Opening opening = {.outer = openings};
+  const H2kDiskFormat *found = NULL;
+  H2kDisk *disk = NULL;
+  H2kHostFile file;
+
+  if (!h2k_host_file_open (path, &file, error))
+    return NULL;
+  opening.dev = file.dev;
+  opening.ino = file.ino;
+  opening.depth = openings ? openings->depth + 1 : 1;
+  opening.guessed = openings && !format;
+  if (check_chain (&opening, path, error))
+    found = format ? find_format (format, error) : probe (&file, path, error);
+  close (file.fd);
+  if (!found)
+    return NULL;
+
+  openings = &opening;
+  disk = found->open (path, error);
+  openings = opening.outer;
+  if (disk)
+    make_absolute (disk->files);
+  return disk;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+void
+h2k_disk_init (H2kDisk *disk, const H2kDiskOps *ops, guint64 size, const char *format,
+               const char *name)
+{
+  g_assert (size <= G_MAXINT64);
+  disk->ops = ops;
+  g_atomic_ref_count_init (&disk->ref_count);
+  disk->size = size;
+  disk->sector_size = 512;
+  disk->format = g_strdup (format);
+  disk->name = h2k_escape_text (name, -1);
+  disk->files = g_ptr_array_new_with_free_func (g_free);
+}
+
+H2kDisk *
+h2k_disk_ref (H2kDisk *disk)
+{
+  g_atomic_ref_count_inc (&disk->ref_count);
+  return disk;
+}
+
+/* A long chain is freed here one by one, not by recursion. */
+void
+h2k_disk_unref (H2kDisk *disk)
+{
+  while (disk && g_atomic_ref_count_dec (&disk->ref_count))
+    {
+      H2kDisk *backing = disk->backing;
+
+      if (disk->ops->finalize)
+        disk->ops->finalize (disk);
+      g_free (disk->format);
+      g_free (disk->subformat);
+      g_free (disk->name);
+      g_ptr_array_unref (disk->files);
+      g_free (disk);
+      disk = backing;
+    }
+}
+
+void
+h2k_disk_add_files (H2kDisk *disk, H2kDisk *other)
+{
+  for (guint i = 0; i < other->files->len; i++)
+    if (!g_ptr_array_find_with_equal_func (disk->files, other->files->pdata[i], g_str_equal, NULL))
+      g_ptr_array_add (disk->files, g_strdup (other->files->pdata[i]));
+}
+
+/* --- access ----------------------------------------------------------------------------------- */
+
+static gboolean
+check_range (H2kDisk *disk, guint64 offset, guint64 length, const char *what, GError **error)
+{
+  if (offset <= disk->size && length <= disk->size - offset)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s: cannot %s %" G_GUINT64_FORMAT " bytes at offset %" G_GUINT64_FORMAT
+               ": the disk ends at %" G_GUINT64_FORMAT,
+               disk->name, what, length, offset, disk->size);
+  return FALSE;
+}
+
+static gboolean
+check_writable (H2kDisk *disk, GError **error)
+{
+  if (h2k_disk_is_writable (disk))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FAILED, "%s: is open for reading only", disk->name);
+  return FALSE;
+}
+
+gboolean
+h2k_disk_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  return check_range (disk, offset, length, "read", error)
+         && (length == 0 || disk->ops->pread (disk, offset, length, buffer, error));
+}
+
+gboolean
+h2k_disk_pwrite (H2kDisk *disk, guint64 offset, gsize length, const void *buffer, GError **error)
+{
+  return check_writable (disk, error) && check_range (disk, offset, length, "write", error)
+         && (length == 0 || disk->ops->pwrite (disk, offset, length, buffer, error));
+}
+
+static gboolean
+write_zeros (H2kDisk *disk, guint64 offset, guint64 length, GError **error)
+{
+  gsize chunk = (gsize)MIN (length, 1 << 20);
+  g_autofree guint8 *zeros = g_malloc0 (chunk);
+
+  while (length)
+    {
+      gsize n = (gsize)MIN (length, chunk);
+      if (!disk->ops->pwrite (disk, offset, n, zeros, error))
+        return FALSE;
+      offset += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+gboolean
+h2k_disk_zero (H2kDisk *disk, guint64 offset, guint64 length, GError **error)
+{
+  if (!check_writable (disk, error) || !check_range (disk, offset, length, "write", error))
+    return FALSE;
+  if (length == 0)
+    return TRUE;
+  return disk->ops->zero ? disk->ops->zero (disk, offset, length, error)
+                         : write_zeros (disk, offset, length, error);
+}
+
+gboolean
+h2k_disk_flush (H2kDisk *disk, GError **error)
+{
+  return !disk->ops->flush || disk->ops->flush (disk, error);
+}
+
+gboolean
+h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent, GError **error)
+{
+  limit = MIN (limit, disk->size);
+  if (offset >= limit)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s: there is no extent at offset %" G_GUINT64_FORMAT
+                   ": the disk or range ends at %" G_GUINT64_FORMAT,
+                   disk->name, offset, limit);
+      return FALSE;
+    }
+  *extent = (H2kExtent){.offset = offset, .length = limit - offset, .kind = H2K_EXTENT_DATA};
+  if (disk->ops->extent && !disk->ops->extent (disk, offset, extent, error))
+    return FALSE;
+  g_assert (extent->offset == offset && extent->length > 0);
+  extent->length = MIN (extent->length, limit - offset);
+  return TRUE;
+}
+
+gboolean
+h2k_disk_is_writable (H2kDisk *disk)
+{
+  return disk->ops->pwrite != NULL;
+}
