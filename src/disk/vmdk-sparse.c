@@ -1,0 +1,877 @@
+/* vmdk-sparse.c - hosted sparse extents and stream-optimised compressed ones, as "Hosted Sparse
+ * Extents" and "Stream-Optimized Compressed Sparse Extents" of VMware's "Virtual Disk Format 5.0".
+ *
+ * The extent's space is cut into grains (64 KiB as a rule). The grain directory (GD) points to
+ * grain tables (GT) of 512 entries (GTE), which point to grains; all pointers count sectors of the
+ * file, 0 means nothing there. A compressed grain is preceded by a marker with its size and the
+ * sector that it belongs to.
+ *
+ * The directory is held in memory, tables and partly read compressed grains in bounded caches. A
+ * read of many compressed grains takes them from the file in large pieces, since they lie there
+ * one after the other, and decompresses each into the caller's buffer.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "disk/vmdk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libdeflate.h>
+#include <unistd.h>
+
+#define MAGIC 0x564d444bu /* "KDMV" */
+#define VERSION_MAX 3
+#define TABLE_ENTRIES 512
+#define TABLE_BYTES (TABLE_ENTRIES * 4)
+#define GD_AT_END G_MAXUINT64
+#define GTE_ZERO 1u
+#define GRAIN_SECTORS_MIN 8
+#define GRAIN_SECTORS_MAX 32768         /* 16 MiB; 128 (64 KiB) is what everybody writes */
+#define DIRECTORY_MAX (4 * 1024 * 1024) /* entries: 128 TiB with grains of 64 KiB */
+#define SPAN_MAX (1024 * 1024) /* compressed bytes read at once, unless one grain needs more */
+#define OPEN_TABLES_MAX 16384  /* read at open: 512 GiB of disk with grains of 64 KiB */
+#define EXTENT_TABLES_MAX 8    /* looked into for one answer about extents */
+
+enum
+{
+  FLAG_NEWLINE_TEST = 1 << 0,
+  FLAG_REDUNDANT_TABLES = 1 << 1,
+  FLAG_ZERO_GRAINS = 1 << 2,
+  FLAG_COMPRESSED = 1 << 16,
+  FLAG_MARKERS = 1 << 17,
+};
+
+enum
+{
+  COMPRESSION_NONE = 0,
+  COMPRESSION_DEFLATE = 1,
+};
+
+enum
+{
+  MARKER_EOS = 0,
+  MARKER_FOOTER = 3,
+};
+
+/* The header, and the footer of a stream. */
+typedef struct __attribute__ ((packed))
+{
+  guint32 magicNumber;       /* 0x00 */
+  guint32 version;           /* 0x04 */
+  guint32 flags;             /* 0x08 */
+  guint64 capacity;          /* 0x0c: sectors */
+  guint64 grainSize;         /* 0x14: sectors */
+  guint64 descriptorOffset;  /* 0x1c: sectors; 0: none */
+  guint64 descriptorSize;    /* 0x24: sectors */
+  guint32 numGTEsPerGT;      /* 0x2c */
+  guint64 rgdOffset;         /* 0x30: the redundant grain directory, sectors */
+  guint64 gdOffset;          /* 0x38: sectors */
+  guint64 overHead;          /* 0x40: sectors taken by metadata */
+  guint8 uncleanShutdown;    /* 0x48 */
+  char singleEndLineChar;    /* 0x49: '\n' */
+  char nonEndLineChar;       /* 0x4a: ' ' */
+  char doubleEndLineChar1;   /* 0x4b: '\r' */
+  char doubleEndLineChar2;   /* 0x4c: '\n' */
+  guint16 compressAlgorithm; /* 0x4d */
+  guint8 pad[433];           /* 0x4f */
+} SparseExtentHeader;
+G_STATIC_ASSERT (sizeof (SparseExtentHeader) == H2K_VMDK_SECTOR);
+
+/* What precedes metadata, in a sector of its own. */
+typedef struct __attribute__ ((packed))
+{
+  guint64 val;     /* 0x00: sectors of metadata that follow */
+  guint32 size;    /* 0x08: 0 */
+  guint32 type;    /* 0x0c: MARKER_... */
+  guint8 pad[496]; /* 0x10 */
+} Marker;
+G_STATIC_ASSERT (sizeof (Marker) == H2K_VMDK_SECTOR);
+
+/* What precedes a compressed grain's data, directly. */
+typedef struct __attribute__ ((packed))
+{
+  guint64 lba;  /* 0x00: first sector in the extent */
+  guint32 size; /* 0x08: bytes of compressed data */
+} GrainMarker;
+G_STATIC_ASSERT (sizeof (GrainMarker) == 12);
+
+struct _H2kVmdkSparse
+{
+  int fd;
+  char *name;
+  guint64 file_size;
+  guint64 size;       /* capacity in bytes */
+  guint32 grain_size; /* bytes */
+  guint64 grains;
+  guint32 flags;
+  gboolean compressed;
+  guint64 descriptor_offset, descriptor_size; /* bytes */
+  guint32 tables;                             /* entries of the directory */
+  guint32 *directory;                         /* first sector of each table, 0 or GTE_ZERO */
+  H2kVmdkCache *table_cache, *grain_cache;    /* the disk's */
+};
+
+/* --- errors ----------------------------------------------------------------------------------- */
+
+static gboolean set_corrupt (const H2kVmdkSparse *s, GError **error, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+
+static gboolean
+set_corrupt (const H2kVmdkSparse *s, GError **error, const char *format, ...)
+{
+  g_autofree char *what = NULL;
+  va_list args;
+
+  va_start (args, format);
+  what = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s is truncated or corrupt: %s; fetch it again and compare checksums with the "
+               "original",
+               s->name, what);
+  return FALSE;
+}
+
+static gboolean
+read_at (const H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  int err = h2k_pread_full (s->fd, buffer, length, offset);
+
+  if (err == ENODATA)
+    return set_corrupt (s, error, "it ends before byte %" G_GUINT64_FORMAT, offset + length);
+  if (err)
+    h2k_set_errno (error, H2K_ERROR_SOURCE, err,
+                   "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT,
+                   s->name, length, offset);
+  return err == 0;
+}
+
+/* --- scratch memory of a thread --------------------------------------------------------------- */
+
+typedef struct
+{
+  struct libdeflate_decompressor *decompressor;
+  guint8 *buffer;
+  gsize size;
+} Scratch;
+
+static void
+free_scratch (gpointer data)
+{
+  Scratch *scratch = data;
+
+  libdeflate_free_decompressor (scratch->decompressor);
+  g_free (scratch->buffer);
+  g_free (scratch);
+}
+
+static Scratch *
+get_scratch (gsize size)
+{
+  static GPrivate key = G_PRIVATE_INIT (free_scratch);
+  Scratch *scratch = g_private_get (&key);
+
+  if (!scratch)
+    {
+      scratch = g_new0 (Scratch, 1);
+      scratch->decompressor = libdeflate_alloc_decompressor ();
+      if (!scratch->decompressor)
+        g_error ("out of memory");
+      g_private_set (&key, scratch);
+    }
+  if (scratch->size < size)
+    {
+      g_free (scratch->buffer);
+      scratch->buffer = g_malloc (size);
+      scratch->size = size;
+    }
+  return scratch;
+}
+
+/* --- header ----------------------------------------------------------------------------------- */
+
+static gboolean
+check_magic (const H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+{
+  static const struct
+  {
+    guint8 magic[8];
+    gsize length;
+    const char *what;
+  } others[] = {
+      {"COWD", 4, "an ESX Server sparse extent (COWD, vmfsSparse), a snapshot's delta"},
+      {"\xbe\xba\xfe\xca\0\0\0\0", 8, "an seSparse extent, a vSphere snapshot's delta"},
+  };
+
+  if (GUINT32_FROM_LE (h->magicNumber) == MAGIC)
+    return TRUE;
+  for (gsize i = 0; i < G_N_ELEMENTS (others); i++)
+    if (memcmp (h, others[i].magic, others[i].length) == 0)
+      {
+        g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                     "%s is %s, which cannot be read: delete (consolidate) the VM's snapshots, or "
+                     "export the VM as OVF or OVA, and use that",
+                     s->name, others[i].what);
+        return FALSE;
+      }
+  g_set_error (
+      error, H2K_ERROR, H2K_ERROR_FORMAT,
+      "%s is not a VMDK: it is neither a descriptor nor a sparse extent, which starts with "
+      "\"KDMV\"; if it should be one, fetch it again, and if it is a raw image, say so "
+      "by naming its format",
+      s->name);
+  return FALSE;
+}
+
+/* Bytes that a text-mode transfer changes. A file so damaged has moved the others, too. */
+static gboolean
+check_newlines (const H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+{
+  if (!(GUINT32_FROM_LE (h->flags) & FLAG_NEWLINE_TEST)
+      || memcmp (&h->singleEndLineChar, "\n \r\n", 4) == 0)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s was damaged by a transfer that treated it as text (the newline test bytes of "
+               "its header are changed): fetch it again in binary mode",
+               s->name);
+  return FALSE;
+}
+
+static gboolean
+set_unsupported (const H2kVmdkSparse *s, GError **error, const char *what, guint64 value)
+{
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s: %s %" G_GUINT64_FORMAT " is not supported: export the VM as OVF or OVA, and "
+               "use that",
+               s->name, what, value);
+  return FALSE;
+}
+
+/* Is [FIRST, FIRST + COUNT) sectors inside the file? */
+static gboolean
+in_file (const H2kVmdkSparse *s, guint64 first, guint64 count)
+{
+  guint64 sectors = s->file_size / H2K_VMDK_SECTOR;
+
+  return first <= sectors && count <= sectors - first;
+}
+
+/* Check header H field by field and take over what is needed. */
+static gboolean
+parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+{
+  guint64 capacity = GUINT64_FROM_LE (h->capacity), grain = GUINT64_FROM_LE (h->grainSize);
+  guint64 tables, descriptor = GUINT64_FROM_LE (h->descriptorOffset);
+  guint32 version = GUINT32_FROM_LE (h->version), entries = GUINT32_FROM_LE (h->numGTEsPerGT);
+  guint16 algorithm = GUINT16_FROM_LE (h->compressAlgorithm);
+
+  if (!check_magic (s, h, error) || !check_newlines (s, h, error))
+    return FALSE;
+  s->flags = GUINT32_FROM_LE (h->flags);
+  s->compressed = algorithm == COMPRESSION_DEFLATE;
+  if (version < 1 || version > VERSION_MAX)
+    return set_unsupported (s, error, "VMDK version", version);
+  if (algorithm != COMPRESSION_NONE && algorithm != COMPRESSION_DEFLATE)
+    return set_unsupported (s, error, "compression algorithm", algorithm);
+  if (s->compressed != !!(s->flags & FLAG_COMPRESSED)
+      || (s->compressed && !(s->flags & FLAG_MARKERS)))
+    return set_corrupt (s, error, "its header's flags (0x%x) do not fit compression algorithm %u",
+                        s->flags, algorithm);
+  if (grain < GRAIN_SECTORS_MIN || grain > GRAIN_SECTORS_MAX || (grain & (grain - 1)))
+    return set_corrupt (s, error,
+                        "its header has an impossible grain size (%" G_GUINT64_FORMAT " sectors)",
+                        grain);
+  if (entries != TABLE_ENTRIES)
+    return set_corrupt (s, error, "its header says %u entries in a grain table instead of 512",
+                        entries);
+  if (capacity == 0 || capacity > G_MAXINT64 / H2K_VMDK_SECTOR)
+    return set_corrupt (s, error,
+                        "its header has an impossible capacity (%" G_GUINT64_FORMAT " sectors)",
+                        capacity);
+  tables = (capacity - 1) / (grain * TABLE_ENTRIES) + 1;
+  if (tables > DIRECTORY_MAX)
+    return set_corrupt (s, error,
+                        "its header has an impossible capacity (%" G_GUINT64_FORMAT
+                        " sectors) for a grain size of %" G_GUINT64_FORMAT " sectors",
+                        capacity, grain);
+  if (descriptor && !in_file (s, descriptor, GUINT64_FROM_LE (h->descriptorSize)))
+    return set_corrupt (s, error, "the embedded descriptor lies past the end of the file");
+  if (!in_file (s, GUINT64_FROM_LE (h->overHead), 0))
+    return set_corrupt (s, error, "the metadata reaches past the end of the file");
+
+  s->size = capacity * H2K_VMDK_SECTOR;
+  s->grain_size = (guint32)grain * H2K_VMDK_SECTOR;
+  s->grains = (capacity - 1) / grain + 1;
+  s->tables = (guint32)tables;
+  s->descriptor_offset = descriptor * H2K_VMDK_SECTOR;
+  s->descriptor_size = descriptor ? GUINT64_FROM_LE (h->descriptorSize) * H2K_VMDK_SECTOR : 0;
+  if (h->uncleanShutdown)
+    g_debug ("%s was not closed cleanly", s->name);
+  return TRUE;
+}
+
+/* A stream ends with a footer marker, the footer and an end-of-stream marker: the footer is a copy
+ * of the header that knows where the directory is. */
+static gboolean
+read_footer (const H2kVmdkSparse *s, SparseExtentHeader *h, GError **error)
+{
+  struct
+  {
+    Marker marker;
+    SparseExtentHeader footer;
+    Marker end;
+  } tail;
+  const char *missing = "it is a stream whose end is missing (no footer)";
+
+  if (s->file_size < sizeof *h + sizeof tail || s->file_size % H2K_VMDK_SECTOR)
+    return set_corrupt (s, error, "%s", missing);
+  if (!read_at (s, s->file_size - sizeof tail, sizeof tail, &tail, error))
+    return FALSE;
+  if (GUINT32_FROM_LE (tail.footer.magicNumber) != MAGIC || tail.marker.size
+      || GUINT32_FROM_LE (tail.marker.type) != MARKER_FOOTER || tail.end.val || tail.end.size
+      || GUINT32_FROM_LE (tail.end.type) != MARKER_EOS)
+    return set_corrupt (s, error, "%s", missing);
+  if (tail.footer.capacity != h->capacity || tail.footer.grainSize != h->grainSize
+      || GUINT64_FROM_LE (tail.footer.gdOffset) == GD_AT_END)
+    return set_corrupt (s, error, "its footer contradicts its header");
+  h->gdOffset = tail.footer.gdOffset;
+  h->rgdOffset = tail.footer.rgdOffset;
+  return TRUE;
+}
+
+/* --- directory and tables --------------------------------------------------------------------- */
+
+/* Entries of table I that stand for grains; the last table may be cut short. */
+static guint
+table_entries (const H2kVmdkSparse *s, guint64 i)
+{
+  return (guint)MIN (s->grains - i * TABLE_ENTRIES, TABLE_ENTRIES);
+}
+
+static gboolean
+has_table (const H2kVmdkSparse *s, guint64 i)
+{
+  return s->directory[i] != 0 && !(s->directory[i] == GTE_ZERO && (s->flags & FLAG_ZERO_GRAINS));
+}
+
+/* Read the directory at SECTOR; FALSE and ERROR when it or one of its tables is not in the file. */
+static gboolean
+read_directory (H2kVmdkSparse *s, guint64 sector, GError **error)
+{
+  gsize bytes = (gsize)s->tables * 4;
+
+  if (sector == 0 || !in_file (s, sector, (bytes + H2K_VMDK_SECTOR - 1) / H2K_VMDK_SECTOR))
+    return set_corrupt (s, error,
+                        "the grain directory (sector %" G_GUINT64_FORMAT ") is not inside the file",
+                        sector);
+  g_free (s->directory);
+  s->directory = g_malloc (bytes);
+  if (!read_at (s, sector * H2K_VMDK_SECTOR, bytes, s->directory, error))
+    return FALSE;
+  for (guint32 i = 0; i < s->tables; i++)
+    {
+      s->directory[i] = GUINT32_FROM_LE (s->directory[i]);
+      if (has_table (s, i)
+          && (guint64)s->directory[i] * H2K_VMDK_SECTOR + table_entries (s, i) * 4 > s->file_size)
+        return set_corrupt (s, error, "grain table %u (sector %u) is not inside the file", i,
+                            s->directory[i]);
+    }
+  return TRUE;
+}
+
+/* The primary directory, or the redundant one when the primary is damaged. */
+static gboolean
+open_directory (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+{
+  g_autoptr (GError) primary = NULL;
+
+  if (read_directory (s, GUINT64_FROM_LE (h->gdOffset), &primary))
+    return TRUE;
+  if (g_error_matches (primary, H2K_ERROR, H2K_ERROR_FORMAT) && (s->flags & FLAG_REDUNDANT_TABLES)
+      && read_directory (s, GUINT64_FROM_LE (h->rgdOffset), NULL))
+    {
+      g_message ("%s: the grain directory is damaged; its redundant copy is used", s->name);
+      return TRUE;
+    }
+  g_propagate_error (error, g_steal_pointer (&primary));
+  return FALSE;
+}
+
+/* Table I, which has_table(); a reference. */
+static H2kVmdkBlock *
+get_table (H2kVmdkSparse *s, guint64 i, GError **error)
+{
+  g_autoptr (H2kVmdkBlock) block = h2k_vmdk_cache_get (s->table_cache, s, i);
+  gsize bytes = table_entries (s, i) * 4;
+
+  if (block)
+    return g_steal_pointer (&block);
+  block = h2k_vmdk_block_new (s, i, TABLE_BYTES);
+  memset (block->data + bytes, 0, TABLE_BYTES - bytes);
+  if (!read_at (s, (guint64)s->directory[i] * H2K_VMDK_SECTOR, bytes, block->data, error))
+    return NULL;
+  h2k_vmdk_cache_put (s->table_cache, block);
+  return g_steal_pointer (&block);
+}
+
+static guint32
+table_entry (const H2kVmdkBlock *table, guint i)
+{
+  return h2k_le32 (table->data + i * 4);
+}
+
+static H2kExtentKind
+entry_kind (const H2kVmdkSparse *s, guint32 entry)
+{
+  if (entry == 0)
+    return H2K_EXTENT_UNALLOCATED;
+  return entry == GTE_ZERO && (s->flags & FLAG_ZERO_GRAINS) ? H2K_EXTENT_ZERO : H2K_EXTENT_DATA;
+}
+
+static gboolean
+set_bad_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const char *why,
+               GError **error)
+{
+  return set_corrupt (s, error,
+                      "grain %" G_GUINT64_FORMAT " (at byte %" G_GUINT64_FORMAT
+                      " of the disk, at byte %" G_GUINT64_FORMAT " of the file) %s",
+                      grain, grain * s->grain_size, (guint64)entry * H2K_VMDK_SECTOR, why);
+}
+
+/* --- compressed grains ------------------------------------------------------------------------ */
+
+/* The most bytes that a compressed grain can take, marker included; deflate cannot expand data by
+ * anything near that. */
+static gsize
+record_max (const H2kVmdkSparse *s)
+{
+  return sizeof (GrainMarker) + 2 * (gsize)s->grain_size;
+}
+
+/* Check the marker at RECORD (at least a marker's bytes are there): the data's size, or 0. */
+static gsize
+check_marker (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint8 *record,
+              GError **error)
+{
+  guint64 lba = h2k_le64 (record + G_STRUCT_OFFSET (GrainMarker, lba));
+  guint32 size = h2k_le32 (record + G_STRUCT_OFFSET (GrainMarker, size));
+  guint64 end = (guint64)entry * H2K_VMDK_SECTOR + sizeof (GrainMarker) + size;
+
+  if (lba != grain * (s->grain_size / H2K_VMDK_SECTOR))
+    set_bad_grain (s, grain, entry, "has the marker of another grain", error);
+  else if (size == 0 || size > record_max (s) - sizeof (GrainMarker))
+    set_bad_grain (s, grain, entry, "has an impossible compressed size", error);
+  else if (end > s->file_size)
+    set_bad_grain (s, grain, entry, "reaches past the end of the file", error);
+  else
+    return size;
+  return 0;
+}
+
+/* Decompress SIZE bytes of DATA into OUT, a whole grain's space. */
+static gboolean
+inflate_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint8 *data, gsize size,
+               guint8 *out, GError **error)
+{
+  guint64 needed = MIN (s->grain_size, s->size - grain * s->grain_size);
+  gsize used, got;
+  enum libdeflate_result result;
+
+  result = libdeflate_zlib_decompress_ex (get_scratch (0)->decompressor, data, size, out,
+                                          s->grain_size, &used, &got);
+  if (result == LIBDEFLATE_INSUFFICIENT_SPACE)
+    return set_bad_grain (s, grain, entry, "holds more than a grain", error);
+  if (result != LIBDEFLATE_SUCCESS)
+    return set_bad_grain (s, grain, entry, "cannot be decompressed", error);
+  if (got < needed)
+    return set_bad_grain (s, grain, entry, "holds less than a grain", error);
+  memset (out + got, 0, s->grain_size - got);
+  return TRUE;
+}
+
+/* Consecutive grains of a table that are read from the file together. */
+typedef struct
+{
+  guint count;   /* grains, with and without data */
+  guint64 start; /* in the file, bytes */
+  gsize length;  /* 0: no grain has data */
+} Span;
+
+/* Where the record at ENTRY ends at the latest: a grain that follows it in the table says so more
+ * precisely than the largest size that is possible. */
+static guint64
+record_end (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint i)
+{
+  guint32 entry = table_entry (table, i);
+  guint32 next = i + 1 < TABLE_ENTRIES ? table_entry (table, i + 1) : 0;
+  guint64 start = (guint64)entry * H2K_VMDK_SECTOR;
+  guint64 end = start + sizeof (GrainMarker) + s->grain_size + s->grain_size / 64;
+  guint64 hint = (guint64)next * H2K_VMDK_SECTOR;
+
+  if (entry_kind (s, next) == H2K_EXTENT_DATA && hint > start)
+    end = MIN (end, hint);
+  return MIN (end, s->file_size);
+}
+
+/* The span that starts with entry FIRST of TABLE and takes in up to COUNT entries. */
+static Span
+plan_span (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count)
+{
+  Span span = {0};
+  guint64 last = 0, end;
+
+  for (; span.count < count; span.count++)
+    {
+      guint i = first + span.count;
+      guint64 at = (guint64)table_entry (table, i) * H2K_VMDK_SECTOR;
+      if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
+        continue;
+      end = record_end (s, table, i);
+      if (end <= at) /* outside the file: a span of its own, which fails */
+        end = at + sizeof (GrainMarker);
+      if (span.length == 0)
+        span.start = at;
+      else if (at <= last || at - last > record_max (s) || end - span.start > SPAN_MAX)
+        break;
+      span.length = (gsize)(end - span.start);
+      last = at;
+    }
+  return span;
+}
+
+/* Decompress grain GRAIN, which ENTRY points to, from the span's bytes in BUFFER. */
+static gboolean
+decode_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const Span *span,
+              const guint8 *buffer, guint8 *out, GError **error)
+{
+  guint64 at = (guint64)entry * H2K_VMDK_SECTOR;
+  gsize skip = (gsize)(at - span->start), available = span->length - skip;
+  g_autofree guint8 *whole = NULL;
+  const guint8 *data = buffer + skip + sizeof (GrainMarker);
+  gsize size;
+
+  if (available < sizeof (GrainMarker))
+    return set_bad_grain (s, grain, entry, "is not inside the file", error);
+  size = check_marker (s, grain, entry, buffer + skip, error);
+  if (size == 0)
+    return FALSE;
+  if (size > available - sizeof (GrainMarker))
+    {
+      /* Incompressible beyond what was foreseen. */
+      data = whole = g_malloc (size);
+      if (!read_at (s, at + sizeof (GrainMarker), size, whole, error))
+        return FALSE;
+    }
+  return inflate_grain (s, grain, entry, data, size, out, error);
+}
+
+/* COUNT whole grains from entry FIRST of TABLE, the table numbered INDEX. */
+static gboolean
+read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
+                 GError **error)
+{
+  while (count)
+    {
+      Span span = plan_span (s, table, first, count);
+      guint8 *buffer = get_scratch (span.length)->buffer;
+
+      if (span.length && !read_at (s, span.start, span.length, buffer, error))
+        return FALSE;
+      for (guint i = 0; i < span.count; i++, out += s->grain_size)
+        {
+          guint32 entry = table_entry (table, first + i);
+          guint64 grain = table->index * TABLE_ENTRIES + first + i;
+          if (entry_kind (s, entry) != H2K_EXTENT_DATA)
+            memset (out, 0, s->grain_size);
+          else if (!decode_grain (s, grain, entry, &span, buffer, out, error))
+            return FALSE;
+        }
+      first += span.count;
+      count -= span.count;
+    }
+  return TRUE;
+}
+
+/* LENGTH bytes that start WITHIN the compressed grain of entry I: through the cache, since readers
+ * of filesystems come back to the same grain many times. */
+static gboolean
+read_part (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint i, guint32 within, gsize length,
+           guint8 *out, GError **error)
+{
+  guint64 grain = table->index * TABLE_ENTRIES + i;
+  g_autoptr (H2kVmdkBlock) block = NULL;
+
+  if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
+    {
+      memset (out, 0, length);
+      return TRUE;
+    }
+  block = h2k_vmdk_cache_get (s->grain_cache, s, grain);
+  if (!block)
+    {
+      block = h2k_vmdk_block_new (s, grain, s->grain_size);
+      if (!read_compressed (s, table, i, 1, block->data, error))
+        return FALSE;
+      h2k_vmdk_cache_put (s->grain_cache, block);
+    }
+  memcpy (out, block->data + within, length);
+  return TRUE;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* A range inside one table's reach, OFFSET relative to that. */
+typedef gboolean (*ReadFunc) (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset,
+                              gsize length, guint8 *out, GError **error);
+
+static gboolean
+read_table_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
+                       guint8 *out, GError **error)
+{
+  while (length)
+    {
+      guint i = (guint)(offset / s->grain_size);
+      guint32 within = (guint32)(offset % s->grain_size);
+      gsize n = MIN (length, s->grain_size - within);
+      gboolean ok;
+
+      if (n == s->grain_size)
+        {
+          n = length - length % s->grain_size;
+          ok = read_compressed (s, table, i, (guint)(n / s->grain_size), out, error);
+        }
+      else
+        ok = read_part (s, table, i, within, n, out, error);
+      if (!ok)
+        return FALSE;
+      offset += n;
+      out += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+/* Grains that lie one after the other in the file are read at once. */
+static gboolean
+read_table_plain (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
+                  guint8 *out, GError **error)
+{
+  const guint32 sectors = s->grain_size / H2K_VMDK_SECTOR;
+
+  while (length)
+    {
+      guint i = (guint)(offset / s->grain_size);
+      guint32 entry = table_entry (table, i), within = (guint32)(offset % s->grain_size);
+      gsize n = MIN (length, s->grain_size - within);
+      gboolean data = entry_kind (s, entry) == H2K_EXTENT_DATA;
+      guint64 at = (guint64)entry * H2K_VMDK_SECTOR + within;
+
+      while (data && n < length
+             && table_entry (table, i + 1) == (guint64)table_entry (table, i) + sectors)
+        {
+          n += MIN (length - n, s->grain_size);
+          i++;
+        }
+      if (!data)
+        memset (out, 0, n);
+      else if (at > s->file_size || n > s->file_size - at)
+        return set_bad_grain (s, table->index * TABLE_ENTRIES + i, table_entry (table, i),
+                              "is not inside the file", error);
+      else if (!read_at (s, at, n, out, error))
+        return FALSE;
+      offset += n;
+      out += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+gboolean
+h2k_vmdk_sparse_pread (H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  const guint64 reach = (guint64)s->grain_size * TABLE_ENTRIES;
+  const ReadFunc read_table = s->compressed ? read_table_compressed : read_table_plain;
+  guint8 *out = buffer;
+
+  g_return_val_if_fail (offset <= s->size && length <= s->size - offset, FALSE);
+  while (length)
+    {
+      guint64 i = offset / reach;
+      gsize n = (gsize)MIN (length, reach - offset % reach);
+      if (!has_table (s, i))
+        memset (out, 0, n);
+      else
+        {
+          g_autoptr (H2kVmdkBlock) table = get_table (s, i, error);
+          if (!table || !read_table (s, table, offset % reach, n, out, error))
+            return FALSE;
+        }
+      offset += n;
+      out += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+/* Grains from GRAIN on, in its table, that are of one KIND, which is set. 0: ERROR is set. */
+static guint64
+same_kind (H2kVmdkSparse *s, guint64 grain, H2kExtentKind *kind, GError **error)
+{
+  guint64 i = grain / TABLE_ENTRIES;
+  guint first = (guint)(grain % TABLE_ENTRIES), e = first;
+  g_autoptr (H2kVmdkBlock) table = NULL;
+
+  if (!has_table (s, i))
+    {
+      *kind = entry_kind (s, s->directory[i]);
+      return table_entries (s, i) - first;
+    }
+  table = get_table (s, i, error);
+  if (!table)
+    return 0;
+  *kind = entry_kind (s, table_entry (table, first));
+  while (e < table_entries (s, i) && entry_kind (s, table_entry (table, e)) == *kind)
+    e++;
+  return e - first;
+}
+
+gboolean
+h2k_vmdk_sparse_extent (H2kVmdkSparse *s, guint64 offset, H2kExtent *extent, GError **error)
+{
+  guint64 first = offset / s->grain_size, grain = first;
+
+  g_return_val_if_fail (offset < s->size, FALSE);
+  for (guint tables = 0; grain < s->grains && tables < EXTENT_TABLES_MAX;)
+    {
+      H2kExtentKind kind;
+      guint64 n = same_kind (s, grain, &kind, error);
+      if (n == 0)
+        return FALSE;
+      if (grain == first)
+        extent->kind = kind;
+      if (kind != extent->kind)
+        break;
+      tables += has_table (s, grain / TABLE_ENTRIES);
+      grain += n;
+    }
+  extent->offset = offset;
+  extent->length = MIN (grain * s->grain_size, s->size) - offset;
+  return TRUE;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* Whether the grain that lies last in the file is there as a whole: if not, the file was cut off.
+ * A footer says the same for a stream; where there is none, the tables have to be read. */
+static gboolean
+check_end (H2kVmdkSparse *s, GError **error)
+{
+  guint32 last = 0, budget = OPEN_TABLES_MAX;
+  guint64 grain = 0, end;
+  guint8 marker[sizeof (GrainMarker)];
+
+  for (guint32 i = 0; i < s->tables && budget; i++)
+    {
+      g_autoptr (H2kVmdkBlock) table = NULL;
+      if (!has_table (s, i))
+        continue;
+      budget--;
+      table = get_table (s, i, error);
+      if (!table)
+        return FALSE;
+      for (guint e = 0; e < TABLE_ENTRIES; e++)
+        if (entry_kind (s, table_entry (table, e)) == H2K_EXTENT_DATA
+            && table_entry (table, e) > last)
+          {
+            last = table_entry (table, e);
+            grain = (guint64)i * TABLE_ENTRIES + e;
+          }
+    }
+  if (last == 0)
+    return TRUE;
+  end = (guint64)last * H2K_VMDK_SECTOR
+        + (s->compressed ? sizeof marker : MIN (s->grain_size, s->size - grain * s->grain_size));
+  if (end > s->file_size)
+    return set_bad_grain (s, grain, last, "is not inside the file", error);
+  return !s->compressed
+         || (read_at (s, (guint64)last * H2K_VMDK_SECTOR, sizeof marker, marker, error)
+             && check_marker (s, grain, last, marker, error));
+}
+
+static gboolean
+open_tables (H2kVmdkSparse *s, GError **error)
+{
+  SparseExtentHeader header;
+  gboolean at_end;
+
+  if (s->file_size < sizeof header)
+    return set_corrupt (s, error, "it has only %" G_GUINT64_FORMAT " bytes", s->file_size);
+  if (!read_at (s, 0, sizeof header, &header, error) || !parse_header (s, &header, error))
+    return FALSE;
+  at_end = GUINT64_FROM_LE (header.gdOffset) == GD_AT_END;
+  if (at_end && !read_footer (s, &header, error))
+    return FALSE;
+  return open_directory (s, &header, error) && (at_end || check_end (s, error));
+}
+
+H2kVmdkSparse *
+h2k_vmdk_sparse_open (int fd, guint64 file_size, const char *name, H2kVmdkCache *tables,
+                      H2kVmdkCache *grains, GError **error)
+{
+  g_autoptr (H2kVmdkSparse) s = g_new0 (H2kVmdkSparse, 1);
+
+  s->fd = fd;
+  s->file_size = file_size;
+  s->name = g_strdup (name);
+  s->table_cache = tables;
+  s->grain_cache = grains;
+  if (!open_tables (s, error))
+    return NULL;
+  /* Streams are laid out in the order of the disk, which is how they are copied. */
+  if (s->compressed)
+    (void)posix_fadvise (fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+  return g_steal_pointer (&s);
+}
+
+void
+h2k_vmdk_sparse_free (H2kVmdkSparse *s)
+{
+  if (!s)
+    return;
+  close (s->fd);
+  g_free (s->name);
+  g_free (s->directory);
+  g_free (s);
+}
+
+guint64
+h2k_vmdk_sparse_size (const H2kVmdkSparse *s)
+{
+  return s->size;
+}
+
+guint64
+h2k_vmdk_sparse_grain_size (const H2kVmdkSparse *s)
+{
+  return s->grain_size;
+}
+
+gboolean
+h2k_vmdk_sparse_is_compressed (const H2kVmdkSparse *s)
+{
+  return s->compressed;
+}
+
+char *
+h2k_vmdk_sparse_read_descriptor (H2kVmdkSparse *s, gsize *size, GError **error)
+{
+  g_autofree char *text = NULL;
+
+  if (s->descriptor_size == 0)
+    return NULL;
+  *size = (gsize)MIN (s->descriptor_size, H2K_VMDK_DESCRIPTOR_MAX);
+  text = g_malloc (*size);
+  if (!read_at (s, s->descriptor_offset, *size, text, error))
+    return NULL;
+  return *size && *text ? g_steal_pointer (&text) : NULL;
+}

@@ -1,0 +1,616 @@
+/* vmdk.c - a VMware disk: one or many extents, flat, sparse or zero, behind one H2kDisk. See
+ * vmdk.h.
+ *
+ * The descriptor is as hostile as the rest: an extent's name must lead to a regular file in the
+ * descriptor's own folder (or below), or a disk image could pull files of the host into a guest.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "disk/formats.h"
+#include "disk/vmdk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TABLE_CACHE (4 * 1024 * 1024) /* the tables of 128 GiB of disk */
+#define GRAIN_CACHE (8 * 1024 * 1024) /* 128 grains */
+
+/* An extent's place on the disk. Neither sparse nor flat: zeros. */
+typedef struct
+{
+  guint64 start, length; /* on the disk, bytes */
+  H2kVmdkSparse *sparse;
+  H2kDisk *flat;
+  guint64 flat_offset; /* bytes */
+} Part;
+
+typedef struct
+{
+  H2kDisk base;
+  GArray *parts;
+  H2kVmdkDescriptor *descriptor; /* NULL: an extent that has none */
+  H2kVmdkCache *tables, *grains;
+} Vmdk;
+
+/* --- names of extents ------------------------------------------------------------------------- */
+
+/* Whether the absolute, resolved PATH lies below FOLDER. */
+static gboolean
+is_below (const char *path, const char *folder)
+{
+  gsize n = strlen (folder);
+
+  if (n && folder[n - 1] == '/')
+    n--;
+  return strncmp (path, folder, n) == 0 && path[n] == '/';
+}
+
+/* Whether PATH, which is resolved, lies in the folder of DESCRIPTOR: the one that its path names,
+ * or, when that is a link, the one that it leads to. */
+static gboolean
+is_beside (const char *path, const char *descriptor)
+{
+  g_autofree char *named = g_path_get_dirname (descriptor);
+  g_autofree char *folder = realpath (named, NULL), *file = realpath (descriptor, NULL);
+  g_autofree char *led = file ? g_path_get_dirname (file) : NULL;
+
+  if (is_below (path, "/dev") || is_below (path, "/proc") || is_below (path, "/sys"))
+    return FALSE;
+  return (folder && is_below (path, folder)) || (led && is_below (path, led));
+}
+
+static void
+set_outside (const char *descriptor, const char *name, const char *what, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (descriptor), *base = g_path_get_basename (name);
+  g_autofree char *safe = h2k_escape_text (name, -1), *safe_base = h2k_escape_text (base, -1);
+  g_autofree char *label = h2k_escape_text (descriptor, -1);
+  g_autofree char *sibling = g_build_filename (folder, base, NULL);
+  gboolean there = g_file_test (sibling, G_FILE_TEST_IS_REGULAR);
+
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s names the %s \"%s\", which is not in the descriptor's own folder and is not "
+               "read: a disk image must not choose files of this host. If you know that it belongs "
+               "to the disk, %s %s and change the descriptor's line to \"%s\"",
+               label, what, safe, there ? "see that it is the file in" : "copy it to", folder,
+               safe_base);
+}
+
+/* The file that DESCRIPTOR names as its WHAT ("extent", "parent"). The caller's; NULL and ERROR. */
+static char *
+resolve_name (const char *descriptor, const char *name, const char *what, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (descriptor);
+  g_autofree char *path
+      = g_path_is_absolute (name) ? g_strdup (name) : g_build_filename (folder, name, NULL);
+  g_autofree char *resolved = realpath (path, NULL);
+  int err = errno;
+  g_autofree char *safe = h2k_escape_text (path, -1), *label = h2k_escape_text (descriptor, -1);
+  struct stat st;
+
+  if (resolved ? !is_beside (resolved, descriptor) : g_path_is_absolute (name))
+    {
+      set_outside (descriptor, name, what, error);
+      return NULL;
+    }
+  if (resolved)
+    err = stat (resolved, &st) == 0 ? 0 : errno;
+  if (err)
+    h2k_set_errno (
+        error, H2K_ERROR_SOURCE, err,
+        "%s names a file (%s) that is missing or unreadable: it was looked for as %s; bring "
+        "it there, a disk is complete only with all its files",
+        label, what, safe);
+  else if (!S_ISREG (st.st_mode))
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s names the %s %s, which is not a regular file: devices and folders are not "
+                 "read as a part of a disk",
+                 label, what, safe);
+  else
+    return g_steal_pointer (&path);
+  return NULL;
+}
+
+/* --- the disk --------------------------------------------------------------------------------- */
+
+static void
+clear_part (gpointer data)
+{
+  Part *part = data;
+
+  h2k_vmdk_sparse_free (part->sparse);
+  if (part->flat)
+    h2k_disk_unref (part->flat);
+}
+
+static Part *
+find_part (Vmdk *vmdk, guint64 offset)
+{
+  guint low = 0, high = vmdk->parts->len;
+
+  while (high - low > 1)
+    {
+      guint middle = low + (high - low) / 2;
+      if (g_array_index (vmdk->parts, Part, middle).start <= offset)
+        low = middle;
+      else
+        high = middle;
+    }
+  return &g_array_index (vmdk->parts, Part, low);
+}
+
+/* LENGTH bytes of the parent, which may be smaller than its child. */
+static gboolean
+read_parent (H2kDisk *parent, guint64 offset, gsize length, guint8 *out, GError **error)
+{
+  gsize n = offset < parent->size ? (gsize)MIN (length, parent->size - offset) : 0;
+
+  memset (out + n, 0, length - n);
+  return n == 0 || h2k_disk_pread (parent, offset, n, out, error);
+}
+
+/* A sparse extent of a delta: what it does not hold comes from the parent. */
+static gboolean
+read_delta (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out, GError **error)
+{
+  while (length)
+    {
+      H2kExtent run;
+      gsize n;
+      gboolean ok;
+      if (!h2k_vmdk_sparse_extent (part->sparse, offset, &run, error))
+        return FALSE;
+      n = (gsize)MIN (run.length, length);
+      ok = run.kind == H2K_EXTENT_UNALLOCATED
+               ? read_parent (vmdk->base.backing, part->start + offset, n, out, error)
+               : h2k_vmdk_sparse_pread (part->sparse, offset, n, out, error);
+      if (!ok)
+        return FALSE;
+      offset += n;
+      out += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+static gboolean
+read_part (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out, GError **error)
+{
+  if (part->flat)
+    return h2k_disk_pread (part->flat, part->flat_offset + offset, length, out, error);
+  if (part->sparse && vmdk->base.backing)
+    return read_delta (vmdk, part, offset, length, out, error);
+  if (part->sparse)
+    return h2k_vmdk_sparse_pread (part->sparse, offset, length, out, error);
+  memset (out, 0, length);
+  return TRUE;
+}
+
+static gboolean
+vmdk_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  Vmdk *vmdk = (Vmdk *)disk;
+  guint8 *out = buffer;
+
+  while (length)
+    {
+      const Part *part = find_part (vmdk, offset);
+      guint64 within = offset - part->start;
+      gsize n = (gsize)MIN (length, part->length - within);
+      if (!read_part (vmdk, part, within, n, out, error))
+        return FALSE;
+      offset += n;
+      out += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+/* What the parent says about EXTENT, which the child does not hold. */
+static gboolean
+parent_extent (H2kDisk *parent, H2kExtent *extent, GError **error)
+{
+  if (extent->offset >= parent->size)
+    return TRUE;
+  return h2k_disk_extent (parent, extent->offset,
+                          MIN (extent->offset + extent->length, parent->size), extent, error);
+}
+
+static gboolean
+vmdk_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
+{
+  Vmdk *vmdk = (Vmdk *)disk;
+  const Part *part = find_part (vmdk, offset);
+  guint64 within = offset - part->start;
+
+  *extent = (H2kExtent){.length = part->length - within, .kind = H2K_EXTENT_ZERO};
+  if (part->flat
+      && !h2k_disk_extent (part->flat, part->flat_offset + within, part->flat_offset + part->length,
+                           extent, error))
+    return FALSE;
+  if (part->sparse && !h2k_vmdk_sparse_extent (part->sparse, within, extent, error))
+    return FALSE;
+  extent->offset = offset;
+  extent->length = MIN (extent->length, part->length - within);
+  if (part->sparse && extent->kind == H2K_EXTENT_UNALLOCATED && disk->backing)
+    return parent_extent (disk->backing, extent, error);
+  return TRUE;
+}
+
+static void
+vmdk_finalize (H2kDisk *disk)
+{
+  Vmdk *vmdk = (Vmdk *)disk;
+
+  g_array_unref (vmdk->parts);
+  h2k_vmdk_descriptor_free (vmdk->descriptor);
+  h2k_vmdk_cache_free (vmdk->tables);
+  h2k_vmdk_cache_free (vmdk->grains);
+}
+
+static const H2kDiskOps vmdk_ops = {
+    .pread = vmdk_pread,
+    .extent = vmdk_extent,
+    .finalize = vmdk_finalize,
+};
+
+const H2kVmdkDescriptor *
+h2k_vmdk_descriptor (H2kDisk *disk)
+{
+  return disk->ops == &vmdk_ops ? ((Vmdk *)disk)->descriptor : NULL;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static const char *
+refused_type (H2kVmdkExtentType type)
+{
+  switch (type)
+    {
+    case H2K_VMDK_VMFSSPARSE:
+      return "an ESX Server sparse extent (VMFSSPARSE), a snapshot's delta";
+    case H2K_VMDK_SESPARSE:
+      return "an seSparse extent, a vSphere snapshot's delta";
+    case H2K_VMDK_VMFSRDM:
+    case H2K_VMDK_VMFSRAW:
+      return "a raw device mapping, whose data is on a LUN and not in a file";
+    default:
+      return NULL;
+    }
+}
+
+/* What a descriptor can say that rules the disk out as a whole. */
+static gboolean
+check_supported (const H2kVmdkDescriptor *d, const char *path, GError **error)
+{
+  g_autofree char *filters = d->io_filters ? g_ascii_strdown (d->io_filters, -1) : NULL;
+
+  if (d->encryption_keys || (filters && strstr (filters, "crypt")))
+    {
+      g_set_error (
+          error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+          "%s is encrypted by VMware: remove the encryption there (change the VM's storage "
+          "policy, or its access control), and use the result",
+          path);
+      return FALSE;
+    }
+  for (guint i = 0; i < d->extents->len; i++)
+    {
+      const H2kVmdkExtent *extent = &g_array_index (d->extents, H2kVmdkExtent, i);
+      const char *what = refused_type (extent->type);
+      if (!what && extent->access == H2K_VMDK_NOACCESS && extent->type != H2K_VMDK_ZERO)
+        what = "an extent that the guest had no access to (NOACCESS)";
+      if (!what)
+        continue;
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s: line %u of the descriptor is %s, which cannot be read: delete "
+                   "(consolidate) the VM's snapshots, or export the VM as OVF or OVA, and use that",
+                   path, extent->line, what);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+/* The nominal size that a descriptor gives a sparse extent; the header's may be rounded up to whole
+ * grains. */
+static gboolean
+check_capacity (const H2kVmdkSparse *sparse, const H2kVmdkExtent *extent, const char *path,
+                GError **error)
+{
+  guint64 nominal = extent->sectors * H2K_VMDK_SECTOR, size = h2k_vmdk_sparse_size (sparse);
+
+  if (nominal <= size && size - nominal < h2k_vmdk_sparse_grain_size (sparse))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s: the header says %" G_GUINT64_FORMAT
+               " sectors and the descriptor %" G_GUINT64_FORMAT
+               ": the files do not belong together, or one is corrupt",
+               path, size / H2K_VMDK_SECTOR, extent->sectors);
+  return FALSE;
+}
+
+/* Flat extents are raw files, of which a part is used. */
+static gboolean
+open_flat (Part *part, const H2kVmdkExtent *extent, const char *path, GError **error)
+{
+  g_autofree char *label = h2k_escape_text (path, -1);
+  H2kHostFile file;
+
+  part->flat_offset = extent->offset * H2K_VMDK_SECTOR;
+  if (!h2k_host_file_open (path, &file, error))
+    return FALSE;
+  close (file.fd);
+  if (part->flat_offset > file.size || part->length > file.size - part->flat_offset)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s is truncated: it has %" G_GUINT64_FORMAT
+                   " bytes, and the descriptor uses %" G_GUINT64_FORMAT "; fetch it again",
+                   label, file.size, part->flat_offset + part->length);
+      return FALSE;
+    }
+  part->flat = h2k_disk_open (path, "raw", error);
+  return part->flat != NULL;
+}
+
+static gboolean
+open_sparse (Vmdk *vmdk, Part *part, const H2kVmdkExtent *extent, const char *path, GError **error)
+{
+  g_autofree char *label = h2k_escape_text (path, -1);
+  H2kHostFile file;
+
+  if (!h2k_host_file_open (path, &file, error))
+    return FALSE;
+  part->sparse
+      = h2k_vmdk_sparse_open (file.fd, file.size, label, vmdk->tables, vmdk->grains, error);
+  return part->sparse && check_capacity (part->sparse, extent, label, error);
+}
+
+/* Open the extents of the descriptor PATH and list their files. */
+static gboolean
+open_parts (Vmdk *vmdk, const char *path, GPtrArray *files, GError **error)
+{
+  GArray *extents = vmdk->descriptor->extents;
+  guint64 start = 0;
+
+  for (guint i = 0; i < extents->len; i++)
+    {
+      const H2kVmdkExtent *extent = &g_array_index (extents, H2kVmdkExtent, i);
+      g_autofree char *file = NULL;
+      Part *part;
+
+      g_array_set_size (vmdk->parts, i + 1);
+      part = &g_array_index (vmdk->parts, Part, i);
+      part->start = start;
+      part->length = extent->sectors * H2K_VMDK_SECTOR;
+      start += part->length;
+      if (extent->type == H2K_VMDK_ZERO)
+        continue;
+      file = resolve_name (path, extent->name, "extent", error);
+      if (!file)
+        return FALSE;
+      if (extent->type == H2K_VMDK_SPARSE ? !open_sparse (vmdk, part, extent, file, error)
+                                          : !open_flat (part, extent, file, error))
+        return FALSE;
+      g_ptr_array_add (files, g_steal_pointer (&file));
+    }
+  return TRUE;
+}
+
+/* The parent that a delta's descriptor names. Hints are often absolute paths of the machine that
+ * the disk comes from: then a file of that name beside the child is meant. */
+static H2kDisk *
+open_parent (const H2kVmdkDescriptor *d, const char *path, GError **error)
+{
+  const H2kVmdkDescriptor *found;
+  g_autofree char *label = h2k_escape_text (path, -1), *parent_label = NULL;
+  g_autofree char *hint = NULL, *file = NULL;
+  g_autoptr (H2kDisk) parent = NULL;
+
+  if (!d->parent_hint || !*d->parent_hint)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s is a snapshot's delta that does not name its parent (parentFileNameHint), "
+                   "which has CID %08x",
+                   label, d->parent_cid);
+      return NULL;
+    }
+  hint = g_path_is_absolute (d->parent_hint) ? g_path_get_basename (d->parent_hint)
+                                             : g_strdup (d->parent_hint);
+  file = resolve_name (path, hint, "parent", error);
+  if (file)
+    parent = h2k_disk_open (file, "vmdk", error);
+  if (!parent)
+    return NULL;
+  found = h2k_vmdk_descriptor (parent);
+  if (found && found->cid == d->parent_cid)
+    return g_steal_pointer (&parent);
+  parent_label = h2k_escape_text (file, -1);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s is a delta of a parent with CID %08x, but %s has CID %08x: it is another disk, "
+               "or was changed after the snapshot; bring the parent that belongs to it",
+               label, d->parent_cid, parent_label, found ? found->cid : 0);
+  return NULL;
+}
+
+static void
+vmdk_free (Vmdk *vmdk)
+{
+  vmdk_finalize (&vmdk->base);
+  g_clear_pointer (&vmdk->base.backing, h2k_disk_unref);
+  g_free (vmdk);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Vmdk, vmdk_free)
+
+static Vmdk *
+vmdk_new (void)
+{
+  Vmdk *vmdk = g_new0 (Vmdk, 1);
+
+  vmdk->parts = g_array_new (FALSE, TRUE, sizeof (Part));
+  g_array_set_clear_func (vmdk->parts, clear_part);
+  vmdk->tables = h2k_vmdk_cache_new (TABLE_CACHE);
+  vmdk->grains = h2k_vmdk_cache_new (GRAIN_CACHE);
+  return vmdk;
+}
+
+/* The descriptor is a file of its own. */
+static gboolean
+open_descriptor (Vmdk *vmdk, const H2kHostFile *file, const char *path, GPtrArray *files,
+                 GError **error)
+{
+  g_autofree char *label = h2k_escape_text (path, -1);
+  gsize size = (gsize)MIN (file->size, H2K_VMDK_DESCRIPTOR_MAX);
+  g_autofree char *text = g_malloc (size);
+  int err = h2k_pread_full (file->fd, text, size, 0);
+
+  if (err)
+    {
+      h2k_set_errno (error, H2K_ERROR_SOURCE, err, "%s: cannot be read", label);
+      return FALSE;
+    }
+  if (size < file->size)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s begins like a VMDK descriptor, but is too large for one", label);
+      return FALSE;
+    }
+  vmdk->descriptor = h2k_vmdk_descriptor_parse (text, size, label, error);
+  return vmdk->descriptor && check_supported (vmdk->descriptor, label, error)
+         && open_parts (vmdk, path, files, error);
+}
+
+/* One piece of a split disk has no descriptor and is not a disk. */
+static gboolean
+check_piece (const char *path, const char *label, GError **error)
+{
+  if (!g_regex_match_simple ("-s[0-9]{3,}\\.vmdk$", path, G_REGEX_CASELESS | G_REGEX_RAW, 0))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s is one extent of a disk that is split into several files: name the disk's "
+               "descriptor instead (the small .vmdk file without \"-s...\" in its name)",
+               label);
+  return FALSE;
+}
+
+/* FILE, whose fd is taken, is a sparse extent and the whole disk. */
+static gboolean
+open_embedded (Vmdk *vmdk, const H2kHostFile *file, const char *path, GError **error)
+{
+  g_autofree char *label = h2k_escape_text (path, -1), *text = NULL;
+  g_autoptr (GError) local = NULL;
+  Part part = {0};
+  gsize size = 0;
+  H2kVmdkExtent *extent;
+
+  part.sparse
+      = h2k_vmdk_sparse_open (file->fd, file->size, label, vmdk->tables, vmdk->grains, error);
+  if (!part.sparse)
+    return FALSE;
+  part.length = h2k_vmdk_sparse_size (part.sparse);
+  g_array_append_val (vmdk->parts, part);
+  text = h2k_vmdk_sparse_read_descriptor (part.sparse, &size, &local);
+  if (local)
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return FALSE;
+    }
+  if (!text)
+    return check_piece (path, label, error);
+
+  vmdk->descriptor = h2k_vmdk_descriptor_parse (text, size, label, error);
+  if (!vmdk->descriptor || !check_supported (vmdk->descriptor, label, error))
+    return FALSE;
+  extent = &g_array_index (vmdk->descriptor->extents, H2kVmdkExtent, 0);
+  if (vmdk->descriptor->extents->len != 1 || extent->type != H2K_VMDK_SPARSE)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s: the descriptor inside the extent does not describe this extent alone",
+                   label);
+      return FALSE;
+    }
+  g_array_index (vmdk->parts, Part, 0).length = extent->sectors * H2K_VMDK_SECTOR;
+  return check_capacity (part.sparse, extent, label, error);
+}
+
+static gboolean
+starts_like_descriptor (const H2kHostFile *file)
+{
+  guint8 head[4096];
+  gsize n = (gsize)MIN (file->size, sizeof head);
+
+  return h2k_pread_full (file->fd, head, n, 0) == 0 && h2k_vmdk_is_descriptor (head, n);
+}
+
+static void
+init_disk (Vmdk *vmdk, const char *path, GPtrArray *files)
+{
+  const Part *last = &g_array_index (vmdk->parts, Part, vmdk->parts->len - 1);
+  const H2kVmdkDescriptor *d = vmdk->descriptor;
+  gboolean compressed = last->sparse && h2k_vmdk_sparse_is_compressed (last->sparse);
+  H2kDisk *disk = &vmdk->base;
+
+  h2k_disk_init (disk, &vmdk_ops, last->start + last->length, "vmdk", path);
+  disk->subformat = d && d->create_type
+                        ? h2k_escape_text (d->create_type, -1)
+                        : g_strdup (compressed ? "streamOptimized" : "monolithicSparse");
+  g_ptr_array_add (disk->files, g_strdup (path));
+  for (guint i = 0; i < files->len; i++)
+    g_ptr_array_add (disk->files, g_strdup (files->pdata[i]));
+  if (disk->backing)
+    h2k_disk_add_files (disk, disk->backing);
+}
+
+static H2kDisk *
+vmdk_open (const char *path, GError **error)
+{
+  g_autoptr (Vmdk) vmdk = vmdk_new ();
+  g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
+  H2kHostFile file;
+  gboolean ok;
+
+  if (!h2k_host_file_open (path, &file, error))
+    return NULL;
+  if (starts_like_descriptor (&file))
+    {
+      ok = open_descriptor (vmdk, &file, path, files, error);
+      close (file.fd);
+    }
+  else
+    ok = open_embedded (vmdk, &file, path, error);
+  if (!ok)
+    return NULL;
+  if (vmdk->descriptor && vmdk->descriptor->parent_cid != H2K_VMDK_NO_PARENT)
+    {
+      vmdk->base.backing = open_parent (vmdk->descriptor, path, error);
+      if (!vmdk->base.backing)
+        return NULL;
+    }
+  init_disk (vmdk, path, files);
+  return &g_steal_pointer (&vmdk)->base;
+}
+
+/* A file called .vmdk that is neither is claimed, too, so that what is damaged is said to be so
+ * and not taken for a raw disk; but flat extents are raw disks. */
+static int
+vmdk_probe (const guint8 *head, gsize length, const char *path)
+{
+  if (length >= 4 && (memcmp (head, "KDMV", 4) == 0 || memcmp (head, "COWD", 4) == 0))
+    return 100;
+  if (length >= 8 && memcmp (head, "\xbe\xba\xfe\xca\0\0\0\0", 8) == 0)
+    return 100;
+  if (h2k_vmdk_is_descriptor (head, length))
+    return 100;
+  if (path
+      && g_regex_match_simple ("(?<!-flat)(?<!-f[0-9]{3})\\.vmdk$", path,
+                               G_REGEX_CASELESS | G_REGEX_RAW, 0))
+    return 2; /* raw is sure by 1 */
+  return 0;
+}
+
+const H2kDiskFormat h2k_vmdk_format = {
+    .name = "vmdk",
+    .probe = vmdk_probe,
+    .open = vmdk_open,
+};

@@ -1,0 +1,146 @@
+/* vmdk.h - VMware disks: what the files of the reader share, and what its tests and fuzz target
+ * see.
+ *
+ * A VMDK is a descriptor (a text) that lists extents. The descriptor is a file of its own, or lies
+ * inside a sparse extent that is the whole disk. Written from "Virtual Disk Format 5.0" (VMware).
+ *
+ *   vmdk.c             the disk: opens the extents and finds the one that holds an offset
+ *   vmdk-descriptor.c  the text
+ *   vmdk-sparse.c      hosted sparse extents, stream-optimised (compressed) ones among them
+ *   vmdk-cache.c       a bounded cache of grain tables or decompressed grains
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "disk/disk.h"
+
+#define H2K_VMDK_SECTOR 512
+/* A descriptor larger than this is not one. */
+#define H2K_VMDK_DESCRIPTOR_MAX (1024 * 1024)
+#define H2K_VMDK_NO_PARENT 0xffffffffu
+
+/* --- descriptor ------------------------------------------------------------------------------- */
+
+typedef enum
+{
+  H2K_VMDK_RW,
+  H2K_VMDK_RDONLY,
+  H2K_VMDK_NOACCESS,
+} H2kVmdkAccess;
+
+typedef enum
+{
+  H2K_VMDK_FLAT,
+  H2K_VMDK_SPARSE,
+  H2K_VMDK_ZERO,
+  H2K_VMDK_VMFS,
+  H2K_VMDK_VMFSSPARSE,
+  H2K_VMDK_SESPARSE,
+  H2K_VMDK_VMFSRDM,
+  H2K_VMDK_VMFSRAW,
+} H2kVmdkExtentType;
+
+typedef struct
+{
+  H2kVmdkAccess access;
+  H2kVmdkExtentType type;
+  guint64 sectors; /* > 0; the sum over all extents fits in 63 bits of bytes */
+  char *name;      /* as written; NULL for ZERO */
+  guint64 offset;  /* first sector in the file */
+  guint line;      /* in the descriptor, from 1 */
+} H2kVmdkExtent;
+
+typedef struct
+{
+  guint version;
+  char *encoding; /* NULL: not said */
+  guint32 cid;
+  guint32 parent_cid;     /* H2K_VMDK_NO_PARENT: none */
+  char *create_type;      /* NULL: not said */
+  char *parent_hint;      /* parentFileNameHint, may be NULL */
+  char *change_track;     /* changeTrackPath, may be NULL */
+  char *adapter_type;     /* "ide", "buslogic", "lsilogic", "legacyESX", "pvscsi"; may be NULL */
+  char *uuid;             /* ddb.uuid, may be NULL */
+  char *long_content_id;  /* may be NULL */
+  char *hardware_version; /* ddb.virtualHWVersion, may be NULL */
+  char *tools_version;    /* may be NULL */
+  char *thin_provisioned; /* "1", or NULL */
+  char *io_filters;       /* ddb.iofilters, may be NULL */
+  char *encryption_keys;  /* an encrypted disk; may be NULL */
+  guint32 cylinders, heads, sectors; /* 0: not said */
+  GArray *extents;                   /* H2kVmdkExtent, at least one */
+} H2kVmdkDescriptor;
+
+/* Parse TEXT (SIZE bytes; ends at the first NUL). NAME is for messages. File names and strings are
+ * converted to UTF-8 when the descriptor names another encoding. Errors: H2K_ERROR_FORMAT,
+ * H2K_ERROR_UNSUPPORTED (an encoding that is not known). */
+H2kVmdkDescriptor *h2k_vmdk_descriptor_parse (const char *text, gsize size, const char *name,
+                                              GError **error);
+void h2k_vmdk_descriptor_free (H2kVmdkDescriptor *descriptor);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkDescriptor, h2k_vmdk_descriptor_free)
+
+/* Whether the first bytes of a file look like a descriptor. */
+gboolean h2k_vmdk_is_descriptor (const guint8 *head, gsize length);
+
+/* The descriptor of an open VMDK, the disk's; NULL for a disk of another format, or without one. */
+const H2kVmdkDescriptor *h2k_vmdk_descriptor (H2kDisk *disk);
+
+/* --- cache ------------------------------------------------------------------------------------ */
+
+/* A grain table or a decompressed grain: filled in by who made it, then never changed. */
+typedef struct
+{
+  gatomicrefcount references;
+  gconstpointer owner; /* the extent */
+  guint64 index;       /* of the table or grain in the extent */
+  gsize size;
+  GList link; /* in the cache's list */
+  guint8 data[];
+} H2kVmdkBlock;
+
+H2kVmdkBlock *h2k_vmdk_block_new (gconstpointer owner, guint64 index, gsize size);
+void h2k_vmdk_block_unref (H2kVmdkBlock *block);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkBlock, h2k_vmdk_block_unref)
+
+/* The most recently used blocks, LIMIT bytes of them, or one if that is larger. Thread-safe; the
+ * lock is held for a look-up, never for I/O. */
+typedef struct _H2kVmdkCache H2kVmdkCache;
+
+H2kVmdkCache *h2k_vmdk_cache_new (gsize limit);
+void h2k_vmdk_cache_free (H2kVmdkCache *cache);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkCache, h2k_vmdk_cache_free)
+/* A reference to the block, or NULL. */
+H2kVmdkBlock *h2k_vmdk_cache_get (H2kVmdkCache *cache, gconstpointer owner, guint64 index);
+/* Keeps a reference of its own. A block that another thread has put meanwhile stays. */
+void h2k_vmdk_cache_put (H2kVmdkCache *cache, H2kVmdkBlock *block);
+gsize h2k_vmdk_cache_bytes (H2kVmdkCache *cache);
+
+/* --- sparse extents --------------------------------------------------------------------------- */
+
+typedef struct _H2kVmdkSparse H2kVmdkSparse;
+
+/* The sparse extent in FD, which is taken (closed also on error), of FILE_SIZE bytes. NAME is its
+ * path, for messages. TABLES and GRAINS are the disk's caches and outlive the extent. Reads the
+ * grain directory, and the grain tables to see that the file is complete. Errors: H2K_ERROR_FORMAT,
+ * _UNSUPPORTED, _SOURCE. */
+H2kVmdkSparse *h2k_vmdk_sparse_open (int fd, guint64 file_size, const char *name,
+                                     H2kVmdkCache *tables, H2kVmdkCache *grains, GError **error);
+void h2k_vmdk_sparse_free (H2kVmdkSparse *sparse);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkSparse, h2k_vmdk_sparse_free)
+
+/* Capacity and grain size in bytes. */
+guint64 h2k_vmdk_sparse_size (const H2kVmdkSparse *sparse);
+guint64 h2k_vmdk_sparse_grain_size (const H2kVmdkSparse *sparse);
+gboolean h2k_vmdk_sparse_is_compressed (const H2kVmdkSparse *sparse);
+
+/* The embedded descriptor's text, the caller's; its length in SIZE. NULL without ERROR set: there
+ * is none. */
+char *h2k_vmdk_sparse_read_descriptor (H2kVmdkSparse *sparse, gsize *size, GError **error);
+
+/* As pread and extent of H2kDiskOps, with offsets in the extent. Unallocated grains read as zeros.
+ * Thread-safe. */
+gboolean h2k_vmdk_sparse_pread (H2kVmdkSparse *sparse, guint64 offset, gsize length, void *buffer,
+                                GError **error);
+gboolean h2k_vmdk_sparse_extent (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent,
+                                 GError **error);
