@@ -1,0 +1,121 @@
+/* ext.h - the ext2/3/4 driver: what its files share.
+ *
+ * ext.c opens and reads, ext-write.c changes, ext-used.c tells which blocks are in use,
+ * ext-recover.c brings a filesystem that was not unmounted into order, ext-io.c is the channel
+ * through which libext2fs reads and writes an H2kDisk.
+ */
+#pragma once
+
+#include "fs/fs.h"
+
+#include <ext2fs/ext2fs.h>
+
+extern const H2kFsOps h2k_ext_ops;
+
+/* --- ext-io.c --------------------------------------------------------------------------------- */
+
+/* Open VOLUME with libext2fs; FLAGS as for ext2fs_open(). On failure returns libext2fs's code and
+ * sets ERROR to the disk's own error if that was the reason. */
+errcode_t h2k_ext_io_open (H2kDisk *volume, int flags, ext2_filsys *fs, GError **error);
+
+/* Start an operation on FS that may transfer at most BUDGET times; what is more fails. Corrupt
+ * trees can make libext2fs walk for years. */
+void h2k_ext_io_begin (ext2_filsys fs, guint64 budget);
+
+/* The disk's error behind the last failure, the caller's, or NULL. */
+GError *h2k_ext_io_take_error (ext2_filsys fs);
+
+/* --- ext.c ------------------------------------------------------------------------------------ */
+
+/* Bitmaps of one group, for used(). */
+typedef struct _ExtUsed ExtUsed;
+
+typedef struct
+{
+  H2kFs base;
+  ext2_filsys fs;
+  ExtUsed *used; /* made on first need */
+} ExtFs;
+
+/* An inode with the fields past the first 128 bytes; what the disk's inode does not have is 0. */
+typedef struct
+{
+  ext2_ino_t ino;
+  union
+  {
+    struct ext2_inode_large large;
+    struct ext2_inode small;
+  };
+} ExtInode;
+
+/* Set ERROR for libext2fs's code ERR and return FALSE; FORMAT says what failed ("cannot read
+ * /etc/fstab"). The disk's own error, if it was the reason, keeps its code. */
+gboolean h2k_ext_fail (ExtFs *ext, errcode_t err, GError **error, const char *format, ...)
+    G_GNUC_PRINTF (4, 5);
+/* The same for what is not libext2fs's error: "VOLUME: MESSAGE". */
+gboolean h2k_ext_refuse (ExtFs *ext, H2kError code, GError **error, const char *format, ...)
+    G_GNUC_PRINTF (4, 5);
+
+/* Begin an operation that moves LENGTH bytes of file data. */
+void h2k_ext_begin (ExtFs *ext, guint64 length);
+
+/* PATH for messages; the caller's. */
+char *h2k_ext_quote (const char *path);
+
+/* Find PATH and read its inode. */
+gboolean h2k_ext_find (ExtFs *ext, const char *path, ExtInode *inode, GError **error);
+/* Find the directory that holds PATH's last component, which is returned in NAME. PATH "/" is an
+ * error. */
+gboolean h2k_ext_find_parent (ExtFs *ext, const char *path, ExtInode *parent, const char **name,
+                              GError **error);
+/* Look NAME up in DIR: *INO is 0 when it is not there. */
+gboolean h2k_ext_lookup (ExtFs *ext, const ExtInode *dir, const char *name, ext2_ino_t *ino,
+                         GError **error);
+gboolean h2k_ext_read_inode (ExtFs *ext, ext2_ino_t ino, const char *path, ExtInode *inode,
+                             GError **error);
+/* Call FUNC for each entry in use; a result other than 0 ends the walk (DIRENT_CHANGED and
+ * DIRENT_ABORT as in libext2fs). */
+typedef int (*ExtEntryFunc) (struct ext2_dir_entry *entry, const char *name, gsize length,
+                             gpointer data);
+gboolean h2k_ext_walk_dir (ExtFs *ext, const ExtInode *dir, const char *path, ExtEntryFunc func,
+                           gpointer data, GError **error);
+
+/* Open the volume with libext2fs (again); FLAGS as for ext2fs_open(). */
+gboolean h2k_ext_reopen (ExtFs *ext, int flags, GError **error);
+
+/* Largest directory that is walked: entries, used or not. */
+#define H2K_EXT_MAX_ENTRIES (8u << 20)
+
+/* --- ext-write.c ------------------------------------------------------------------------------ */
+
+gboolean h2k_ext_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data,
+                        gsize length, GError **error);
+gboolean h2k_ext_truncate (H2kFs *fs, const char *path, guint64 size, GError **error);
+gboolean h2k_ext_create (H2kFs *fs, const char *path, guint32 mode, guint32 uid, guint32 gid,
+                         const char *target, GError **error);
+gboolean h2k_ext_remove (H2kFs *fs, const char *path, GError **error);
+gboolean h2k_ext_rename (H2kFs *fs, const char *from, const char *to, GError **error);
+gboolean h2k_ext_set_stat (H2kFs *fs, const char *path, const H2kStat *st, GError **error);
+GPtrArray *h2k_ext_list_xattr (H2kFs *fs, const char *path, GError **error);
+GBytes *h2k_ext_get_xattr (H2kFs *fs, const char *path, const char *name, GError **error);
+gboolean h2k_ext_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value,
+                            GError **error);
+gboolean h2k_ext_flush (H2kFs *fs, GError **error);
+
+/* Free the blocks, the attributes and the number of an inode whose link count is 0. */
+errcode_t h2k_ext_release_inode (ExtFs *ext, ExtInode *inode);
+/* Read the bitmaps, which is put off until something is allocated or freed. */
+gboolean h2k_ext_load_bitmaps (ExtFs *ext, GError **error);
+
+/* --- ext-used.c ------------------------------------------------------------------------------- */
+
+gboolean h2k_ext_used (H2kFs *fs, guint64 offset, H2kExtent *extent, GError **error);
+void h2k_ext_used_free (ExtUsed *used);
+
+/* --- ext-recover.c ---------------------------------------------------------------------------- */
+
+/* Replay the journal if the superblock SB says that it holds changes. On a read-only volume an
+ * overlay in memory takes its place, so that files read as they would after the replay. */
+gboolean h2k_ext_recover (ExtFs *ext, const struct ext2_super_block *sb, GError **error);
+/* Remove or truncate the inodes that were waiting for it when the guest stopped. */
+gboolean h2k_ext_clear_orphans (ExtFs *ext, GError **error);

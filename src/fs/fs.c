@@ -1,0 +1,47 @@
+/* fs.c - finds the driver for a volume and opens it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "fs/fs.h"
+#include "fs/ext.h"
+
+static const H2kFsOps *const drivers[] = {&h2k_ext_ops};
+
+void
+h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)
+{
+  fs->ops = ops;
+  fs->volume = h2k_disk_ref (volume);
+  fs->id = *id;
+  fs->writable = h2k_disk_is_writable (volume);
+}
+
+H2kFs *
+h2k_fs_open (H2kDisk *volume, GError **error)
+{
+  H2kFsId id;
+
+  if (!h2k_fs_identify (volume, &id, error))
+    return NULL;
+  for (gsize i = 0; i < G_N_ELEMENTS (drivers); i++)
+    if (drivers[i]->takes (&id))
+      return drivers[i]->open (volume, &id, error);
+
+  if (!id.type[0])
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s: no known filesystem is on this volume", volume->name);
+  else
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s: files on a volume of type %s cannot be read or changed", volume->name,
+                 id.type);
+  return NULL;
+}
+
+void
+h2k_fs_free (H2kFs *fs)
+{
+  if (!fs)
+    return;
+  g_autoptr (H2kDisk) volume = fs->volume;
+  fs->ops->close (fs);
+}
