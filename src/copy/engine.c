@@ -110,7 +110,7 @@ step (Engine *e, H2kCompressor *compressor, GError **error)
     }
   else
     {
-      chunk = g_ptr_array_remove_index_fast (e->free, e->free->len - 1);
+      chunk = g_ptr_array_steal_index_fast (e->free, e->free->len - 1);
       g_mutex_unlock (&e->lock);
       ok = fill_chunk (e, chunk, compressor, error);
       g_mutex_lock (&e->lock);
