@@ -390,14 +390,16 @@ set_write_error (H2kOutput *output, int err, GError **error)
 /* Start the writeback of what was just written through the page cache, and wait for what was
  * written some time ago and drop it: the cache holds a bounded part of the file. */
 static void
-write_behind (H2kOutput *output, guint64 offset, guint64 length)
+write_behind (H2kOutput *output, H2kRange recent)
 {
-  H2kRange old = {0, 0};
+  H2kRange old;
 
-  sync_file_range (output->fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+  if (!recent.length)
+    return;
+  sync_file_range (output->fd, (off_t)recent.offset, (off_t)recent.length, SYNC_FILE_RANGE_WRITE);
   g_mutex_lock (&output->lock);
   old = output->behind[output->n_behind % H2K_BEHIND];
-  output->behind[output->n_behind++ % H2K_BEHIND] = (H2kRange){offset, length};
+  output->behind[output->n_behind++ % H2K_BEHIND] = recent;
   g_mutex_unlock (&output->lock);
   if (!old.length)
     return;
@@ -407,6 +409,15 @@ write_behind (H2kOutput *output, guint64 offset, guint64 length)
   posix_fadvise (output->fd, (off_t)old.offset, (off_t)old.length, POSIX_FADV_DONTNEED);
 }
 
+static void
+extend_range (H2kRange *range, guint64 offset, guint64 length)
+{
+  guint64 start = range->length ? MIN (range->offset, offset) : offset;
+  guint64 end = MAX (range->offset + range->length, offset + length);
+
+  *range = (H2kRange){start, end - start};
+}
+
 static gboolean
 is_aligned (const H2kSegment *s)
 {
@@ -414,13 +425,11 @@ is_aligned (const H2kSegment *s)
 }
 
 /* Write IOV (LENGTH bytes) at OFFSET. What direct I/O does not take, or only in part, goes through
- * the page cache. Returns an errno value. */
+ * the page cache, and is added to CACHED. Returns an errno value. */
 static int
 write_vector (H2kOutput *output, struct iovec *iov, int n, gsize length, guint64 offset,
-              gboolean direct)
+              gboolean direct, H2kRange *cached)
 {
-  guint64 start = offset;
-
   while (length)
     {
       gssize done = pwritev (direct ? output->direct_fd : output->fd, iov, n, (off_t)offset);
@@ -434,6 +443,8 @@ write_vector (H2kOutput *output, struct iovec *iov, int n, gsize length, guint64
         }
       if (done <= 0)
         return done < 0 ? errno : EIO;
+      if (!direct)
+        extend_range (cached, offset, (gsize)done);
       if (done % H2K_IO_ALIGN)
         direct = FALSE;
       offset += (gsize)done;
@@ -446,8 +457,6 @@ write_vector (H2kOutput *output, struct iovec *iov, int n, gsize length, guint64
           iov->iov_len -= (gsize)done;
         }
     }
-  if (!direct)
-    write_behind (output, start, offset - start);
   return 0;
 }
 
@@ -471,6 +480,7 @@ h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error)
   const H2kSegment *s = &g_array_index (chunk->segments, H2kSegment, 0);
   gboolean can_direct = output->direct_fd >= 0;
   struct iovec iov[MAX_IOV];
+  H2kRange cached = {0, 0};
 
   for (guint i = 0, n; i < chunk->segments->len; i += n)
     {
@@ -484,7 +494,7 @@ h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error)
           length += s[i + k].length;
         }
       err = write_vector (output, iov, (int)n, length, s[i].offset,
-                          can_direct && is_aligned (&s[i]));
+                          can_direct && is_aligned (&s[i]), &cached);
       if (err)
         {
           set_write_error (output, err, error);
@@ -494,6 +504,7 @@ h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error)
       output->written += length;
       g_mutex_unlock (&output->lock);
     }
+  write_behind (output, cached);
   return TRUE;
 }
 

@@ -196,7 +196,7 @@ static void
 test_many_refcount_blocks (void)
 {
   static const Piece pieces[]
-      = {{24 * MiB, CONTENT_TEXT}, {8 * MiB, CONTENT_NOISE}, {24 * MiB, CONTENT_TEXT}};
+      = {{6 * MiB, CONTENT_TEXT}, {2 * MiB, CONTENT_NOISE}, {6 * MiB, CONTENT_TEXT}};
   static const Variant small[] = {
       {"zlib", {.format = "qcow2", .cluster_size = 1024, .compression = H2K_COMPRESS_ZLIB}},
       {"zstd", {.format = "qcow2", .cluster_size = 2048, .compression = H2K_COMPRESS_ZSTD}},
