@@ -107,7 +107,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kGuest, h2k_guest_free)
  * "/dev/xvda1", "/dev/hda1", "/dev/nvme0n1p1" (letters and numbers count disks in the order
  * given), "UUID=...", "LABEL=...", "PARTUUID=...", "PARTLABEL=...", also quoted, and
  * "/dev/disk/by-{uuid,label,partuuid,partlabel,path,id}/...". NULL: none, or it cannot be known.
- * STABLE (may be NULL) says whether the name still means the same after the disks' bus changed. */
+ * STABLE (may be NULL) says whether the name still means the same after the disks' bus changed; it
+ * is set for NULL, too. What is no disk (LVM, md, "/dev/sr0", "tmpfs") is NULL and stable. */
 H2kGuestVolume *h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable);
 
 /* Words for people and JSON: "grub2", "initramfs-tools", "systemd", "bios". Static. */

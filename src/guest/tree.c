@@ -226,6 +226,11 @@ walk (H2kTree *tree, const char *path, gboolean nofollow, GString *at, H2kStat *
           target = readlink_resolved (tree, at->str, error);
           if (!target)
             return WALK_ERROR;
+          if (!*target)
+            {
+              g_string_truncate (at, 0);
+              return WALK_MISSING;
+            }
           longer = g_strconcat (target, "/", rest, NULL);
           g_free (todo);
           todo = longer;
@@ -263,18 +268,10 @@ find (H2kTree *tree, const char *path, gboolean nofollow, GString *at, H2kStat *
     }
 }
 
-typedef GString AutoString;
-static void
-auto_string_free (AutoString *string)
-{
-  g_string_free (string, TRUE);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AutoString, auto_string_free)
-
 char *
 h2k_tree_resolve (H2kTree *tree, const char *path, gboolean nofollow)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
 
   return walk (tree, path, nofollow, at, &st, NULL) == WALK_FOUND ? g_strdup (at->str) : NULL;
@@ -297,7 +294,7 @@ h2k_tree_mount (H2kTree *tree, const char *path, H2kFs *fs)
 gboolean
 h2k_tree_stat (H2kTree *tree, const char *path, H2kStat *st, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
 
   return find (tree, path, FALSE, at, st, error);
 }
@@ -305,7 +302,7 @@ h2k_tree_stat (H2kTree *tree, const char *path, H2kStat *st, GError **error)
 gboolean
 h2k_tree_lstat (H2kTree *tree, const char *path, H2kStat *st, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
 
   return find (tree, path, TRUE, at, st, error);
 }
@@ -345,7 +342,7 @@ h2k_tree_is_link (H2kTree *tree, const char *path)
 char *
 h2k_tree_readlink (H2kTree *tree, const char *path, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
 
   if (!find (tree, path, TRUE, at, &st, error))
@@ -367,7 +364,7 @@ compare_names (gconstpointer a, gconstpointer b)
 GPtrArray *
 h2k_tree_list (H2kTree *tree, const char *path)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   g_autoptr (GError) local = NULL;
   GPtrArray *names = NULL;
   H2kStat st;
@@ -479,7 +476,7 @@ read_whole (H2kTree *tree, const char *path, const char *resolved, const H2kStat
 GBytes *
 h2k_tree_read (H2kTree *tree, const char *path, gsize limit, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
 
   if (!find (tree, path, FALSE, at, &st, error))
@@ -490,7 +487,7 @@ h2k_tree_read (H2kTree *tree, const char *path, gsize limit, GError **error)
 GBytes *
 h2k_tree_read_optional (H2kTree *tree, const char *path, gsize limit, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
 
   /* A link to /dev/null, which masks many files, leads to no file either. */
@@ -502,7 +499,7 @@ h2k_tree_read_optional (H2kTree *tree, const char *path, gsize limit, GError **e
 GBytes *
 h2k_tree_read_range (H2kTree *tree, const char *path, guint64 offset, gsize length, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
 
   if (!find (tree, path, FALSE, at, &st, error))
@@ -520,7 +517,7 @@ h2k_tree_read_range (H2kTree *tree, const char *path, guint64 offset, gsize leng
 GBytes *
 h2k_tree_get_xattr (H2kTree *tree, const char *path, const char *name, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   g_autoptr (GError) local = NULL;
   GBytes *value;
   H2kStat st;
@@ -634,7 +631,7 @@ prepare (H2kTree *tree, const char *path, gboolean nofollow, GString *at, H2kSta
 gboolean
 h2k_tree_write (H2kTree *tree, const char *path, GBytes *data, guint32 mode, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   gsize size;
   const void *bytes = g_bytes_get_data (data, &size);
   gboolean found;
@@ -660,7 +657,7 @@ h2k_tree_write (H2kTree *tree, const char *path, GBytes *data, guint32 mode, GEr
 gboolean
 h2k_tree_append (H2kTree *tree, const char *path, GBytes *data, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   gsize size;
   const void *bytes = g_bytes_get_data (data, &size);
   H2kStat st;
@@ -678,7 +675,7 @@ h2k_tree_append (H2kTree *tree, const char *path, GBytes *data, GError **error)
 gboolean
 h2k_tree_mkdir (H2kTree *tree, const char *path, guint32 mode, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   gboolean found;
   H2kStat st;
 
@@ -703,7 +700,7 @@ remove_resolved (H2kTree *tree, const char *resolved, GError **error)
 gboolean
 h2k_tree_symlink (H2kTree *tree, const char *target, const char *path, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   gboolean found;
   H2kStat st;
 
@@ -719,7 +716,7 @@ h2k_tree_symlink (H2kTree *tree, const char *target, const char *path, GError **
 gboolean
 h2k_tree_remove (H2kTree *tree, const char *path, GError **error)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
   Walk result = walk (tree, path, TRUE, at, &st, error);
 
@@ -731,8 +728,8 @@ h2k_tree_remove (H2kTree *tree, const char *path, GError **error)
 gboolean
 h2k_tree_rename (H2kTree *tree, const char *from, const char *to, GError **error)
 {
-  g_autoptr (AutoString) source = g_string_new (NULL);
-  g_autoptr (AutoString) target = g_string_new (NULL);
+  g_autoptr (GString) source = g_string_new (NULL);
+  g_autoptr (GString) target = g_string_new (NULL);
   gboolean found;
   H2kStat st, old;
   Place a, b;
@@ -756,7 +753,7 @@ h2k_tree_rename (H2kTree *tree, const char *from, const char *to, GError **error
 guint64
 h2k_tree_free_space (H2kTree *tree, const char *path)
 {
-  g_autoptr (AutoString) at = g_string_new (NULL);
+  g_autoptr (GString) at = g_string_new (NULL);
   H2kStat st;
   Place place;
 

@@ -1,0 +1,351 @@
+/* describe.c - the inspection as JSON and as text for people.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "guest/private.h"
+
+#include <json-glib/json-glib.h>
+
+/* --- words ------------------------------------------------------------------------------------ */
+
+const char *
+h2k_firmware_name (H2kFirmware firmware)
+{
+  return firmware == H2K_FIRMWARE_UEFI ? "uefi" : "bios";
+}
+
+const char *
+h2k_bootloader_name (H2kBootloader bootloader)
+{
+  static const char *const names[] = {
+      [H2K_BOOTLOADER_UNKNOWN] = "unknown",         [H2K_BOOTLOADER_GRUB2] = "grub2",
+      [H2K_BOOTLOADER_GRUB_LEGACY] = "grub-legacy", [H2K_BOOTLOADER_SYSTEMD_BOOT] = "systemd-boot",
+      [H2K_BOOTLOADER_EXTLINUX] = "extlinux",
+  };
+  return names[bootloader];
+}
+
+const char *
+h2k_initramfs_name (H2kInitramfsGenerator generator)
+{
+  static const char *const names[] = {
+      [H2K_INITRAMFS_UNKNOWN] = "unknown", [H2K_INITRAMFS_TOOLS] = "initramfs-tools",
+      [H2K_INITRAMFS_DRACUT] = "dracut",   [H2K_INITRAMFS_MKINITCPIO] = "mkinitcpio",
+      [H2K_INITRAMFS_NONE] = "none",
+  };
+  return names[generator];
+}
+
+const char *
+h2k_init_name (H2kInit init)
+{
+  static const char *const names[] = {
+      [H2K_INIT_UNKNOWN] = "unknown", [H2K_INIT_SYSTEMD] = "systemd", [H2K_INIT_SYSV] = "sysvinit",
+      [H2K_INIT_UPSTART] = "upstart", [H2K_INIT_OPENRC] = "openrc",
+  };
+  return names[init];
+}
+
+static const char *
+table_name (H2kTableType type)
+{
+  static const char *const names[] = {
+      [H2K_TABLE_NONE] = "none",
+      [H2K_TABLE_MBR] = "mbr",
+      [H2K_TABLE_GPT] = "gpt",
+  };
+  return names[type];
+}
+
+/* --- JSON ------------------------------------------------------------------------------------- */
+
+/* A member whose value is guest text; NULL becomes null. */
+static void
+add_text (JsonBuilder *json, const char *key, const char *text)
+{
+  g_autofree char *safe = text ? h2k_escape_text (text, -1) : NULL;
+
+  json_builder_set_member_name (json, key);
+  if (safe)
+    json_builder_add_string_value (json, safe);
+  else
+    json_builder_add_null_value (json);
+}
+
+static void
+add_number (JsonBuilder *json, const char *key, guint64 value)
+{
+  json_builder_set_member_name (json, key);
+  json_builder_add_int_value (json, (gint64)MIN (value, G_MAXINT64));
+}
+
+static void
+add_texts (JsonBuilder *json, const char *key, GPtrArray *texts)
+{
+  json_builder_set_member_name (json, key);
+  json_builder_begin_array (json);
+  for (guint i = 0; i < texts->len; i++)
+    {
+      g_autofree char *safe = h2k_escape_text (g_ptr_array_index (texts, i), -1);
+      json_builder_add_string_value (json, safe);
+    }
+  json_builder_end_array (json);
+}
+
+static void
+add_volume (JsonBuilder *json, const H2kGuestVolume *volume)
+{
+  json_builder_begin_object (json);
+  add_number (json, "number", volume->volume->number);
+  add_number (json, "offset", volume->volume->offset);
+  add_number (json, "size", volume->volume->length);
+  add_text (json, "role", h2k_volume_role (volume->volume));
+  add_text (json, "type", volume->id.type);
+  add_text (json, "uuid", volume->id.uuid);
+  add_text (json, "label", volume->id.label);
+  add_text (json, "part_uuid", volume->volume->part_uuid);
+  add_text (json, "part_label", volume->volume->part_label);
+  add_text (json, "mountpoint", volume->mountpoint);
+  add_text (json, "fstab", volume->spec);
+  json_builder_set_member_name (json, "opened");
+  json_builder_add_boolean_value (json, volume->fs != NULL);
+  json_builder_end_object (json);
+}
+
+static void
+add_disk (JsonBuilder *json, H2kGuest *guest, guint index)
+{
+  const H2kDisk *disk = g_ptr_array_index (guest->disks, index);
+  const H2kTable *table = g_ptr_array_index (guest->tables, index);
+
+  json_builder_begin_object (json);
+  add_text (json, "name", disk->name);
+  add_text (json, "format", disk->format);
+  add_text (json, "subformat", disk->subformat);
+  add_number (json, "size", disk->size);
+  add_number (json, "sector_size", disk->sector_size);
+  add_text (json, "table", table_name (table->type));
+  add_text (json, "id", table->disk_id);
+  json_builder_set_member_name (json, "volumes");
+  json_builder_begin_array (json);
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      if (volume->disk == index)
+        add_volume (json, volume);
+    }
+  json_builder_end_array (json);
+  json_builder_end_object (json);
+}
+
+static void
+add_kernels (JsonBuilder *json, H2kGuest *guest)
+{
+  json_builder_set_member_name (json, "kernels");
+  json_builder_begin_array (json);
+  for (guint i = 0; i < guest->kernels->len; i++)
+    {
+      const H2kKernel *kernel = g_ptr_array_index (guest->kernels, i);
+
+      json_builder_begin_object (json);
+      add_text (json, "version", kernel->version);
+      add_text (json, "image", kernel->image);
+      add_text (json, "initramfs", kernel->initramfs);
+      add_text (json, "modules", kernel->modules_dir);
+      json_builder_end_object (json);
+    }
+  json_builder_end_array (json);
+}
+
+static void
+add_system (JsonBuilder *json, H2kGuest *guest)
+{
+  g_autofree const char **stacks = h2k_network_names (guest->network);
+
+  add_text (json, "distro", guest->distro);
+  add_text (json, "distro_like", guest->distro_like);
+  add_text (json, "version", guest->version);
+  add_text (json, "pretty_name", guest->pretty_name);
+  add_text (json, "hostname", guest->hostname);
+  add_text (json, "machine_id", guest->machine_id);
+  add_text (json, "architecture", guest->arch);
+  add_text (json, "firmware", h2k_firmware_name (guest->firmware));
+  add_text (json, "bootloader", h2k_bootloader_name (guest->bootloader));
+  add_text (json, "initramfs_generator", h2k_initramfs_name (guest->initramfs));
+  add_text (json, "init", h2k_init_name (guest->init));
+  json_builder_set_member_name (json, "network");
+  json_builder_begin_array (json);
+  for (guint i = 0; stacks[i]; i++)
+    json_builder_add_string_value (json, stacks[i]);
+  json_builder_end_array (json);
+  add_texts (json, "hypervisor_tools", guest->vmware_tools);
+}
+
+char *
+h2k_guest_to_json (H2kGuest *guest)
+{
+  g_autoptr (JsonBuilder) json = json_builder_new ();
+  g_autoptr (JsonNode) root = NULL;
+
+  json_builder_begin_object (json);
+  add_system (json, guest);
+  add_kernels (json, guest);
+  json_builder_set_member_name (json, "disks");
+  json_builder_begin_array (json);
+  for (guint i = 0; i < guest->disks->len; i++)
+    add_disk (json, guest, i);
+  json_builder_end_array (json);
+  add_texts (json, "warnings", guest->warnings);
+  json_builder_end_object (json);
+  root = json_builder_get_root (json);
+  return json_to_string (root, TRUE);
+}
+
+/* --- text ------------------------------------------------------------------------------------- */
+
+/* Rows of cells whose columns are as wide as they have to be. The last cell of a row is not
+ * padded; widths count characters. */
+static void
+append_table (GString *out, const char *indent, GPtrArray *rows)
+{
+  gsize width[8] = {0};
+
+  for (guint r = 0; r < rows->len; r++)
+    {
+      char **row = g_ptr_array_index (rows, r);
+      for (guint c = 0; row[c]; c++)
+        width[c] = MAX (width[c], (gsize)g_utf8_strlen (row[c], -1));
+    }
+  for (guint r = 0; r < rows->len; r++)
+    {
+      char **row = g_ptr_array_index (rows, r);
+
+      g_string_append (out, indent);
+      for (guint c = 0; row[c]; c++)
+        {
+          gsize pad = row[c + 1] ? width[c] + 2 - (gsize)g_utf8_strlen (row[c], -1) : 0;
+          g_string_append (out, row[c]);
+          while (pad--)
+            g_string_append_c (out, ' ');
+        }
+      while (g_str_has_suffix (out->str, " "))
+        g_string_truncate (out, out->len - 1);
+      g_string_append_c (out, '\n');
+    }
+}
+
+static void
+strv_free (gpointer data)
+{
+  g_strfreev (data);
+}
+
+/* A cell: guest text made safe, on one line; nothing is "-". */
+static char *
+cell (const char *text)
+{
+  char *safe = h2k_escape_text (text && *text ? text : "-", -1);
+
+  return g_strdelimit (safe, "\n\t", ' ');
+}
+
+static void
+add_row (GPtrArray *rows, ...)
+{
+  g_autoptr (GPtrArray) row = g_ptr_array_new ();
+  const char *text;
+  va_list args;
+
+  va_start (args, rows);
+  while ((text = va_arg (args, const char *)) && row->len < 7)
+    g_ptr_array_add (row, cell (text));
+  va_end (args);
+  g_ptr_array_add (row, NULL);
+  g_ptr_array_add (rows, g_ptr_array_steal (row, NULL));
+}
+
+static void
+append_system (GString *out, H2kGuest *guest)
+{
+  g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
+  g_autofree const char **stacks = h2k_network_names (guest->network);
+  g_autofree char *network = g_strjoinv (", ", (char **)stacks);
+  g_autofree char *tools = NULL;
+
+  add_row (rows, "System:", guest->pretty_name, NULL);
+  add_row (rows, "Host name:", guest->hostname, NULL);
+  add_row (rows, "Architecture:", guest->arch, NULL);
+  add_row (rows, "Firmware:", h2k_firmware_name (guest->firmware), NULL);
+  add_row (rows, "Bootloader:", h2k_bootloader_name (guest->bootloader), NULL);
+  add_row (rows, "Initramfs by:", h2k_initramfs_name (guest->initramfs), NULL);
+  add_row (rows, "Init:", h2k_init_name (guest->init), NULL);
+  add_row (rows, "Network by:", network, NULL);
+  g_ptr_array_add (guest->vmware_tools, NULL);
+  tools = g_strjoinv (", ", (char **)guest->vmware_tools->pdata);
+  g_ptr_array_remove_index (guest->vmware_tools, guest->vmware_tools->len - 1);
+  add_row (rows, "Hypervisor's:", tools, NULL);
+  append_table (out, "", rows);
+}
+
+static void
+append_disk (GString *out, H2kGuest *guest, guint index)
+{
+  g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
+  const H2kDisk *disk = g_ptr_array_index (guest->disks, index);
+  const H2kTable *table = g_ptr_array_index (guest->tables, index);
+  g_autofree char *name = cell (disk->name);
+  g_autofree char *size = h2k_format_size (disk->size);
+
+  g_string_append_printf (out, "\nDisk %u: %s (%s%s%s, %s, partition table: %s)\n", index + 1, name,
+                          disk->format, disk->subformat ? " " : "",
+                          disk->subformat ? disk->subformat : "", size, table_name (table->type));
+  add_row (rows, "NR", "SIZE", "TYPE", "UUID", "LABEL", "MOUNTED", "FSTAB", NULL);
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      g_autofree char *number = g_strdup_printf ("%u", volume->volume->number);
+      g_autofree char *length = h2k_format_size (volume->volume->length);
+      const char *role = h2k_volume_role (volume->volume);
+
+      if (volume->disk == index)
+        add_row (rows, number, length, *volume->id.type ? volume->id.type : role, volume->id.uuid,
+                 volume->id.label, volume->mountpoint ? volume->mountpoint : "",
+                 volume->spec ? volume->spec : "", NULL);
+    }
+  append_table (out, "  ", rows);
+}
+
+static void
+append_kernels (GString *out, H2kGuest *guest)
+{
+  g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
+
+  add_row (rows, "VERSION", "IMAGE", "INITRAMFS", "MODULES", NULL);
+  for (guint i = 0; i < guest->kernels->len; i++)
+    {
+      const H2kKernel *kernel = g_ptr_array_index (guest->kernels, i);
+      add_row (rows, kernel->version, kernel->image ? kernel->image : "",
+               kernel->initramfs ? kernel->initramfs : "",
+               kernel->modules_dir ? kernel->modules_dir : "", NULL);
+    }
+  g_string_append (out, "\nKernels, the newest first:\n");
+  append_table (out, "  ", rows);
+}
+
+char *
+h2k_guest_to_text (H2kGuest *guest)
+{
+  GString *out = g_string_new (NULL);
+
+  append_system (out, guest);
+  for (guint i = 0; i < guest->disks->len; i++)
+    append_disk (out, guest, i);
+  if (guest->kernels->len)
+    append_kernels (out, guest);
+  for (guint i = 0; i < guest->warnings->len; i++)
+    {
+      g_autofree char *text = cell (g_ptr_array_index (guest->warnings, i));
+      g_string_append_printf (out, "%sWarning: %s\n", i ? "" : "\n", text);
+    }
+  return g_string_free (out, FALSE);
+}
