@@ -1,0 +1,211 @@
+/* test-util.c - lines, diffs, escaping, checksums, MAC addresses.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/util.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+
+static GBytes *
+bytes_of (const char *text)
+{
+  return g_bytes_new (text, strlen (text));
+}
+
+static void
+test_lines_keep_bytes (void)
+{
+  static const char *const texts[]
+      = {"", "\n", "a", "a\nb", "a\nb\n", "a\r\n\r\nb\r\n", "\n\n a \n"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (texts); i++)
+    {
+      g_autoptr (GBytes) in = bytes_of (texts[i]);
+      g_autoptr (H2kLines) lines = h2k_lines_new (in);
+      g_autoptr (GBytes) out = h2k_lines_to_bytes (lines);
+      g_assert_true (g_bytes_equal (in, out));
+    }
+}
+
+static void
+test_lines_edit (void)
+{
+  g_autoptr (GBytes) in = bytes_of ("one\r\ntwo\r\nthree");
+  g_autoptr (H2kLines) lines = h2k_lines_new (in);
+  g_autoptr (GBytes) out = NULL, expected = bytes_of ("zero\r\none\r\nTWO\r\nthree\r\nfour\r\n");
+
+  g_assert_cmpuint (h2k_lines_count (lines), ==, 3);
+  g_assert_cmpstr (h2k_lines_get (lines, 1), ==, "two");
+  h2k_lines_set (lines, 1, "TWO");
+  h2k_lines_insert (lines, 0, "zero");
+  h2k_lines_insert (lines, 4, "four");
+  h2k_lines_insert (lines, 4, "gone");
+  h2k_lines_remove (lines, 4);
+  out = h2k_lines_to_bytes (lines);
+  g_assert_true (g_bytes_equal (out, expected));
+}
+
+static void
+test_escape (void)
+{
+  static const struct
+  {
+    const char *in, *out;
+  } cases[] = {
+      {"plain\ttext\n", "plain\ttext\n"},
+      {"\033[31mred", "\\x1b[31mred"},
+      {"caf\xc3\xa9", "caf\xc3\xa9"},
+      {"caf\xe9", "caf\\xe9"},
+      {"\xe2\x80\xaegnp.exe", "\\xe2\\x80\\xaegnp.exe"}, /* right-to-left override */
+      {"\x7f\r", "\\x7f\\x0d"},
+      {"\xc2\x9b"
+       "31m",
+       "\\xc2\\x9b31m"}, /* the one-character escape sequence of C1 */
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autofree char *got = h2k_escape_text (cases[i].in, -1);
+      g_assert_cmpstr (got, ==, cases[i].out);
+    }
+  g_autofree char *nul = h2k_escape_text ("a\0b", 3);
+  g_assert_cmpstr (nul, ==, "a\\x00b");
+}
+
+static void
+test_diff (void)
+{
+  g_autoptr (GBytes) a = bytes_of ("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n");
+  g_autoptr (GBytes) b = bytes_of ("1\n2\n3\nfour\n5\n6\n7\n8\n9\n10\n11\n12\n13");
+  g_autofree char *got = h2k_text_diff ("/f", a, b);
+  g_autofree char *created = h2k_text_diff ("/f", NULL, b);
+  g_autofree char *same = h2k_text_diff ("/f", a, a);
+  g_autoptr (GBytes) binary = g_bytes_new ("\0\1", 2);
+  g_autofree char *of_binary = h2k_text_diff ("/f", binary, a);
+
+  g_assert_cmpstr (got, ==,
+                   "--- a/f\n+++ b/f\n@@ -1,7 +1,7 @@\n 1\n 2\n 3\n-4\n+four\n 5\n 6\n 7\n"
+                   "@@ -10,3 +10,4 @@\n 10\n 11\n 12\n+13\n\\ No newline at end of file\n");
+  g_assert_true (g_str_has_prefix (created, "--- /dev/null\n+++ b/f\n@@ -0,0 +1,13 @@\n+1\n"));
+  g_assert_cmpstr (same, ==, "--- a/f\n+++ b/f\n");
+  g_assert_true (g_str_has_prefix (of_binary, "Binary file /f: 2 -> "));
+}
+
+/* patch(1) is the judge: every diff of random texts leads from one to the other. */
+static void
+test_diff_random (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (7);
+  g_autofree char *dir = g_dir_make_tmp ("h2k-diff-XXXXXX", NULL);
+  g_autofree char *file = g_build_filename (dir, "f", NULL);
+  g_autofree char *diff_file = g_build_filename (dir, "diff", NULL);
+  g_autofree char *patch = g_find_program_in_path ("patch");
+
+  if (!patch)
+    {
+      g_test_skip ("patch is not installed");
+      return;
+    }
+  for (guint round = 0; round < 30; round++)
+    {
+      g_autoptr (GString) a = g_string_new (NULL), b = g_string_new (NULL);
+      g_autoptr (GBytes) from = NULL, to = NULL;
+      g_autofree char *diff = NULL, *result = NULL;
+      int status;
+
+      for (int i = g_rand_int_range (rand, 1, 60); i > 0; i--)
+        {
+          int what = g_rand_int_range (rand, 0, 10);
+          g_autofree char *line = g_strdup_printf ("line %d\n", g_rand_int_range (rand, 0, 20));
+          if (what != 0)
+            g_string_append (a, line);
+          if (what != 1)
+            g_string_append (b, line);
+        }
+      g_string_append (a, "end\n");
+      from = g_bytes_new (a->str, a->len);
+      to = g_bytes_new (b->str, b->len);
+      diff = h2k_text_diff ("/f", from, to);
+      g_assert_true (g_file_set_contents (file, a->str, (gssize)a->len, NULL));
+      g_assert_true (g_file_set_contents (diff_file, diff, -1, NULL));
+      const char *argv[] = {patch, "-s", "--no-backup-if-mismatch", file, diff_file, NULL};
+      g_assert_true (g_spawn_sync (NULL, (char **)argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, NULL,
+                                   NULL, &status, NULL));
+      g_assert_cmpint (status, ==, 0);
+      if (b->len) /* patch removes a file that becomes empty */
+        {
+          g_assert_true (g_file_get_contents (file, &result, NULL, NULL));
+          g_assert_cmpstr (result, ==, b->str);
+        }
+    }
+  g_unlink (file);
+  g_unlink (diff_file);
+  g_rmdir (dir);
+}
+
+static void
+test_zero (void)
+{
+  guint8 data[4099] = {0};
+
+  for (gsize n = 0; n < sizeof data; n = n * 2 + 1)
+    g_assert_true (h2k_is_zero (data, n));
+  for (gsize i = 0; i < sizeof data; i += 13)
+    {
+      data[i] = 1;
+      g_assert_false (h2k_is_zero (data, sizeof data));
+      data[i] = 0;
+    }
+}
+
+/* The check values of the CRC catalogue for "123456789". */
+static void
+test_crc (void)
+{
+  g_assert_cmphex (h2k_crc32 (0, "123456789", 9), ==, 0xcbf43926);
+  g_assert_cmphex (~h2k_crc32c (~0u, "123456789", 9), ==, 0xe3069283);
+}
+
+static void
+test_mac (void)
+{
+  g_autofree char *a = h2k_mac_parse ("00-50-56-AA-BB-CC");
+  g_autofree char *seeded = h2k_mac_from_seed ("x", 0), *other = h2k_mac_from_seed ("x", 1);
+  g_autofree char *again = h2k_mac_from_seed ("x", 0);
+
+  g_assert_cmpstr (a, ==, "00:50:56:aa:bb:cc");
+  g_assert_null (h2k_mac_parse ("00:50:56:aa:bb"));
+  g_assert_null (h2k_mac_parse ("01:00:5e:00:00:01"));
+  g_assert_null (h2k_mac_parse ("00:00:00:00:00:00"));
+  g_assert_null (h2k_mac_parse ("00:50:56:aa:bb:cc:dd"));
+  g_assert_null (h2k_mac_parse ("0:50:56:aa:bb:cc:d"));
+  g_assert_true (g_str_has_prefix (seeded, "52:54:00:"));
+  g_assert_cmpstr (seeded, ==, again);
+  g_assert_cmpstr (seeded, !=, other);
+}
+
+static void
+test_errno (void)
+{
+  g_autoptr (GError) error = NULL;
+
+  h2k_set_errno (&error, H2K_ERROR_OUTPUT, ENOSPC, "%s", "file");
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/util/lines keep every byte", test_lines_keep_bytes);
+  g_test_add_func ("/util/lines edit", test_lines_edit);
+  g_test_add_func ("/util/escape", test_escape);
+  g_test_add_func ("/util/diff", test_diff);
+  g_test_add_func ("/util/diff leads from one text to the other", test_diff_random);
+  g_test_add_func ("/util/zero", test_zero);
+  g_test_add_func ("/util/crc", test_crc);
+  g_test_add_func ("/util/mac", test_mac);
+  g_test_add_func ("/util/no space is told apart", test_errno);
+  return g_test_run ();
+}
