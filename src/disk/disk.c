@@ -37,10 +37,7 @@ static const struct
     {0, "WithoutFreeSpace", 16, "a Parallels image"},
     {0, "WithouFreSpacExt", 16, "a Parallels image"},
     {0, "\x1f\x8b\x08", 3, "compressed with gzip"},
-    {0,
-     "\xfd"
-     "7zXZ\0",
-     6, "compressed with xz"},
+    {0, "\3757zXZ\0", 6, "compressed with xz"},
     {0, "\x28\xb5\x2f\xfd", 4, "compressed with zstd"},
     {0, "BZh", 3, "compressed with bzip2"},
     {0, "PK\x03\x04", 4, "a zip archive"},

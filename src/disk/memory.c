@@ -1,4 +1,5 @@
-/* memory.c - a sparse, writable disk in memory: pages in a hash table, zeros where there is none.
+/* memory.c - a sparse, writable disk in memory: pages in an ordered tree, zeros where there is
+ * none.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,7 +10,7 @@
 typedef struct
 {
   H2kDisk disk;
-  GHashTable *pages; /* guint64 number -> guint8[PAGE] */
+  GTree *pages; /* guint64 number -> guint8[PAGE] */
 } MemoryDisk;
 
 /* A piece of a request that lies within one page. */
@@ -35,7 +36,7 @@ memory_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError 
   for (guint8 *p = buffer; length;)
     {
       Piece piece = first_piece (offset, length);
-      const guint8 *page = g_hash_table_lookup (memory->pages, &piece.number);
+      const guint8 *page = g_tree_lookup (memory->pages, &piece.number);
       if (page)
         memcpy (p, page + piece.start, piece.length);
       else
@@ -55,11 +56,11 @@ memory_pwrite (H2kDisk *disk, guint64 offset, gsize length, const void *buffer, 
   for (const guint8 *p = buffer; length;)
     {
       Piece piece = first_piece (offset, length);
-      guint8 *page = g_hash_table_lookup (memory->pages, &piece.number);
+      guint8 *page = g_tree_lookup (memory->pages, &piece.number);
       if (!page)
         {
           page = g_malloc0 (PAGE);
-          g_hash_table_insert (memory->pages, g_memdup2 (&piece.number, sizeof piece.number), page);
+          g_tree_insert (memory->pages, g_memdup2 (&piece.number, sizeof piece.number), page);
         }
       memcpy (page + piece.start, p, piece.length);
       p += piece.length;
@@ -74,20 +75,22 @@ static gboolean
 memory_zero (H2kDisk *disk, guint64 offset, guint64 length, GError **error)
 {
   MemoryDisk *memory = (MemoryDisk *)disk;
-  guint64 end = offset + length;
-  GHashTableIter iter;
-  gpointer key, value;
+  guint64 end = offset + length, number = offset / PAGE;
 
-  g_hash_table_iter_init (&iter, memory->pages);
-  while (g_hash_table_iter_next (&iter, &key, &value))
+  for (GTreeNode *node = g_tree_lower_bound (memory->pages, &number), *next; node; node = next)
     {
-      guint64 start = *(guint64 *)key * PAGE;
-      guint64 from = MAX (start, offset), to = MIN (start + PAGE, end);
+      guint8 *page = g_tree_node_value (node);
+      guint64 from, to;
+
+      number = *(guint64 *)g_tree_node_key (node);
+      from = MAX (number * PAGE, offset);
+      to = MIN ((number + 1) * PAGE, end);
       if (from >= to)
-        continue;
-      memset ((guint8 *)value + (from - start), 0, (gsize)(to - from));
-      if (h2k_is_zero (value, PAGE))
-        g_hash_table_iter_remove (&iter);
+        break;
+      memset (page + from % PAGE, 0, (gsize)(to - from));
+      next = g_tree_node_next (node);
+      if (h2k_is_zero (page, PAGE))
+        g_tree_remove (memory->pages, &number);
     }
   return TRUE;
 }
@@ -96,21 +99,36 @@ static gboolean
 memory_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
 {
   MemoryDisk *memory = (MemoryDisk *)disk;
-  guint64 number = offset / PAGE, end = MIN (number + 1024, (disk->size + PAGE - 1) / PAGE);
-  gboolean present = g_hash_table_contains (memory->pages, &number);
+  guint64 number = offset / PAGE, end = disk->size;
+  GTreeNode *node = g_tree_lower_bound (memory->pages, &number);
 
-  do
-    number++;
-  while (number < end && g_hash_table_contains (memory->pages, &number) == present);
-  extent->length = MIN (number * PAGE, disk->size) - offset;
-  extent->kind = present ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
+  if (node && *(guint64 *)g_tree_node_key (node) == number)
+    {
+      for (; node && *(guint64 *)g_tree_node_key (node) == number; node = g_tree_node_next (node))
+        number++;
+      end = MIN (number * PAGE, disk->size);
+    }
+  else
+    {
+      extent->kind = H2K_EXTENT_UNALLOCATED;
+      if (node)
+        end = *(guint64 *)g_tree_node_key (node) * PAGE;
+    }
+  extent->length = end - offset;
   return TRUE;
 }
 
 static void
 memory_finalize (H2kDisk *disk)
 {
-  g_hash_table_unref (((MemoryDisk *)disk)->pages);
+  g_tree_unref (((MemoryDisk *)disk)->pages);
+}
+
+static int
+compare_numbers (gconstpointer a, gconstpointer b, gpointer unused)
+{
+  guint64 x = *(const guint64 *)a, y = *(const guint64 *)b;
+  return x < y ? -1 : x > y;
 }
 
 static const H2kDiskOps memory_ops = {
@@ -127,6 +145,6 @@ h2k_memory_disk_new (guint64 size)
   MemoryDisk *memory = g_new0 (MemoryDisk, 1);
 
   h2k_disk_init (&memory->disk, &memory_ops, size, "memory", "memory disk");
-  memory->pages = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
+  memory->pages = g_tree_new_full (compare_numbers, NULL, g_free, g_free);
   return &memory->disk;
 }
