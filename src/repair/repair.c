@@ -11,6 +11,7 @@
 #define MAX_KEPT (1024 * 1024)      /* that is kept for the report's diff */
 
 const H2kRepair *const h2k_repairs[] = {
+    &h2k_repair_initramfs,
     &h2k_repair_udev,
     &h2k_repair_network,
     &h2k_repair_tools,
