@@ -750,13 +750,12 @@ h2k_ext_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value,
 #define ANY_CHANGE (EXT2_FLAG_CHANGED | EXT2_FLAG_DIRTY | EXT2_FLAG_IB_DIRTY | EXT2_FLAG_BB_DIRTY)
 
 gboolean
-h2k_ext_flush (H2kFs *fs, GError **error)
+h2k_ext_sync (ExtFs *ext, GError **error)
 {
-  ExtFs *ext = (ExtFs *)fs;
   errcode_t err;
 
   /* libext2fs would write the superblock even when nothing has changed. */
-  if (!fs->writable || !(ext->fs->flags & ANY_CHANGE))
+  if (!(ext->fs->flags & ANY_CHANGE))
     return TRUE;
   h2k_ext_begin (ext, 0);
   err = ext2fs_flush2 (ext->fs, 0);
@@ -764,4 +763,10 @@ h2k_ext_flush (H2kFs *fs, GError **error)
     return h2k_ext_fail (ext, err, error, "cannot write the filesystem's superblock and bitmaps");
   ext->fs->flags &= ~ANY_CHANGE;
   return TRUE;
+}
+
+gboolean
+h2k_ext_flush (H2kFs *fs, GError **error)
+{
+  return !fs->writable || h2k_ext_sync ((ExtFs *)fs, error);
 }

@@ -13,11 +13,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-/* Younger than libext2fs 1.46. */
-#ifndef EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT
-#  define EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT 0x10000
-#endif
-
 /* Reads of more than this at once are refused: whoever reads bigger files reads pieces. */
 #define MAX_READ ((guint64)2 << 30)
 #define MAX_GROUPS (8u << 20)
@@ -732,6 +727,16 @@ h2k_ext_reopen (ExtFs *ext, int flags, GError **error)
   return open_library (ext, flags, error) && check_groups (ext, error);
 }
 
+/* Open a filesystem whose journal has to be replayed. What was checked before may be different in
+ * the superblock that the journal held. */
+static gboolean
+open_dirty (ExtFs *ext, GError **error)
+{
+  return h2k_ext_replay_journal (ext, error) && h2k_ext_reopen (ext, EXT2_FLAG_RW, error)
+         && check_state (ext, ext->fs->super, error) && h2k_ext_finish_replay (ext, error)
+         && h2k_ext_clear_orphans (ext, error) && h2k_ext_sync (ext, error);
+}
+
 static gboolean
 open_checked (ExtFs *ext, GError **error)
 {
@@ -742,10 +747,10 @@ open_checked (ExtFs *ext, GError **error)
   if (!check_features (ext, &sb, error) || !check_geometry (ext, &sb, error)
       || !check_state (ext, &sb, error))
     return FALSE;
-  if (!h2k_ext_recover (ext, &sb, error))
-    return FALSE;
-  return h2k_ext_reopen (ext, ext->base.writable ? EXT2_FLAG_RW : 0, error)
-         && h2k_ext_clear_orphans (ext, error);
+  if (GUINT32_FROM_LE (sb.s_feature_incompat) & EXT3_FEATURE_INCOMPAT_RECOVER)
+    return open_dirty (ext, error);
+  return h2k_ext_reopen (ext, ext->changes ? EXT2_FLAG_RW : 0, error)
+         && (!ext->changes || h2k_ext_clear_orphans (ext, error));
 }
 
 static void
@@ -774,6 +779,7 @@ ext_open (H2kDisk *volume, const H2kFsId *id, GError **error)
 
   g_once (&once, register_messages, NULL);
   h2k_fs_init (&ext->base, &h2k_ext_ops, volume, id);
+  ext->changes = ext->base.writable;
   if (open_checked (ext, error))
     return &ext->base;
   h2k_fs_free (&ext->base);

@@ -10,6 +10,11 @@
 
 #include <ext2fs/ext2fs.h>
 
+/* Younger than libext2fs 1.46. */
+#ifndef EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT
+#  define EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT 0x10000
+#endif
+
 extern const H2kFsOps h2k_ext_ops;
 
 /* --- ext-io.c --------------------------------------------------------------------------------- */
@@ -34,7 +39,8 @@ typedef struct
 {
   H2kFs base;
   ext2_filsys fs;
-  ExtUsed *used; /* made on first need */
+  ExtUsed *used;    /* made on first need */
+  gboolean changes; /* the library may write to the volume: it is writable or an overlay of ours */
 } ExtFs;
 
 /* An inode with the fields past the first 128 bytes; what the disk's inode does not have is 0. */
@@ -101,6 +107,8 @@ GBytes *h2k_ext_get_xattr (H2kFs *fs, const char *path, const char *name, GError
 gboolean h2k_ext_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value,
                             GError **error);
 gboolean h2k_ext_flush (H2kFs *fs, GError **error);
+/* The same without a look at H2kFs.writable. */
+gboolean h2k_ext_sync (ExtFs *ext, GError **error);
 
 /* Free the blocks, the attributes and the number of an inode whose link count is 0. */
 errcode_t h2k_ext_release_inode (ExtFs *ext, ExtInode *inode);
@@ -114,8 +122,11 @@ void h2k_ext_used_free (ExtUsed *used);
 
 /* --- ext-recover.c ---------------------------------------------------------------------------- */
 
-/* Replay the journal if the superblock SB says that it holds changes. On a read-only volume an
- * overlay in memory takes its place, so that files read as they would after the replay. */
-gboolean h2k_ext_recover (ExtFs *ext, const struct ext2_super_block *sb, GError **error);
+/* Write home what the journal holds. On a read-only volume an overlay takes the volume's place, so
+ * that files read as they will after the replay. The filesystem is to be opened again. */
+gboolean h2k_ext_replay_journal (ExtFs *ext, GError **error);
+/* Bring the open filesystem into order after that: the counts in the superblock, the flag that
+ * asks for a replay. */
+gboolean h2k_ext_finish_replay (ExtFs *ext, GError **error);
 /* Remove or truncate the inodes that were waiting for it when the guest stopped. */
 gboolean h2k_ext_clear_orphans (ExtFs *ext, GError **error);
