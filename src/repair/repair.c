@@ -10,13 +10,17 @@
 #define MAX_FILE (64 * 1024 * 1024) /* that a repair edits */
 #define MAX_KEPT (1024 * 1024)      /* that is kept for the report's diff */
 
+/* clang-format off: one a line */
 const H2kRepair *const h2k_repairs[] = {
+    &h2k_repair_fstab,
+    &h2k_repair_bootloader,
     &h2k_repair_initramfs,
     &h2k_repair_udev,
     &h2k_repair_network,
     &h2k_repair_tools,
     NULL,
 };
+/* clang-format on */
 
 static void
 change_free (gpointer data)
