@@ -290,6 +290,22 @@ length_of (JsonArray *array)
   return array ? json_array_get_length (array) : 0;
 }
 
+/* A text, or a list of texts joined by commas; NULL: neither. The caller's. */
+static char *
+words_of (JsonObject *object, const char *key)
+{
+  JsonNode *node = json_object_get_member (object, key);
+  GString *out = NULL;
+
+  if (!node || !JSON_NODE_HOLDS_ARRAY (node))
+    return g_strdup (node ? json_node_get_string (node) : NULL);
+  out = g_string_new (NULL);
+  for (guint i = 0; i < length_of (json_node_get_array (node)); i++)
+    g_string_append_printf (out, "%s%s", i ? ", " : "",
+                            json_array_get_string_element (json_node_get_array (node), i));
+  return g_string_free (out, FALSE);
+}
+
 static void
 row (const Markup *m, GString *out, const char *name, const char *value)
 {
@@ -329,23 +345,35 @@ render_source (const Markup *m, GString *out, JsonObject *root)
   m->items_end (out);
 }
 
-/* The scalars of the inspection; its arrays and objects are for programs. */
+/* What the inspection says, its lists as words; the disks are for programs. */
 static void
 render_guest (const Markup *m, GString *out, JsonObject *root)
 {
   static const char *const keys[][2] = {
-      {"pretty_name", "System"}, {"hostname", "Host name"},     {"arch", "Architecture"},
-      {"firmware", "Firmware"},  {"bootloader", "Boot loader"}, {"initramfs", "Initramfs"},
+      {"pretty_name", "System"},
+      {"hostname", "Host name"},
+      {"architecture", "Architecture"},
+      {"firmware", "Firmware"},
+      {"bootloader", "Boot loader"},
+      {"initramfs_generator", "Initramfs by"},
       {"init", "Init"},
+      {"network", "Network by"},
+      {"hypervisor_tools", "Old hypervisor's parts"},
   };
   JsonObject *guest = object_of (root, "guest");
+  JsonArray *kernels = guest ? array_of (guest, "kernels") : NULL;
 
   if (!guest)
     return;
   m->heading (out, "Guest");
   m->table_begin (out);
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
-    row (m, out, keys[i][1], text_of (guest, keys[i][0]));
+    {
+      g_autofree char *words = words_of (guest, keys[i][0]);
+      row (m, out, keys[i][1], words);
+    }
+  for (guint i = 0; i < length_of (kernels); i++)
+    row (m, out, "Kernel", text_of (json_array_get_object_element (kernels, i), "version"));
   m->table_end (out);
 }
 
@@ -357,8 +385,8 @@ render_changes (const Markup *m, GString *out, JsonArray *changes)
       JsonObject *change = json_array_get_object_element (changes, j);
       const char *diff = text_of (change, "diff");
       const char *summary = text_of (change, "summary");
-      g_autofree char *text
-          = g_strdup_printf ("%s. %s", text_of (change, "kind"), text_of (change, "reason"));
+      g_autofree char *text = g_strdup_printf ("%s, because %s", text_of (change, "kind"),
+                                               text_of (change, "reason"));
 
       m->items_begin (out);
       m->item (out, text_of (change, "path"), text);

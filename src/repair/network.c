@@ -353,8 +353,8 @@ run (H2kRepairContext *context, GError **error)
 const H2kRepair h2k_repair_network = {
     .name = "network",
     .flag = H2K_REPAIR_NETWORK,
-    .why = "Interface names come from the card's slot and driver, which change; the configuration "
-           "goes by the name.",
+    .why = "interface names come from the card's slot and driver, which change; the configuration "
+           "goes by the name",
     .applies = applies,
     .run = run,
 };

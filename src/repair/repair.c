@@ -170,12 +170,23 @@ content_of (H2kTree *tree, const char *path, const H2kStat *st)
   return S_ISREG (st->mode) ? h2k_tree_read_optional (tree, path, MAX_KEPT, NULL) : NULL;
 }
 
+/* A link has no lines that a diff could show. The caller's. */
+static char *
+describe_link (const char *words, GBytes *target)
+{
+  gsize size = 0;
+  const char *text = target ? g_bytes_get_data (target, &size) : NULL;
+
+  return g_strdup_printf ("%s %.*s", words, (int)MIN (size, 4096), text ? text : "");
+}
+
 gboolean
 h2k_repair_remove (H2kRepairContext *context, const char *path, const char *reason, GError **error)
 {
   H2kTree *tree = context->guest->tree;
   g_autofree char *resolved = h2k_tree_resolve (tree, path, TRUE);
   g_autoptr (GBytes) before = NULL;
+  H2kChange *change;
   H2kStat st;
 
   if (!resolved || !h2k_tree_lstat (tree, resolved, &st, NULL))
@@ -183,7 +194,9 @@ h2k_repair_remove (H2kRepairContext *context, const char *path, const char *reas
   before = content_of (tree, resolved, &st);
   if (!h2k_tree_remove (tree, resolved, error))
     return FALSE;
-  record (context, H2K_CHANGE_REMOVE, resolved, before, NULL, reason);
+  change = record (context, H2K_CHANGE_REMOVE, resolved, before, NULL, reason);
+  if (S_ISLNK (st.mode))
+    change->summary = describe_link ("a link to", before);
   return TRUE;
 }
 
@@ -194,6 +207,7 @@ h2k_repair_symlink (H2kRepairContext *context, const char *target, const char *p
   H2kTree *tree = context->guest->tree;
   g_autoptr (GBytes) after = g_bytes_new (target, strlen (target));
   g_autoptr (GBytes) before = NULL;
+  H2kChange *change;
   H2kStat st;
 
   if (h2k_tree_lstat (tree, path, &st, NULL))
@@ -204,7 +218,8 @@ h2k_repair_symlink (H2kRepairContext *context, const char *target, const char *p
     }
   if (!h2k_tree_symlink (tree, target, path, error))
     return FALSE;
-  record (context, H2K_CHANGE_SYMLINK, path, before, after, reason);
+  change = record (context, H2K_CHANGE_SYMLINK, path, before, after, reason);
+  change->summary = describe_link ("now a link to", after);
   return TRUE;
 }
 

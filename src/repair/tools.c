@@ -154,7 +154,7 @@ run (H2kRepairContext *context, GError **error)
 const H2kRepair h2k_repair_tools = {
     .name = "tools",
     .flag = H2K_REPAIR_TOOLS,
-    .why = "VMware's services do nothing useful on KVM and can delay the boot.",
+    .why = "VMware's services do nothing useful on KVM and can delay the boot",
     .applies = applies,
     .run = run,
 };

@@ -83,7 +83,7 @@ run (H2kRepairContext *context, GError **error)
 const H2kRepair h2k_repair_udev = {
     .name = "udev",
     .flag = H2K_REPAIR_UDEV,
-    .why = "Persistent-net rules hold the MACs of network cards that are gone.",
+    .why = "persistent-net rules hold the MACs of network cards that are gone",
     .applies = applies,
     .run = run,
 };

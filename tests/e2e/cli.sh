@@ -60,8 +60,8 @@ installs() {
 inspects() {
     "$H2K" inspect --json "$disk" >"$work/inspect.json" &&
         json "$work/inspect.json" 'd["distro"] == "debian" and d["version"] == "12"' &&
-        json "$work/inspect.json" 'd["arch"] == "x86_64" and d["bootloader"] == "grub2"' &&
-        json "$work/inspect.json" 'd["initramfs"] == "initramfs-tools" and d["init"] == "systemd"' &&
+        json "$work/inspect.json" 'd["architecture"] == "x86_64" and d["bootloader"] == "grub2"' &&
+        json "$work/inspect.json" 'd["initramfs_generator"] == "initramfs-tools" and d["init"] == "systemd"' &&
         json "$work/inspect.json" 'len(d["kernels"]) == 1 and "ifupdown" in d["network"]' &&
         "$H2K" inspect "$disk" | grep -q 'Debian GNU/Linux 12'
 }
