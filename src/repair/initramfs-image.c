@@ -390,7 +390,7 @@ with_padding (gsize zeros, GBytes *bytes)
 }
 
 /* Another stream of the same compression directly behind the last one is what every reader of such
- * a file understands as its continuation: the kernel, the kernels before 5.9 that cannot find the
+ * a file understands as its continuation: the kernel, the kernels before 5.14 that cannot find the
  * end of an lz4 stream, and the guest's `zstd -d` and the like. An archive that is not compressed
  * has to begin at a multiple of 4. */
 GBytes *

@@ -195,7 +195,7 @@ is_complete (Job *job, const H2kInitramfs *image)
   return complete;
 }
 
-/* Kernels before 5.9 take zeros behind an lz4 stream for damage and stop. */
+/* Kernels before 5.14 take zeros behind an lz4 stream for damage and stop. */
 static gboolean
 check_lz4_padding (const Job *job, const H2kInitramfs *image, GError **error)
 {
@@ -203,7 +203,7 @@ check_lz4_padding (const Job *job, const H2kInitramfs *image, GError **error)
 
   if (image->payload != H2K_PAYLOAD_LZ4 || image->end == image->size
       || sscanf (job->kernel->version, "%u.%u", &major, &minor) != 2 || major > 5
-      || (major == 5 && minor >= 9))
+      || (major == 5 && minor >= 14))
     return TRUE;
   return fail (job, error,
                "%s: virtio cannot be added to this initramfs: zeros follow its lz4 data, behind "

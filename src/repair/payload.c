@@ -218,7 +218,7 @@ zstd_pack (GBytes *data)
 
 /* The magic, then blocks: 4 bytes of compressed size (little-endian) and the data, each of at most
  * LZ4_BLOCK plain bytes. There is no end mark: the stream ends with the input, at a size of zero
- * (padding: Linux since 5.9 stops there), and goes on behind another magic. */
+ * (padding: Linux since 5.14 stops there), and goes on behind another magic. */
 #define LZ4_MAGIC 0x184c2102u
 #define LZ4_BLOCK (8u << 20)
 #define LZ4_BOUND ((guint32)LZ4_COMPRESSBOUND (LZ4_BLOCK))

@@ -675,7 +675,7 @@ test_no_initramfs (void)
   assert_refused (f, "unified kernel image");
 }
 
-/* The zeros behind lz4 data are the end of what a kernel before 5.9 reads. */
+/* The zeros behind lz4 data are the end of what a kernel before 5.14 reads. */
 static void
 test_old_lz4 (void)
 {
