@@ -5,6 +5,8 @@
  */
 #include "repair/initramfs-segment.h"
 
+#include <stdint.h>
+
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 #define LIMIT (4u << 20)
