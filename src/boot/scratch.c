@@ -1,0 +1,212 @@
+/* scratch.c - makes and removes the throw-away copy of a VM.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "boot/scratch.h"
+#include "boot/marker.h"
+#include "copy/copy.h"
+#include "domain/arch.h"
+#include "domain/firmware.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+
+/* What the marker unit and a journal's replay may change in memory. */
+#define OVERLAY_MEMORY (64 << 20)
+
+static void
+remove_dir (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  /* Flat: only this file and QEMU, which was given no other names, have written into it. */
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *file = g_build_filename (path, name, NULL);
+
+      g_unlink (file);
+    }
+  if (g_rmdir (path) != 0)
+    g_warning ("cannot remove the temporary directory %s: %s", path, g_strerror (errno));
+}
+
+void
+h2k_scratch_free (H2kScratch *scratch)
+{
+  if (scratch == NULL)
+    return;
+  if (scratch->dir != NULL)
+    remove_dir (scratch->dir);
+  h2k_domain_free (scratch->domain);
+  g_free (scratch->dir);
+  g_free (scratch->uefi_code);
+  g_free (scratch->uefi_vars);
+  g_free (scratch->nonce);
+  g_free (scratch->no_marker_why);
+  g_free (scratch);
+}
+
+static gboolean
+make_dir (H2kScratch *scratch, const char *temp_dir, GError **error)
+{
+  const char *parent = temp_dir != NULL ? temp_dir : g_getenv ("TMPDIR");
+  g_autofree char *absolute = NULL, *path = NULL;
+
+  if (parent == NULL || *parent == '\0')
+    parent = "/var/tmp";
+  absolute = g_canonicalize_filename (parent, NULL);
+  path = g_build_filename (absolute, "hyper2kvm-boot-XXXXXX", NULL);
+  /* Mode 0700: the overlays hold parts of the guest. */
+  if (g_mkdtemp (path) == NULL)
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno,
+                     "cannot make a temporary directory in %s (choose another with --temp-dir)",
+                     absolute);
+      return FALSE;
+    }
+  scratch->dir = g_steal_pointer (&path);
+  return TRUE;
+}
+
+static H2kDomain *
+domain_without_disks (const H2kDomain *domain)
+{
+  H2kDomain *copy = h2k_domain_new (domain->name);
+
+  g_free (copy->arch);
+  copy->arch = g_strdup (domain->arch);
+  copy->firmware = domain->firmware;
+  copy->memory_mib = domain->memory_mib;
+  copy->vcpus = domain->vcpus;
+  for (guint i = 0; i < domain->nics->len; i++)
+    {
+      const H2kDomainNic *nic = g_ptr_array_index (domain->nics, i);
+
+      h2k_domain_add_nic (copy, nic->mac, nic->network);
+    }
+  return copy;
+}
+
+static gboolean
+copy_firmware (H2kScratch *scratch, GError **error)
+{
+  const H2kArch *arch = h2k_arch_get (scratch->domain->arch);
+  g_autoptr (H2kUefiFiles) files = NULL;
+  g_autofree char *data = NULL;
+  g_autoptr (GError) local = NULL;
+  gsize length;
+
+  if (scratch->domain->firmware != H2K_FIRMWARE_UEFI && !arch->always_uefi)
+    return TRUE;
+  files = h2k_uefi_find ("", arch->libvirt, error);
+  if (files == NULL)
+    return FALSE;
+  scratch->uefi_code = g_strdup (files->code);
+  scratch->uefi_vars
+      = g_build_filename (scratch->dir,
+                          g_str_has_suffix (files->vars, ".qcow2") ? "vars.qcow2" : "vars.fd",
+                          NULL);
+  if (g_file_get_contents (files->vars, &data, &length, &local)
+      && g_file_set_contents (scratch->uefi_vars, data, (gssize)length, &local))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_TOOL, "cannot copy the UEFI variables: %s",
+               local->message);
+  return FALSE;
+}
+
+/* Overlays in memory over DOMAIN's disks. */
+static GPtrArray *
+open_overlays (const H2kDomain *domain, const char *dir, GError **error)
+{
+  g_autoptr (GPtrArray) overlays = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+
+  for (guint i = 0; i < domain->disks->len; i++)
+    {
+      const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
+      g_autoptr (H2kDisk) base = h2k_disk_open (disk->path, disk->format, error);
+
+      if (base == NULL)
+        return NULL;
+      g_ptr_array_add (overlays, h2k_overlay_new (base, dir, OVERLAY_MEMORY));
+    }
+  return g_steal_pointer (&overlays);
+}
+
+/* Install the marker unit. FALSE with an error: it is not possible, or failed; the overlays are as
+ * they were. */
+static gboolean
+install_marker (GPtrArray *overlays, const char *nonce, gboolean reboot, GError **error)
+{
+  g_autoptr (H2kGuest) guest = h2k_guest_open (overlays, error);
+  const char *why = NULL;
+  gboolean ok = FALSE;
+
+  if (guest != NULL && !h2k_marker_possible (guest, &why))
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_BOOT, why);
+  else if (guest != NULL)
+    ok = h2k_marker_install (guest, nonce, reboot, error);
+  g_clear_pointer (&guest, h2k_guest_free);
+  for (guint i = 0; !ok && i < overlays->len; i++)
+    h2k_overlay_reset (g_ptr_array_index (overlays, i));
+  return ok;
+}
+
+static gboolean
+prepare_marker (H2kScratch *scratch, GPtrArray *overlays, const H2kBootOptions *options,
+                GError **error)
+{
+  g_autofree char *uuid = NULL;
+  g_autoptr (GError) local = NULL;
+
+  if (options->evidence == H2K_EVIDENCE_LOGIN)
+    return TRUE;
+  uuid = g_uuid_string_random ();
+  if (install_marker (overlays, uuid, options->reboot, &local))
+    {
+      scratch->nonce = g_steal_pointer (&uuid);
+      return TRUE;
+    }
+  scratch->no_marker_why = g_strdup (local->message);
+  g_info ("boot: no marker unit, the login prompt is waited for: %s", local->message);
+  if (options->evidence != H2K_EVIDENCE_MARKER)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_BOOT,
+               "the marker unit cannot be put into the guest: %s; give --evidence=login and make "
+               "sure that the guest has a login prompt on its serial console",
+               local->message);
+  return FALSE;
+}
+
+static gboolean
+save_overlays (H2kScratch *scratch, const H2kDomain *domain, GPtrArray *overlays, GError **error)
+{
+  for (guint i = 0; i < overlays->len; i++)
+    {
+      const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
+      g_autofree char *name = g_strdup_printf ("disk%u.qcow2", i);
+      g_autofree char *path = g_build_filename (scratch->dir, name, NULL);
+
+      if (!h2k_qcow2_save_overlay (g_ptr_array_index (overlays, i), path, disk->path, disk->format,
+                                   error))
+        return FALSE;
+      h2k_domain_add_disk (scratch->domain, path, "qcow2", disk->bus);
+    }
+  return TRUE;
+}
+
+H2kScratch *
+h2k_scratch_new (const H2kDomain *domain, const H2kBootOptions *options, GError **error)
+{
+  g_autoptr (H2kScratch) scratch = g_new0 (H2kScratch, 1);
+  g_autoptr (GPtrArray) overlays = NULL;
+
+  scratch->domain = domain_without_disks (domain);
+  if (!make_dir (scratch, options->temp_dir, error) || !copy_firmware (scratch, error))
+    return NULL;
+  overlays = open_overlays (domain, scratch->dir, error);
+  if (overlays == NULL || !prepare_marker (scratch, overlays, options, error)
+      || !save_overlays (scratch, domain, overlays, error))
+    return NULL;
+  return g_steal_pointer (&scratch);
+}

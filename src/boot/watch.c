@@ -1,0 +1,279 @@
+/* watch.c - compares what a guest says with the table of signs.
+ *
+ * A sign that was seen is pending until its time to settle is over. Then a line's sign counts; a
+ * prompt's sign counts when the prompt still is the line that has not ended.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "boot/watch.h"
+
+typedef struct
+{
+  const H2kSign *sign; /* NULL: nothing */
+  char *line;          /* escaped */
+  gint64 due;
+} Seen;
+
+typedef struct
+{
+  H2kWatch *watch;
+  H2kInput number;
+  H2kConsole *console;
+  guint64 bytes;
+} Input;
+
+struct _H2kWatch
+{
+  Input inputs[H2K_N_INPUTS];
+  GRegex **regexes; /* parallel to h2k_signs */
+  char *nonce;
+  gint64 now; /* while lines are looked at */
+
+  Seen failure; /* pending, or settled */
+  Seen prompt;  /* pending: the login prompt or a failure's prompt */
+  Seen hint;
+  gboolean failed;
+  char *login;
+  gint64 login_time;
+  gboolean kernel_seen;
+  H2kMarkerReport *marker;
+};
+
+static void
+seen_clear (Seen *seen)
+{
+  g_clear_pointer (&seen->line, g_free);
+  seen->sign = NULL;
+}
+
+static void
+seen_set (Seen *seen, const H2kSign *sign, const char *line, gint64 due)
+{
+  seen_clear (seen);
+  seen->sign = sign;
+  seen->line = h2k_escape_text (line, -1);
+  seen->due = due;
+}
+
+static gboolean
+matches (const H2kWatch *watch, const H2kSign *sign, const char *text)
+{
+  return g_regex_match (watch->regexes[sign - h2k_signs], text, 0, NULL);
+}
+
+static void
+found_login (H2kWatch *watch, const char *line)
+{
+  if (watch->login != NULL)
+    return;
+  watch->login = h2k_escape_text (line, -1);
+  g_strchomp (watch->login);
+  watch->login_time = watch->now;
+}
+
+static void
+on_line (const char *line, gpointer data)
+{
+  Input *input = data;
+  H2kWatch *watch = input->watch;
+
+  if (watch->nonce != NULL && input->number != H2K_INPUT_FIRMWARE)
+    {
+      H2kMarkerReport *report = h2k_marker_parse (line, watch->nonce);
+
+      /* Both ways of the report arrive; the later one says the same. */
+      if (report != NULL && (watch->marker == NULL || report->boot > watch->marker->boot))
+        {
+          h2k_marker_report_free (watch->marker);
+          watch->marker = g_steal_pointer (&report);
+        }
+      h2k_marker_report_free (report);
+    }
+  if (input->number == H2K_INPUT_MARKER)
+    return;
+  for (const H2kSign *sign = h2k_signs; sign->regex != NULL; sign++)
+    {
+      if (sign->prompt || (sign->kind == H2K_SIGN_KERNEL && watch->kernel_seen)
+          || !matches (watch, sign, line))
+        continue;
+      switch (sign->kind)
+        {
+        case H2K_SIGN_LOGIN:
+          found_login (watch, line);
+          break;
+        case H2K_SIGN_FAILURE:
+          if (watch->failure.sign == NULL)
+            seen_set (&watch->failure, sign, line,
+                      watch->now + sign->settle_ms * G_TIME_SPAN_MILLISECOND);
+          break;
+        case H2K_SIGN_HINT:
+          seen_set (&watch->hint, sign, line, watch->now);
+          break;
+        case H2K_SIGN_KERNEL:
+          watch->kernel_seen = TRUE;
+          break;
+        }
+    }
+}
+
+H2kWatch *
+h2k_watch_new (const char *nonce)
+{
+  H2kWatch *watch = g_new0 (H2kWatch, 1);
+  guint n = 0;
+
+  while (h2k_signs[n].regex != NULL)
+    n++;
+  watch->regexes = g_new0 (GRegex *, n + 1);
+  for (guint i = 0; i < n; i++)
+    {
+      /* Guests write what bytes they like: no UTF-8 is assumed. */
+      watch->regexes[i] = g_regex_new (h2k_signs[i].regex, G_REGEX_RAW | G_REGEX_OPTIMIZE, 0, NULL);
+      g_assert (watch->regexes[i] != NULL);
+    }
+  watch->nonce = g_strdup (nonce);
+  for (guint i = 0; i < H2K_N_INPUTS; i++)
+    {
+      watch->inputs[i].watch = watch;
+      watch->inputs[i].number = (H2kInput)i;
+      watch->inputs[i].console = h2k_console_new (on_line, &watch->inputs[i]);
+    }
+  return watch;
+}
+
+void
+h2k_watch_free (H2kWatch *watch)
+{
+  if (watch == NULL)
+    return;
+  for (guint i = 0; i < H2K_N_INPUTS; i++)
+    h2k_console_free (watch->inputs[i].console);
+  for (GRegex **r = watch->regexes; *r != NULL; r++)
+    g_regex_unref (*r);
+  g_free (watch->regexes);
+  seen_clear (&watch->failure);
+  seen_clear (&watch->prompt);
+  seen_clear (&watch->hint);
+  h2k_marker_report_free (watch->marker);
+  g_free (watch->login);
+  g_free (watch->nonce);
+  g_free (watch);
+}
+
+/* The sign of the prompt that the console stands at; NULL: it stands at none. */
+static const H2kSign *
+current_prompt (const H2kWatch *watch)
+{
+  const char *partial = h2k_console_partial (watch->inputs[H2K_INPUT_CONSOLE].console);
+
+  for (const H2kSign *sign = h2k_signs; *partial != '\0' && sign->regex != NULL; sign++)
+    if (sign->prompt && matches (watch, sign, partial))
+      return sign;
+  return NULL;
+}
+
+void
+h2k_watch_feed (H2kWatch *watch, H2kInput input, const guint8 *data, gsize length, gint64 now)
+{
+  const H2kSign *prompt;
+
+  watch->now = now;
+  watch->inputs[input].bytes += length;
+  h2k_console_feed (watch->inputs[input].console, data, length);
+  if (input != H2K_INPUT_CONSOLE)
+    return;
+  prompt = current_prompt (watch);
+  if (prompt == NULL)
+    seen_clear (&watch->prompt);
+  else if (prompt != watch->prompt.sign)
+    seen_set (&watch->prompt, prompt,
+              h2k_console_partial (watch->inputs[H2K_INPUT_CONSOLE].console),
+              now + prompt->settle_ms * G_TIME_SPAN_MILLISECOND);
+}
+
+gint64
+h2k_watch_settle (H2kWatch *watch, gint64 now)
+{
+  Seen *prompt = &watch->prompt, *failure = &watch->failure;
+  gint64 next = -1;
+
+  watch->now = now;
+  /* The line before a prompt says more than the prompt. */
+  if (failure->sign != NULL && now >= failure->due)
+    watch->failed = TRUE;
+  if (prompt->sign != NULL && now >= prompt->due)
+    {
+      if (prompt->sign->kind == H2K_SIGN_LOGIN)
+        found_login (watch, prompt->line);
+      else if (!watch->failed)
+        {
+          seen_set (failure, prompt->sign, prompt->line, now);
+          watch->failed = TRUE;
+        }
+      /* The sign stays, so that the same prompt is not pending again. */
+      prompt->due = G_MAXINT64;
+    }
+
+  if (prompt->sign != NULL && prompt->due != G_MAXINT64)
+    next = prompt->due;
+  if (failure->sign != NULL && !watch->failed)
+    next = next < 0 ? failure->due : MIN (next, failure->due);
+  return next;
+}
+
+void
+h2k_watch_forget (H2kWatch *watch)
+{
+  g_clear_pointer (&watch->login, g_free);
+  seen_clear (&watch->prompt);
+}
+
+const H2kMarkerReport *
+h2k_watch_marker (const H2kWatch *watch)
+{
+  return watch->marker;
+}
+
+const char *
+h2k_watch_login (const H2kWatch *watch)
+{
+  return watch->login;
+}
+
+gint64
+h2k_watch_login_time (const H2kWatch *watch)
+{
+  return watch->login_time;
+}
+
+const H2kSign *
+h2k_watch_failure (const H2kWatch *watch, const char **line)
+{
+  *line = watch->failure.line;
+  return watch->failed ? watch->failure.sign : NULL;
+}
+
+const H2kSign *
+h2k_watch_hint (const H2kWatch *watch, const char **line)
+{
+  *line = watch->hint.line;
+  return watch->hint.sign;
+}
+
+gboolean
+h2k_watch_kernel_seen (const H2kWatch *watch)
+{
+  return watch->kernel_seen;
+}
+
+guint64
+h2k_watch_bytes (const H2kWatch *watch, H2kInput input)
+{
+  return watch->inputs[input].bytes;
+}
+
+char *
+h2k_watch_tail (const H2kWatch *watch, guint lines)
+{
+  return h2k_console_tail (watch->inputs[H2K_INPUT_CONSOLE].console, lines);
+}
