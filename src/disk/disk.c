@@ -19,6 +19,7 @@
 /* One line a format. Probing takes the surest one; raw is sure of nothing and fits everything. */
 static const H2kDiskFormat *const formats[] = {
     &h2k_raw_format,
+    &h2k_qcow2_format,
     &h2k_vmdk_format,
 };
 

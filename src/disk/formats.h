@@ -7,6 +7,7 @@
 #include "disk/disk.h"
 
 extern const H2kDiskFormat h2k_raw_format;
+extern const H2kDiskFormat h2k_qcow2_format;
 extern const H2kDiskFormat h2k_vmdk_format;
 
 /* A regular file or a block device, open for reading only. */
