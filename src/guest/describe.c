@@ -283,7 +283,7 @@ append_system (GString *out, H2kGuest *guest)
   g_ptr_array_add (guest->vmware_tools, NULL);
   tools = g_strjoinv (", ", (char **)guest->vmware_tools->pdata);
   g_ptr_array_remove_index (guest->vmware_tools, guest->vmware_tools->len - 1);
-  add_row (rows, "Hypervisor's:", tools, NULL);
+  add_row (rows, "Guest tools:", tools, NULL);
   append_table (out, "", rows);
 }
 
