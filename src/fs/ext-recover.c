@@ -208,7 +208,7 @@ cut_off (ExtFs *ext, ExtInode *inode)
     {
       err = clear_tail (fs, inode);
       if (!err)
-        err = ext2fs_punch (fs, inode->ino, &inode->small, NULL, first, ~0ULL);
+        err = h2k_ext_punch (ext, inode, first);
     }
   if (err)
     return err;

@@ -153,6 +153,174 @@ set_owner (ExtInode *inode, guint32 uid, guint32 gid)
   ext2fs_set_i_gid_high (inode->large, gid >> 16);
 }
 
+/* --- freeing blocks --------------------------------------------------------------------------- */
+
+/* Whether an extent ends with the filesystem's last block; an error when one goes past it. */
+static errcode_t
+touches_end (ext2_filsys fs, ExtInode *inode, gboolean *touches)
+{
+  guint64 blocks = ext2fs_blocks_count (fs->super);
+  ext2_extent_handle_t handle;
+  struct ext2fs_extent extent;
+  errcode_t err;
+
+  *touches = FALSE;
+  if (!(inode->small.i_flags & EXT4_EXTENTS_FL))
+    return 0;
+  err = ext2fs_extent_open2 (fs, inode->ino, &inode->small, &handle);
+  if (err)
+    return err;
+  for (err = ext2fs_extent_get (handle, EXT2_EXTENT_ROOT, &extent); !err;
+       err = ext2fs_extent_get (handle, EXT2_EXTENT_NEXT, &extent))
+    {
+      if (!(extent.e_flags & EXT2_EXTENT_FLAGS_LEAF))
+        continue;
+      if (extent.e_pblk + extent.e_len > blocks)
+        break;
+      *touches |= extent.e_pblk + extent.e_len == blocks;
+    }
+  ext2fs_extent_free (handle);
+  if (!err)
+    return EXT2_ET_BAD_BLOCK_NUM;
+  return err == EXT2_ET_EXTENT_NO_NEXT || err == EXT2_ET_NO_CURRENT_NODE ? 0 : err;
+}
+
+/* libext2fs (1.47.0 and others) takes an extent that ends with the filesystem's last block for one
+ * that goes past it, and does not free it. While there is such a one, and none that really does,
+ * the filesystem is made to look one block longer around the call. */
+static errcode_t
+stretch (ExtFs *ext, ExtInode *inode, gboolean *stretched)
+{
+  errcode_t err = touches_end (ext->fs, inode, stretched);
+
+  if (!err && *stretched)
+    ext2fs_blocks_count_add (ext->fs->super, 1);
+  return err;
+}
+
+static void
+unstretch (ExtFs *ext, gboolean stretched)
+{
+  if (stretched)
+    ext2fs_blocks_count_set (ext->fs->super, ext2fs_blocks_count (ext->fs->super) - 1);
+}
+
+errcode_t
+h2k_ext_punch (ExtFs *ext, ExtInode *inode, guint64 first)
+{
+  gboolean stretched;
+  errcode_t err = stretch (ext, inode, &stretched);
+
+  if (err)
+    return err;
+  err = ext2fs_punch (ext->fs, inode->ino, &inode->small, NULL, first, ~0ULL);
+  unstretch (ext, stretched);
+  return err;
+}
+
+static errcode_t
+set_size (ExtFs *ext, ExtInode *inode, guint64 size)
+{
+  ext2_file_t file;
+  gboolean stretched;
+  errcode_t err, close_err;
+
+  err = stretch (ext, inode, &stretched);
+  if (err)
+    return err;
+  err = ext2fs_file_open2 (ext->fs, inode->ino, &inode->small, EXT2_FILE_WRITE, &file);
+  if (!err)
+    {
+      err = ext2fs_file_set_size2 (file, (ext2_off64_t)size);
+      close_err = ext2fs_file_close (file);
+      err = err ? err : close_err;
+    }
+  unstretch (ext, stretched);
+  return err;
+}
+
+/* --- files inside the inode ------------------------------------------------------------------- */
+
+typedef struct ext2_xattr_handle XattrHandle;
+
+static void
+xattr_handle_close (XattrHandle *handle)
+{
+  ext2fs_xattrs_close (&handle);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (XattrHandle, xattr_handle_close)
+
+static errcode_t
+open_xattrs (ExtFs *ext, ext2_ino_t ino, XattrHandle **handle)
+{
+  errcode_t err = ext2fs_xattrs_open (ext->fs, ino, handle);
+
+  return err ? err : ext2fs_xattrs_read (*handle);
+}
+
+/* Files inside the inode are kept as an attribute of this name, which nobody else sees. */
+#define INLINE_DATA "system.data"
+
+static errcode_t write_data (ext2_filsys fs, ExtInode *inode, guint64 offset, const guint8 *data,
+                             gsize length);
+
+/* Take the content out of INODE, which becomes an empty file of the ordinary kind. */
+static errcode_t
+empty_inline (ExtFs *ext, ExtInode *inode)
+{
+  ext2_extent_handle_t extents;
+  XattrHandle *handle = NULL;
+  errcode_t err = open_xattrs (ext, inode->ino, &handle);
+
+  if (!err)
+    {
+      err = ext2fs_xattr_remove (handle, INLINE_DATA);
+      err = err == EXT2_ET_EA_KEY_NOT_FOUND ? 0 : err;
+    }
+  if (handle)
+    ext2fs_xattrs_close (&handle);
+  if (!err)
+    err = reread (ext, inode);
+  if (err)
+    return err;
+  inode->small.i_flags &= ~(guint32)EXT4_INLINE_DATA_FL;
+  memset (inode->small.i_block, 0, sizeof inode->small.i_block);
+  inode->small.i_size = inode->small.i_size_high = 0;
+  if (ext2fs_has_feature_extents (ext->fs->super))
+    {
+      err = ext2fs_extent_open2 (ext->fs, inode->ino, &inode->small, &extents);
+      if (!err)
+        ext2fs_extent_free (extents);
+    }
+  return err ? err : write_inode (ext, inode);
+}
+
+/* Files that are about to change get blocks of their own. (libext2fs would do it, but writes past
+ * the end of a buffer when it is given more than a few blocks.) */
+static errcode_t
+convert_inline (ExtFs *ext, ExtInode *inode)
+{
+  g_autofree guint8 *data = NULL;
+  guint64 size = EXT2_I_SIZE (&inode->small);
+  size_t length = 0;
+  errcode_t err;
+
+  if (!(inode->small.i_flags & EXT4_INLINE_DATA_FL))
+    return 0;
+  err = ext2fs_inline_data_size (ext->fs, inode->ino, &length);
+  if (err)
+    return err;
+  data = g_malloc0 (MAX (length, 1));
+  err = ext2fs_inline_data_get (ext->fs, inode->ino, &inode->small, data, &length);
+  if (!err)
+    err = empty_inline (ext, inode);
+  if (!err)
+    err = write_data (ext->fs, inode, 0, data, (gsize)MIN (length, size));
+  if (!err)
+    err = reread (ext, inode);
+  return err || size <= length ? err : set_size (ext, inode, size);
+}
+
 /* --- file data -------------------------------------------------------------------------------- */
 
 static errcode_t
@@ -193,7 +361,9 @@ h2k_ext_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data, 
   if (offset > G_MAXINT64 || length > G_MAXINT64 - offset)
     return h2k_ext_refuse (ext, H2K_ERROR_FILESYSTEM, error, "%s: the file would be too large",
                            quoted);
-  err = write_data (ext->fs, &inode, offset, data, length);
+  err = convert_inline (ext, &inode);
+  if (!err)
+    err = write_data (ext->fs, &inode, offset, data, length);
   if (!err)
     err = touch_on_disk (ext, &inode, TRUE);
   return err ? h2k_ext_fail (ext, err, error, "cannot write %s", quoted) : TRUE;
@@ -204,22 +374,17 @@ h2k_ext_truncate (H2kFs *fs, const char *path, guint64 size, GError **error)
 {
   ExtFs *ext = (ExtFs *)fs;
   g_autofree char *quoted = h2k_ext_quote (path);
-  ext2_file_t file;
   ExtInode inode;
-  errcode_t err, close_err;
+  errcode_t err;
 
   if (!begin_change (ext, 0, error) || !h2k_ext_find (ext, path, &inode, error)
       || !check_file_flags (ext, &inode, quoted, error))
     return FALSE;
   /* Freeing a big file's blocks takes a visit to each of its extents. */
   h2k_ext_begin (ext, EXT2_I_SIZE (&inode.small));
-  err = ext2fs_file_open2 (ext->fs, inode.ino, &inode.small, EXT2_FILE_WRITE, &file);
+  err = convert_inline (ext, &inode);
   if (!err)
-    {
-      err = ext2fs_file_set_size2 (file, (ext2_off64_t)size);
-      close_err = ext2fs_file_close (file);
-      err = err ? err : close_err;
-    }
+    err = set_size (ext, &inode, size);
   if (!err)
     err = touch_on_disk (ext, &inode, TRUE);
   return err ? h2k_ext_fail (ext, err, error, "cannot set the size of %s", quoted) : TRUE;
@@ -303,7 +468,7 @@ h2k_ext_release_inode (ExtFs *ext, ExtInode *inode)
   if (!err)
     err = ext2fs_free_ext_attr (ext->fs, inode->ino, &inode->large);
   if (!err && ext2fs_inode_has_valid_blocks2 (ext->fs, &inode->small))
-    err = ext2fs_punch (ext->fs, inode->ino, &inode->small, NULL, 0, ~0ULL);
+    err = h2k_ext_punch (ext, inode, 0);
   if (err)
     return err;
   inode->small.i_links_count = 0;
@@ -620,26 +785,6 @@ h2k_ext_set_stat (H2kFs *fs, const char *path, const H2kStat *st, GError **error
   err = write_inode (ext, &inode);
   return err ? h2k_ext_fail (ext, err, error, "cannot change the attributes of %s", quoted) : TRUE;
 }
-
-typedef struct ext2_xattr_handle XattrHandle;
-
-static void
-xattr_handle_close (XattrHandle *handle)
-{
-  ext2fs_xattrs_close (&handle);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (XattrHandle, xattr_handle_close)
-
-static errcode_t
-open_xattrs (ExtFs *ext, ext2_ino_t ino, XattrHandle **handle)
-{
-  errcode_t err = ext2fs_xattrs_open (ext->fs, ino, handle);
-
-  return err ? err : ext2fs_xattrs_read (*handle);
-}
-
-/* Files inside the inode are kept as an attribute of this name, which nobody else sees. */
-#define INLINE_DATA "system.data"
 
 static int
 collect_xattr (char *name, char *value, size_t length, void *data)

@@ -112,6 +112,8 @@ gboolean h2k_ext_sync (ExtFs *ext, GError **error);
 
 /* Free the blocks, the attributes and the number of an inode whose link count is 0. */
 errcode_t h2k_ext_release_inode (ExtFs *ext, ExtInode *inode);
+/* Free the blocks of a file from the block FIRST on. */
+errcode_t h2k_ext_punch (ExtFs *ext, ExtInode *inode, guint64 first);
 /* Read the bitmaps, which is put off until something is allocated or freed. */
 gboolean h2k_ext_load_bitmaps (ExtFs *ext, GError **error);
 

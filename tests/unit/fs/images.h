@@ -1,0 +1,31 @@
+/* images.h - filesystem images made by the real tools, for the tests of fs. */
+#pragma once
+
+#include "fs/fs.h"
+
+/* A directory for this test program, removed at its end. */
+const char *image_dir (void);
+void image_cleanup (void);
+
+/* Run a command line (quoted as in a shell, no shell involved; "@" stands for image_dir());
+ * returns its exit status, OUTPUT (may be NULL) gets what it said. -1: no such program. */
+int image_run (char **output, const char *format, ...) G_GNUC_PRINTF (2, 3);
+/* Whether PROGRAM is installed; marks the test as skipped when it is not. */
+gboolean image_have (const char *program);
+
+/* The file NAME of image_dir() in memory, and back. */
+H2kDisk *image_load (const char *name);
+void image_save (H2kDisk *disk, const char *name);
+
+/* `mke2fs OPTIONS` with the files of "@/tree" when POPULATED. */
+H2kDisk *image_mke2fs (const char *options, const char *size, gboolean populated);
+/* Make "@/tree" with one of everything in it. */
+void image_make_tree (void);
+/* Fail unless `e2fsck -fn` finds nothing to complain about. */
+void image_assert_clean (H2kDisk *disk);
+/* Fail unless debugfs, another reader, sees the files of the filesystem on DISK as FS does. */
+void image_assert_same_tree (H2kDisk *disk, H2kFs *fs);
+
+/* A disk that hands everything through to another one until the FAIL_AT-th request (0: never). */
+H2kDisk *faulty_disk_new (H2kDisk *disk, guint fail_at);
+guint faulty_disk_requests (H2kDisk *disk);
