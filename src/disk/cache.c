@@ -73,7 +73,7 @@ h2k_cache_put (H2kCache *cache, guint64 key, GBytes *block)
   Entry *entry;
 
   g_mutex_lock (&cache->lock);
-  if (!g_hash_table_contains (cache->entries, &key))
+  if (g_bytes_get_size (block) <= cache->max_bytes && !g_hash_table_contains (cache->entries, &key))
     {
       entry = g_new0 (Entry, 1);
       entry->key = key;
