@@ -265,7 +265,7 @@ parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
   guint32 version = GUINT32_FROM_LE (h->version), entries = GUINT32_FROM_LE (h->numGTEsPerGT);
   guint16 algorithm = GUINT16_FROM_LE (h->compressAlgorithm);
 
-  if (!check_magic (s, h, error) || !check_newlines (s, h, error))
+  if (!check_newlines (s, h, error))
     return FALSE;
   s->flags = GUINT32_FROM_LE (h->flags);
   s->compressed = algorithm == COMPRESSION_DEFLATE;
@@ -801,12 +801,16 @@ check_end (H2kVmdkSparse *s, GError **error)
 static gboolean
 open_tables (H2kVmdkSparse *s, GError **error)
 {
-  SparseExtentHeader header;
+  SparseExtentHeader header = {0};
   gboolean at_end;
 
+  if (!read_at (s, 0, (gsize)MIN (s->file_size, sizeof header), &header, error))
+    return FALSE;
+  if (s->file_size >= sizeof header.magicNumber && !check_magic (s, &header, error))
+    return FALSE;
   if (s->file_size < sizeof header)
     return set_corrupt (s, error, "it has only %" G_GUINT64_FORMAT " bytes", s->file_size);
-  if (!read_at (s, 0, sizeof header, &header, error) || !parse_header (s, &header, error))
+  if (!parse_header (s, &header, error))
     return FALSE;
   at_end = GUINT64_FROM_LE (header.gdOffset) == GD_AT_END;
   if (at_end && !read_footer (s, &header, error))
