@@ -132,6 +132,20 @@ kernel_of_package (H2kGuest *guest, const char *package)
   return found;
 }
 
+/* Other generators put words of their own before the version ("initramfs-genkernel-x86_64-V"). */
+static char *
+find_by_suffix (H2kTree *tree, const char *version)
+{
+  g_autoptr (GPtrArray) names = h2k_tree_glob (tree, "/boot/init*");
+  g_autofree char *plain = g_strconcat ("-", version, NULL);
+  g_autofree char *img = g_strconcat (plain, ".img", NULL);
+
+  for (guint i = 0; i < names->len; i++)
+    if (g_str_has_suffix (names->pdata[i], plain) || g_str_has_suffix (names->pdata[i], img))
+      return h2k_tree_is_file (tree, names->pdata[i]) ? g_strdup (names->pdata[i]) : NULL;
+  return NULL;
+}
+
 static char *
 find_initramfs (H2kTree *tree, const char *version)
 {
@@ -147,7 +161,7 @@ find_initramfs (H2kTree *tree, const char *version)
       if (h2k_tree_is_file (tree, path))
         return g_steal_pointer (&path);
     }
-  return NULL;
+  return find_by_suffix (tree, version);
 }
 
 static gboolean
@@ -226,6 +240,18 @@ version_of_path (const char *path)
                                                    : g_path_get_basename (dir);
 }
 
+static H2kKernel *
+kernel_with_image (H2kGuest *guest, const char *image)
+{
+  for (guint i = 0; i < guest->kernels->len; i++)
+    {
+      H2kKernel *kernel = g_ptr_array_index (guest->kernels, i);
+      if (g_strcmp0 (kernel->image, image) == 0)
+        return kernel;
+    }
+  return NULL;
+}
+
 static void
 add_entry (H2kGuest *guest, const char *path)
 {
@@ -253,7 +279,11 @@ add_entry (H2kGuest *guest, const char *path)
   if (!image)
     return;
   version = version_of_path (image);
-  kernel = kernel_named (guest, version);
+  kernel = kernel_with_image (guest, image);
+  if (!kernel && !g_ascii_isdigit (*version))
+    kernel = kernel_of_package (guest, version);
+  if (!kernel)
+    kernel = kernel_named (guest, version);
   if (!kernel)
     return;
   if (!kernel->image)

@@ -196,6 +196,11 @@ walk (H2kTree *tree, const char *path, gboolean nofollow, GString *at, H2kStat *
       gsize n = strcspn (rest, "/");
 
       rest += n;
+      if (!S_ISDIR (st->mode) || n > MAX_NAME)
+        {
+          g_string_truncate (at, 0);
+          return WALK_MISSING;
+        }
       if (n == 1 && *name == '.')
         continue;
       if (n == 2 && memcmp (name, "..", 2) == 0)
@@ -203,11 +208,6 @@ walk (H2kTree *tree, const char *path, gboolean nofollow, GString *at, H2kStat *
           go_up (at);
           found = lstat_resolved (tree, at->len ? at->str : "/", st, error);
           continue;
-        }
-      if (!S_ISDIR (st->mode) || n > MAX_NAME)
-        {
-          g_string_truncate (at, 0);
-          return WALK_MISSING;
         }
       go_down (at, name, n);
       found = lstat_resolved (tree, at->str, st, error);
