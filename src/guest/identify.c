@@ -449,6 +449,9 @@ identify_init (H2kGuest *guest)
   static const char *const openrc[] = {"/sbin/openrc", "/usr/sbin/openrc", "/sbin/rc", NULL};
   g_autofree char *path = h2k_tree_resolve (guest->tree, "/sbin/init", FALSE);
 
+  /* A link that leads nowhere here still says what it is meant to lead to. */
+  if (!path)
+    path = h2k_tree_readlink (guest->tree, "/sbin/init", NULL);
   if (path && g_str_has_suffix (path, "/systemd"))
     guest->init = H2K_INIT_SYSTEMD;
   else if (any_exists (guest->tree, openrc) && h2k_tree_is_dir (guest->tree, "/etc/runlevels"))

@@ -238,7 +238,8 @@ claim_result (const Case *c, GHashTable *before, GHashTable *now, const H2kRepai
       g_assert_nonnull (g_hash_table_lookup (before, removed->pdata[i]));
       if (g_hash_table_lookup (now, removed->pdata[i]))
         g_test_fail_printf ("%s is still there", (char *)removed->pdata[i]);
-      g_assert_true (is_change_recorded (context, removed->pdata[i]));
+      if (!is_change_recorded (context, removed->pdata[i]))
+        g_test_fail_printf ("%s was removed without a record", (char *)removed->pdata[i]);
     }
   g_hash_table_iter_init (&iter, before);
   while (g_hash_table_iter_next (&iter, &path, &value))
