@@ -20,7 +20,7 @@ typedef struct _H2kFs H2kFs;
 typedef struct
 {
   char
-      type[16];   /* "ext2" "ext3" "ext4" "swap" "xfs" "btrfs" "vfat" "ntfs" "LVM2_member"
+      type[24];   /* "ext2" "ext3" "ext4" "swap" "xfs" "btrfs" "vfat" "ntfs" "LVM2_member"
                      "crypto_LUKS" "linux_raid_member" "iso9660", or "" when unknown; blkid's names */
   char uuid[64];  /* as blkid prints it; "" when there is none */
   char label[68]; /* UTF-8, escaped with h2k_escape_text(); "" when there is none */

@@ -8,21 +8,21 @@
 #include <sys/sysmacros.h>
 
 static const char *const configs[] = {
-    "-t ext4",
+    "-t ext4 -b 4096",
     "-t ext4 -b 1024",
     "-t ext4 -b 2048 -O ^64bit,^metadata_csum",
     "-t ext4 -O ^metadata_csum,uninit_bg",
-    "-t ext4 -O metadata_csum_seed -I 512",
-    "-t ext4 -O inline_data",
-    "-t ext4 -O bigalloc -C 16384",
-    "-t ext4 -O ea_inode,large_dir",
+    "-t ext4 -b 4096 -O metadata_csum_seed -I 512",
+    "-t ext4 -b 4096 -O inline_data",
+    "-t ext4 -b 4096 -O bigalloc -C 16384",
+    "-t ext4 -b 4096 -O ea_inode,large_dir",
     "-t ext4 -O ^flex_bg,^resize_inode,meta_bg",
     "-t ext4 -O ^has_journal,^extents,^64bit,^dir_index",
     "-t ext4 -g 1024 -b 1024",
     "-t ext4 -I 128 -O ^metadata_csum",
-    "-t ext3",
+    "-t ext3 -b 4096",
     "-t ext3 -b 1024",
-    "-t ext2",
+    "-t ext2 -b 4096",
     "-t ext2 -O none -b 1024",
 };
 
@@ -142,7 +142,7 @@ test_nothing_written (void)
 
   if (!image_have ("mke2fs"))
     return;
-  disk = image_mke2fs ("-t ext4", "64M", TRUE);
+  disk = image_mke2fs ("-t ext4 -b 4096", "64M", TRUE);
   overlay = h2k_overlay_new (disk, NULL, 1 << 20);
   fs = open_fs (overlay);
   CHECK (fs->ops->flush (fs, &error));
@@ -529,8 +529,8 @@ test_bit_flips (void)
     return;
   for (guint config = 0; config < 3; config++)
     {
-      static const char *const options[]
-          = {"-t ext4 -b 1024 -O ^metadata_csum,^64bit,inline_data", "-t ext4", "-t ext3 -b 1024"};
+      static const char *const options[] = {"-t ext4 -b 1024 -O ^metadata_csum,^64bit,inline_data",
+                                            "-t ext4 -b 4096", "-t ext3 -b 1024"};
       g_autoptr (H2kDisk) base = image_mke2fs (options[config], "24M", TRUE);
       for (guint n = 0; n < 150; n++)
         {
