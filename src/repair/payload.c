@@ -205,7 +205,7 @@ zstd_pack (GBytes *data)
     return NULL;
   bound = ZSTD_compressBound (size);
   out = g_malloc (bound);
-  ZSTD_CCtx_setParameter (c, ZSTD_c_compressionLevel, 6);
+  ZSTD_CCtx_setParameter (c, ZSTD_c_compressionLevel, 3);
   ZSTD_CCtx_setParameter (c, ZSTD_c_checksumFlag, 1);
   n = ZSTD_compress2 (c, out, bound, bytes, size);
   ZSTD_freeCCtx (c);

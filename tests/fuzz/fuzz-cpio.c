@@ -29,6 +29,8 @@ read_image (GBytes *bytes)
   g_autoptr (GHashTable) modules = image ? h2k_initramfs_modules (image, "6.1") : NULL;
 
   g_assert (!image == !!error);
+  g_assert (!path || *path != '/');
+  g_assert (!modules || g_hash_table_size (modules) <= g_hash_table_size (image->members));
 }
 
 static gsize
