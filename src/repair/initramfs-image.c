@@ -77,7 +77,7 @@ add_member (const H2kCpioEntry *entry, GBytes *content, gpointer data, GError **
   scan->names += strlen (entry->name) + (content ? g_bytes_get_size (content) : 0);
   if (g_hash_table_size (scan->image->members) >= MAX_MEMBERS || scan->names > MAX_NAMES)
     {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "more than %u members or %u MiB of names",
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "more than %d members or %u MiB of names",
                    MAX_MEMBERS, MAX_NAMES >> 20);
       return FALSE;
     }

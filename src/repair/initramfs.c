@@ -2,9 +2,10 @@
  * appended to it, and the generator is configured so that later ones have it, too.
  *
  * Which drivers an image has is read from the image itself. virtio_net is only added where the
- * image has other network drivers (a root on the network, a remote unlock): elsewhere the interface
- * shall first appear to the root's own udev, which has all of the guest's naming rules; one renamed
- * in the initramfs by default rules would have to be renamed a second time (systemd.link(5)).
+ * image has other network drivers (a root on the network, a remote unlock). Elsewhere the interface
+ * shall first appear to the root's own udev: the naming rules in an image are copies of the day on
+ * which it was made, those that the network repair has just changed or removed included, and an
+ * interface that they have named would have to be renamed a second time (systemd.link(5), "Name=").
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

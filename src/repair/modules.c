@@ -46,7 +46,7 @@ each_line (GBytes *data, void (*line) (H2kModules *, char *, const char *), H2kM
            const char *version)
 {
   gsize size = 0;
-  const char *p = data ? g_bytes_get_data (data, &size) : NULL;
+  const char *p = data ? g_bytes_get_data (data, &size) : "";
   const char *end = p + size;
 
   while (p < end)
