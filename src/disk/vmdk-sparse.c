@@ -26,11 +26,10 @@
 #define GD_AT_END G_MAXUINT64
 #define GTE_ZERO 1u
 #define GRAIN_SECTORS_MIN 8
-#define GRAIN_SECTORS_MAX 32768         /* 16 MiB; 128 (64 KiB) is what everybody writes */
-#define DIRECTORY_MAX (4 * 1024 * 1024) /* entries: 128 TiB with grains of 64 KiB */
-#define SPAN_MAX (1024 * 1024) /* compressed bytes read at once, unless one grain needs more */
-#define OPEN_TABLES_MAX 16384  /* read at open: 512 GiB of disk with grains of 64 KiB */
-#define EXTENT_TABLES_MAX 8    /* looked into for one answer about extents */
+#define GRAIN_SECTORS_MAX 32768 /* 16 MiB; 128 (64 KiB) is what everybody writes */
+#define SPAN_MAX (1024 * 1024)  /* compressed bytes read at once, unless one grain needs more */
+#define OPEN_TABLES_MAX 16384   /* read at open: 512 GiB of disk with grains of 64 KiB */
+#define EXTENT_TABLES_MAX 8     /* looked into for one answer about extents */
 
 enum
 {
@@ -289,7 +288,7 @@ parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
                         "its header has an impossible capacity (%" G_GUINT64_FORMAT " sectors)",
                         capacity);
   tables = (capacity - 1) / (grain * TABLE_ENTRIES) + 1;
-  if (tables > DIRECTORY_MAX)
+  if (tables > H2K_VMDK_TABLES_MAX)
     return set_corrupt (s, error,
                         "its header has an impossible capacity (%" G_GUINT64_FORMAT
                         " sectors) for a grain size of %" G_GUINT64_FORMAT " sectors",
@@ -547,7 +546,7 @@ decode_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const Span *
   guint64 at = (guint64)entry * H2K_VMDK_SECTOR;
   gsize skip = (gsize)(at - span->start), available = span->length - skip;
   g_autofree guint8 *whole = NULL;
-  const guint8 *data = buffer + skip + sizeof (GrainMarker);
+  const guint8 *data;
   gsize size;
 
   if (available < sizeof (GrainMarker))
@@ -555,6 +554,7 @@ decode_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const Span *
   size = check_marker (s, grain, entry, buffer + skip, error);
   if (size == 0)
     return FALSE;
+  data = buffer + skip + sizeof (GrainMarker);
   if (size > available - sizeof (GrainMarker))
     {
       /* Incompressible beyond what was foreseen. */
@@ -565,7 +565,7 @@ decode_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const Span *
   return inflate_grain (s, grain, entry, data, size, out, error);
 }
 
-/* COUNT whole grains from entry FIRST of TABLE, the table numbered INDEX. */
+/* COUNT whole grains from entry FIRST of TABLE on. */
 static gboolean
 read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
                  GError **error)
@@ -852,6 +852,12 @@ guint64
 h2k_vmdk_sparse_size (const H2kVmdkSparse *s)
 {
   return s->size;
+}
+
+guint
+h2k_vmdk_sparse_tables (const H2kVmdkSparse *s)
+{
+  return s->tables;
 }
 
 guint64

@@ -372,7 +372,7 @@ static gboolean
 open_parts (Vmdk *vmdk, const char *path, GPtrArray *files, GError **error)
 {
   GArray *extents = vmdk->descriptor->extents;
-  guint64 start = 0;
+  guint64 start = 0, tables = 0;
 
   for (guint i = 0; i < extents->len; i++)
     {
@@ -393,6 +393,14 @@ open_parts (Vmdk *vmdk, const char *path, GPtrArray *files, GError **error)
       if (extent->type == H2K_VMDK_SPARSE ? !open_sparse (vmdk, part, extent, file, error)
                                           : !open_flat (part, extent, file, error))
         return FALSE;
+      tables += part->sparse ? h2k_vmdk_sparse_tables (part->sparse) : 0;
+      if (tables > H2K_VMDK_TABLES_MAX)
+        {
+          g_autofree char *label = h2k_escape_text (path, -1);
+          g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                       "%s: its sparse extents have more grain tables than any real disk", label);
+          return FALSE;
+        }
       g_ptr_array_add (files, g_steal_pointer (&file));
     }
   return TRUE;

@@ -18,6 +18,9 @@
 #define H2K_VMDK_SECTOR 512
 /* A descriptor larger than this is not one. */
 #define H2K_VMDK_DESCRIPTOR_MAX (1024 * 1024)
+/* Grain tables of a disk, whose directories are held in memory (16 MiB): 128 TiB with grains of 64
+ * KiB. */
+#define H2K_VMDK_TABLES_MAX (4 * 1024 * 1024)
 #define H2K_VMDK_NO_PARENT 0xffffffffu
 
 /* --- descriptor ------------------------------------------------------------------------------- */
@@ -129,6 +132,7 @@ H2kVmdkSparse *h2k_vmdk_sparse_open (int fd, guint64 file_size, const char *name
 void h2k_vmdk_sparse_free (H2kVmdkSparse *sparse);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkSparse, h2k_vmdk_sparse_free)
 
+guint h2k_vmdk_sparse_tables (const H2kVmdkSparse *sparse);
 /* Capacity and grain size in bytes. */
 guint64 h2k_vmdk_sparse_size (const H2kVmdkSparse *sparse);
 guint64 h2k_vmdk_sparse_grain_size (const H2kVmdkSparse *sparse);
