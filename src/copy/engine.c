@@ -6,11 +6,14 @@
  *
  * Every thread does whatever can be done next: write a chunk that has its place, else read another
  * one. A thread that has prepared the chunk whose turn it is places it and all that waited for it.
- * The number of chunks bounds the memory.
+ * Some more threads than asked for are started, but only as many as asked for read and prepare at a
+ * time: no core is idle while a write is under way. The number of chunks bounds the memory.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "copy/internal.h"
+
+#define WRITING_THREADS 2
 
 typedef struct
 {
@@ -30,7 +33,9 @@ typedef struct
   GQueue placed;       /* to be written */
   guint n_chunks;      /* all there are */
   guint64 next_number; /* whose turn it is to be placed */
-  guint busy;          /* threads at work on a chunk */
+  guint busy;          /* threads at work on a chunk ... */
+  guint reading;       /* ... and those of them that read and prepare it */
+  guint max_reading;
   gboolean at_end;
   GError *error;
   H2kCopyStats stats;
@@ -40,6 +45,12 @@ static gboolean
 has_work (const Engine *e)
 {
   return e->busy || e->placed.length || !e->at_end;
+}
+
+static gboolean
+can_read (const Engine *e)
+{
+  return !e->at_end && e->free->len && e->reading < e->max_reading;
 }
 
 /* Everything from the lowest number on that is prepared gets its place. Called with the lock. */
@@ -111,9 +122,11 @@ step (Engine *e, H2kCompressor *compressor, GError **error)
   else
     {
       chunk = g_ptr_array_steal_index_fast (e->free, e->free->len - 1);
+      e->reading++;
       g_mutex_unlock (&e->lock);
       ok = fill_chunk (e, chunk, compressor, error);
       g_mutex_lock (&e->lock);
+      e->reading--;
       e->at_end = e->at_end || (ok && !chunk->length);
       if (ok && chunk->length)
         {
@@ -140,7 +153,7 @@ engine_thread (gpointer data)
     {
       GError *error = NULL;
 
-      if (!e->placed.length && (e->at_end || !e->free->len))
+      if (!e->placed.length && !can_read (e))
         {
           g_cond_wait (&e->changed, &e->lock);
           continue;
@@ -165,7 +178,8 @@ engine_init (Engine *e, guint threads)
   g_queue_init (&e->placed);
   e->cursor = (H2kCursor){.disk = e->source, .extent = e->extent, .window = window};
   /* One in each thread's hands, and some that wait for their turn. */
-  e->n_chunks = threads + MIN (threads, 8) + 2;
+  e->n_chunks = threads + WRITING_THREADS + MIN (threads, 8) + 2;
+  e->max_reading = threads;
   e->waiting = g_new0 (H2kChunk *, e->n_chunks);
   e->free = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_chunk_free);
   for (guint i = 0; i < e->n_chunks; i++)
@@ -237,7 +251,7 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
   output->expected = total;
   h2k_meter_init (&e.meter, options, total);
   engine_init (&e, threads);
-  h2k_run_threads (threads, engine_thread, &e);
+  h2k_run_threads (threads + WRITING_THREADS, engine_thread, &e);
   if (e.error)
     g_propagate_error (error, g_steal_pointer (&e.error));
   else if (finish_output (output, error))
