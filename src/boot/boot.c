@@ -186,11 +186,6 @@ stalled (Attempt *a)
       a->activity = activity;
       a->active = a->now;
     }
-  if (a->now - a->asked > 2 * SECOND)
-    {
-      a->asked = a->now;
-      h2k_qemu_ask_progress (a->qemu);
-    }
   return a->now - a->active > STALL;
 }
 
@@ -264,6 +259,20 @@ report_progress (Attempt *a)
                           (guint64)((a->end - a->start) / SECOND), a->options->progress_data);
 }
 
+/* Ask QEMU now and then for what it does not say by itself. */
+static void
+ask (Attempt *a)
+{
+  if (a->now - a->asked < 2 * SECOND)
+    return;
+  a->asked = a->now;
+  if (a->may_stall)
+    h2k_qemu_ask_progress (a->qemu);
+  /* Once the kernel speaks on the console, that has the whole story. */
+  if (!h2k_watch_kernel_seen (a->watch))
+    h2k_qemu_ask_screen (a->qemu);
+}
+
 static Outcome
 watch_until_verdict (Attempt *a)
 {
@@ -281,6 +290,7 @@ watch_until_verdict (Attempt *a)
       if (outcome != OUTCOME_NONE)
         return outcome;
       report_progress (a);
+      ask (a);
       next = next < 0 ? a->end : MIN (next, a->end);
       a->alive = h2k_qemu_wait (a->qemu, a->watch, MIN (next, a->now + SECOND), a->cancellable);
       a->now = g_get_monotonic_time ();
@@ -381,6 +391,7 @@ attempt (const H2kDomain *domain, const H2kBootOptions *options, const char *acc
 
   if (scratch == NULL || h2k_is_cancelled (cancellable, error))
     return OUTCOME_CANCELLED;
+  start.dir = scratch->dir;
   start.domain = scratch->domain;
   start.uefi_code = scratch->uefi_code;
   start.uefi_vars = scratch->uefi_vars;

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -28,6 +29,13 @@ enum
   N_CHANNELS,
 };
 
+/* VGA's text mode: 25 rows of 80 characters, each with its colours in a second byte. */
+#define SCREEN_ADDRESS 0xb8000
+#define SCREEN_ROWS 25
+#define SCREEN_COLUMNS 80
+#define SCREEN_BYTES (SCREEN_ROWS * SCREEN_COLUMNS * 2)
+#define SCREEN_ID "screen"
+
 /* The channels' file descriptors in the child, from this one on. */
 #define FIRST_CHILD_FD 10
 
@@ -38,6 +46,7 @@ struct _H2kQemu
   GString *qmp_input;
   GString *messages;
   H2kQemuEvents events;
+  char *screen_path; /* NULL: no VGA */
 };
 
 /* --- starting --------------------------------------------------------------------------------- */
@@ -201,6 +210,8 @@ h2k_qemu_start (const H2kQemuOptions *options, GError **error)
                        : "of QEMU's system emulators");
       return NULL;
     }
+  if (strcmp (name, "qemu-system-x86_64") == 0)
+    qemu->screen_path = g_build_filename (options->dir, "screen", NULL);
   args = make_args (options, emulator);
   for (guint i = 0; i < N_CHANNELS; i++)
     if (!make_channel (qemu, launcher, i, error))
@@ -233,6 +244,9 @@ h2k_qemu_free (H2kQemu *qemu)
   for (guint i = 0; i < N_CHANNELS; i++)
     if (qemu->fds[i] >= 0)
       close (qemu->fds[i]);
+  if (qemu->screen_path != NULL)
+    g_unlink (qemu->screen_path);
+  g_free (qemu->screen_path);
   g_string_free (qemu->qmp_input, TRUE);
   g_string_free (qemu->messages, TRUE);
   g_free (qemu);
@@ -314,8 +328,34 @@ on_answer (H2kQemu *qemu, JsonNode *node)
     qemu->events.block_requests = requests;
 }
 
+/* The file that pmemsave wrote, as text for WATCH. What is no printable ASCII is drawn: frames. */
 static void
-qmp_line (H2kQemu *qemu, const char *line, gsize length)
+read_screen (H2kQemu *qemu, H2kWatch *watch)
+{
+  g_autofree char *cells = NULL;
+  g_autoptr (GString) text = g_string_new (NULL);
+  gsize length;
+
+  if (!g_file_get_contents (qemu->screen_path, &cells, &length, NULL) || length < SCREEN_BYTES)
+    return;
+  for (guint row = 0; row < SCREEN_ROWS; row++)
+    {
+      for (guint column = 0; column < SCREEN_COLUMNS; column++)
+        {
+          char c = cells[(row * SCREEN_COLUMNS + column) * 2];
+
+          g_string_append_c (text, g_ascii_isprint (c) ? c : ' ');
+        }
+      while (text->len > 0 && text->str[text->len - 1] == ' ')
+        g_string_truncate (text, text->len - 1);
+      g_string_append_c (text, '\n');
+    }
+  if (text->str[strspn (text->str, "\n")] != '\0')
+    h2k_watch_screen (watch, text->str, g_get_monotonic_time ());
+}
+
+static void
+qmp_line (H2kQemu *qemu, H2kWatch *watch, const char *line, gsize length)
 {
   g_autoptr (JsonParser) parser = json_parser_new ();
   JsonNode *root;
@@ -329,6 +369,9 @@ qmp_line (H2kQemu *qemu, const char *line, gsize length)
   object = json_node_get_object (root);
   if (json_object_has_member (object, "event"))
     on_event (qemu, member_string (object, "event"), member_object (object, "data"));
+  else if (strcmp (member_string (object, "id"), SCREEN_ID) == 0
+           && json_object_has_member (object, "return"))
+    read_screen (qemu, watch);
   else if (json_object_has_member (object, "return"))
     on_answer (qemu, json_object_get_member (object, "return"));
   else if (json_object_has_member (object, "error"))
@@ -336,7 +379,7 @@ qmp_line (H2kQemu *qemu, const char *line, gsize length)
 }
 
 static void
-qmp_input (H2kQemu *qemu, const char *data, gsize length)
+qmp_input (H2kQemu *qemu, H2kWatch *watch, const char *data, gsize length)
 {
   char *end;
 
@@ -345,7 +388,7 @@ qmp_input (H2kQemu *qemu, const char *data, gsize length)
     {
       gsize line = (gsize)(end - qemu->qmp_input->str);
 
-      qmp_line (qemu, qemu->qmp_input->str, line);
+      qmp_line (qemu, watch, qemu->qmp_input->str, line);
       g_string_erase (qemu->qmp_input, 0, (gssize)line + 1);
     }
   if (qemu->qmp_input->len > QMP_LINE_MAX)
@@ -356,6 +399,36 @@ void
 h2k_qemu_ask_progress (H2kQemu *qemu)
 {
   qmp_send (qemu, "{\"execute\":\"query-blockstats\",\"arguments\":{}}");
+}
+
+void
+h2k_qemu_ask_screen (H2kQemu *qemu)
+{
+  g_autoptr (JsonBuilder) builder = NULL;
+  g_autoptr (JsonNode) root = NULL;
+  g_autofree char *command = NULL;
+
+  if (qemu->screen_path == NULL)
+    return;
+  builder = json_builder_new ();
+  json_builder_begin_object (builder);
+  json_builder_set_member_name (builder, "execute");
+  json_builder_add_string_value (builder, "pmemsave");
+  json_builder_set_member_name (builder, "id");
+  json_builder_add_string_value (builder, SCREEN_ID);
+  json_builder_set_member_name (builder, "arguments");
+  json_builder_begin_object (builder);
+  json_builder_set_member_name (builder, "val");
+  json_builder_add_int_value (builder, SCREEN_ADDRESS);
+  json_builder_set_member_name (builder, "size");
+  json_builder_add_int_value (builder, SCREEN_BYTES);
+  json_builder_set_member_name (builder, "filename");
+  json_builder_add_string_value (builder, qemu->screen_path);
+  json_builder_end_object (builder);
+  json_builder_end_object (builder);
+  root = json_builder_get_root (builder);
+  command = json_to_string (root, FALSE);
+  qmp_send (qemu, command);
 }
 
 void
@@ -375,7 +448,7 @@ on_data (H2kQemu *qemu, H2kWatch *watch, guint channel, const char *data, gsize 
     h2k_watch_feed (watch, (H2kInput)channel, (const guint8 *)data, length,
                     g_get_monotonic_time ());
   else if (channel == CHANNEL_QMP)
-    qmp_input (qemu, data, length);
+    qmp_input (qemu, watch, data, length);
   else if (qemu->messages->len < MESSAGES_MAX)
     g_string_append_len (qemu->messages, data,
                          (gssize)MIN (length, MESSAGES_MAX - qemu->messages->len));

@@ -31,6 +31,7 @@ typedef struct
   const char *accel;
   const char *uefi_code, *uefi_vars; /* NULL: BIOS */
   gboolean headless;
+  const char *dir; /* for QEMU's temporary files */
 } H2kQemuOptions;
 
 /* Start QEMU. Errors: H2K_ERROR_TOOL. */
@@ -47,6 +48,9 @@ const H2kQemuEvents *h2k_qemu_events (const H2kQemu *qemu);
 
 /* Ask for the disks' statistics; the answer comes with a later h2k_qemu_wait(). */
 void h2k_qemu_ask_progress (H2kQemu *qemu);
+/* Ask for the text on the guest's screen, which h2k_qemu_wait() later gives to the watch. Nothing
+ * comes of it when the machine has no VGA, or shows graphics. */
+void h2k_qemu_ask_screen (H2kQemu *qemu);
 /* Press Ctrl-Alt-Del, on which every Linux init reboots. */
 void h2k_qemu_press_reset_keys (H2kQemu *qemu);
 

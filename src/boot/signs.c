@@ -94,6 +94,12 @@ const H2kSign h2k_signs[] = {
      GRUB_ADVICE},
     {H2K_SIGN_FAILURE, TRUE, 2000, "^grub> ?$", "the guest stopped at GRUB's prompt", GRUB_ADVICE},
 
+    /* The boot code in an MBR, Microsoft's and others'. */
+    {H2K_SIGN_FAILURE, FALSE, 3000,
+     "^(Missing operating system|Operating system not found|Error loading operating system|"
+     "Invalid partition table|No active partition)",
+     "the boot code in the MBR found no system to start", FIRMWARE_ADVICE},
+
     /* SeaBIOS and EDK II. A failed entry is followed by the next one. */
     {H2K_SIGN_HINT, FALSE, 0, "Boot failed: (not a bootable disk|could not read the boot disk)",
      "the BIOS found no boot loader on a disk", FIRMWARE_ADVICE},

@@ -29,8 +29,10 @@ struct _H2kWatch
   char *nonce;
   gint64 now; /* while lines are looked at */
 
-  Seen failure; /* pending, or settled */
-  Seen prompt;  /* pending: the login prompt or a failure's prompt */
+  Seen failure;       /* pending, or settled */
+  Seen prompt;        /* pending: the login prompt or a failure's prompt */
+  Seen screen_prompt; /* the same on the screen */
+  char *screen;       /* what stands there */
   Seen hint;
   gboolean failed;
   char *login;
@@ -71,26 +73,10 @@ found_login (H2kWatch *watch, const char *line)
   watch->login_time = watch->now;
 }
 
+/* Compare LINE with the signs that are not prompts. */
 static void
-on_line (const char *line, gpointer data)
+look_for_signs (H2kWatch *watch, const char *line)
 {
-  Input *input = data;
-  H2kWatch *watch = input->watch;
-
-  if (watch->nonce != NULL && input->number != H2K_INPUT_FIRMWARE)
-    {
-      H2kMarkerReport *report = h2k_marker_parse (line, watch->nonce);
-
-      /* Both ways of the report arrive; the later one says the same. */
-      if (report != NULL && (watch->marker == NULL || report->boot > watch->marker->boot))
-        {
-          h2k_marker_report_free (watch->marker);
-          watch->marker = g_steal_pointer (&report);
-        }
-      h2k_marker_report_free (report);
-    }
-  if (input->number == H2K_INPUT_MARKER)
-    return;
   for (const H2kSign *sign = h2k_signs; sign->regex != NULL; sign++)
     {
       if (sign->prompt || (sign->kind == H2K_SIGN_KERNEL && watch->kernel_seen)
@@ -114,6 +100,29 @@ on_line (const char *line, gpointer data)
           break;
         }
     }
+}
+
+static void
+on_line (const char *line, gpointer data)
+{
+  Input *input = data;
+  H2kWatch *watch = input->watch;
+
+  if (watch->nonce != NULL && input->number != H2K_INPUT_FIRMWARE)
+    {
+      H2kMarkerReport *report = h2k_marker_parse (line, watch->nonce);
+
+      /* Both ways of the report arrive; the later one says the same. */
+      if (report != NULL && (watch->marker == NULL || report->boot > watch->marker->boot))
+        {
+          h2k_marker_report_free (watch->marker);
+          watch->marker = g_steal_pointer (&report);
+        }
+      h2k_marker_report_free (report);
+    }
+  if (input->number == H2K_INPUT_MARKER)
+    return;
+  look_for_signs (watch, line);
 }
 
 H2kWatch *
@@ -153,72 +162,109 @@ h2k_watch_free (H2kWatch *watch)
   g_free (watch->regexes);
   seen_clear (&watch->failure);
   seen_clear (&watch->prompt);
+  seen_clear (&watch->screen_prompt);
   seen_clear (&watch->hint);
+  g_free (watch->screen);
   h2k_marker_report_free (watch->marker);
   g_free (watch->login);
   g_free (watch->nonce);
   g_free (watch);
 }
 
-/* The sign of the prompt that the console stands at; NULL: it stands at none. */
+/* The sign of PROMPT, the line that something stands at; NULL: it is none. */
 static const H2kSign *
-current_prompt (const H2kWatch *watch)
+prompt_sign (const H2kWatch *watch, const char *prompt)
 {
-  const char *partial = h2k_console_partial (watch->inputs[H2K_INPUT_CONSOLE].console);
-
-  for (const H2kSign *sign = h2k_signs; *partial != '\0' && sign->regex != NULL; sign++)
-    if (sign->prompt && matches (watch, sign, partial))
+  for (const H2kSign *sign = h2k_signs; *prompt != '\0' && sign->regex != NULL; sign++)
+    if (sign->prompt && matches (watch, sign, prompt))
       return sign;
   return NULL;
+}
+
+/* SEEN follows what stands at the end of the console or the screen: LINE. */
+static void
+track_prompt (H2kWatch *watch, Seen *seen, const char *line)
+{
+  const H2kSign *sign = prompt_sign (watch, line);
+
+  if (sign == NULL)
+    seen_clear (seen);
+  else if (sign != seen->sign)
+    seen_set (seen, sign, line, watch->now + sign->settle_ms * G_TIME_SPAN_MILLISECOND);
 }
 
 void
 h2k_watch_feed (H2kWatch *watch, H2kInput input, const guint8 *data, gsize length, gint64 now)
 {
-  const H2kSign *prompt;
+  H2kConsole *console = watch->inputs[input].console;
 
   watch->now = now;
   watch->inputs[input].bytes += length;
-  h2k_console_feed (watch->inputs[input].console, data, length);
-  if (input != H2K_INPUT_CONSOLE)
+  h2k_console_feed (console, data, length);
+  if (input == H2K_INPUT_CONSOLE)
+    track_prompt (watch, &watch->prompt, h2k_console_partial (console));
+}
+
+void
+h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now)
+{
+  g_auto (GStrv) rows = g_strsplit (text, "\n", -1);
+  const char *last = "";
+
+  if (g_strcmp0 (text, watch->screen) == 0)
     return;
-  prompt = current_prompt (watch);
-  if (prompt == NULL)
-    seen_clear (&watch->prompt);
-  else if (prompt != watch->prompt.sign)
-    seen_set (&watch->prompt, prompt,
-              h2k_console_partial (watch->inputs[H2K_INPUT_CONSOLE].console),
-              now + prompt->settle_ms * G_TIME_SPAN_MILLISECOND);
+  watch->now = now;
+  g_free (watch->screen);
+  watch->screen = g_strdup (text);
+  for (char **row = rows; *row != NULL; row++)
+    {
+      g_strchomp (*row);
+      if (**row == '\0')
+        continue;
+      look_for_signs (watch, *row);
+      last = *row;
+    }
+  track_prompt (watch, &watch->screen_prompt, last);
+}
+
+/* Take what PROMPT stands for when it has stood long enough. */
+static void
+settle_prompt (H2kWatch *watch, Seen *prompt)
+{
+  if (prompt->sign == NULL || watch->now < prompt->due)
+    return;
+  if (prompt->sign->kind == H2K_SIGN_LOGIN)
+    found_login (watch, prompt->line);
+  else if (!watch->failed)
+    {
+      seen_set (&watch->failure, prompt->sign, prompt->line, watch->now);
+      watch->failed = TRUE;
+    }
+  /* The sign stays, so that the same prompt is not pending again. */
+  prompt->due = G_MAXINT64;
+}
+
+static gint64
+earlier (gint64 a, const Seen *seen)
+{
+  if (seen->sign == NULL || seen->due == G_MAXINT64)
+    return a;
+  return a < 0 ? seen->due : MIN (a, seen->due);
 }
 
 gint64
 h2k_watch_settle (H2kWatch *watch, gint64 now)
 {
-  Seen *prompt = &watch->prompt, *failure = &watch->failure;
-  gint64 next = -1;
+  gint64 next;
 
   watch->now = now;
   /* The line before a prompt says more than the prompt. */
-  if (failure->sign != NULL && now >= failure->due)
+  if (watch->failure.sign != NULL && now >= watch->failure.due)
     watch->failed = TRUE;
-  if (prompt->sign != NULL && now >= prompt->due)
-    {
-      if (prompt->sign->kind == H2K_SIGN_LOGIN)
-        found_login (watch, prompt->line);
-      else if (!watch->failed)
-        {
-          seen_set (failure, prompt->sign, prompt->line, now);
-          watch->failed = TRUE;
-        }
-      /* The sign stays, so that the same prompt is not pending again. */
-      prompt->due = G_MAXINT64;
-    }
-
-  if (prompt->sign != NULL && prompt->due != G_MAXINT64)
-    next = prompt->due;
-  if (failure->sign != NULL && !watch->failed)
-    next = next < 0 ? failure->due : MIN (next, failure->due);
-  return next;
+  settle_prompt (watch, &watch->prompt);
+  settle_prompt (watch, &watch->screen_prompt);
+  next = earlier (earlier (-1, &watch->prompt), &watch->screen_prompt);
+  return watch->failed ? next : earlier (next, &watch->failure);
 }
 
 void
@@ -226,6 +272,7 @@ h2k_watch_forget (H2kWatch *watch)
 {
   g_clear_pointer (&watch->login, g_free);
   seen_clear (&watch->prompt);
+  seen_clear (&watch->screen_prompt);
 }
 
 const H2kMarkerReport *
@@ -275,5 +322,11 @@ h2k_watch_bytes (const H2kWatch *watch, H2kInput input)
 char *
 h2k_watch_tail (const H2kWatch *watch, guint lines)
 {
-  return h2k_console_tail (watch->inputs[H2K_INPUT_CONSOLE].console, lines);
+  g_autoptr (H2kConsole) screen = NULL;
+
+  if (watch->screen == NULL || watch->inputs[H2K_INPUT_CONSOLE].bytes > 0)
+    return h2k_console_tail (watch->inputs[H2K_INPUT_CONSOLE].console, lines);
+  screen = h2k_console_new (NULL, NULL);
+  h2k_console_feed (screen, (const guint8 *)watch->screen, strlen (watch->screen));
+  return h2k_console_tail (screen, lines);
 }

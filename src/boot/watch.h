@@ -1,8 +1,9 @@
 /* watch.h - recognises proof and failure in what a booting guest says.
  *
  * It is fed the bytes of the guest's serial console, of the marker's port, and of the firmware's
- * log, and compares lines and prompts with one table of signs. Most signs have to stand for a while
- * before they count: a later proof refutes a failure, later text refutes a prompt.
+ * log, and the text on its screen, and compares lines and prompts with one table of signs. Most
+ * signs have to stand for a while before they count: a later proof refutes a failure, later text
+ * refutes a prompt.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -51,6 +52,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kWatch, h2k_watch_free)
 /* NOW and the other times are microseconds of one clock. */
 void h2k_watch_feed (H2kWatch *watch, H2kInput input, const guint8 *data, gsize length, gint64 now);
 
+/* The text that stands on the guest's screen now, rows ended by newlines. A boot loader without
+ * its configuration speaks nowhere else. */
+void h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now);
+
 /* Look at what has settled by NOW. Returns when to look again, or -1 when nothing is pending. */
 gint64 h2k_watch_settle (H2kWatch *watch, gint64 now);
 
@@ -67,5 +72,5 @@ gboolean h2k_watch_kernel_seen (const H2kWatch *watch);
 /* Bytes of console text seen, and when the last came. */
 guint64 h2k_watch_bytes (const H2kWatch *watch, H2kInput input);
 
-/* The console's tail, as h2k_console_tail(). */
+/* The console's tail, as h2k_console_tail(); the screen when nothing came over the console. */
 char *h2k_watch_tail (const H2kWatch *watch, guint lines);

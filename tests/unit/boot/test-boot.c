@@ -8,6 +8,7 @@
 #include "boot/boot.h"
 #include "boot/kvm-probe.h"
 #include "boot/kvm.h"
+#include "copy/copy.h"
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -36,9 +37,10 @@ have_qemu (void)
   return program != NULL;
 }
 
-/* A disk whose boot sector writes TEXT to the first serial port and ends as ENDING says. */
+/* A disk whose boot sector writes TEXT to the first serial port, or with SCREEN by the BIOS to the
+ * screen, and ends as ENDING says. */
 static char *
-make_disk (const char *name, const char *text, Ending ending)
+make_disk_for (gboolean screen, const char *name, const char *text, Ending ending)
 {
   static const guint8 print[] = {
       0xfa,             /*       cli            */
@@ -52,6 +54,10 @@ make_disk (const char *name, const char *text, Ending ending)
       0xee,             /*       out dx, al     */
       0xeb, 0xf5,       /*       jmp next       */
   };
+  static const guint8 teletype[] = {
+      0xb4, 0x0e, /*       mov ah, 0xe    */
+      0xcd, 0x10, /*       int 0x10       */
+  };
   static const guint8 endings[][11] = {
       [THEN_HALT] = {0xf4, 0xeb, 0xfd}, /* done: hlt; jmp done */
       /* done: mov al, 6; mov dx, 0xcf9; out dx, al; hlt */
@@ -63,6 +69,8 @@ make_disk (const char *name, const char *text, Ending ending)
   g_autofree guint8 *image = g_malloc0 (DISK_SIZE);
 
   memcpy (image, print, sizeof print);
+  if (screen)
+    memcpy (image + 13, teletype, sizeof teletype);
   memcpy (image + sizeof print, endings[ending], sizeof endings[ending]);
   g_assert_cmpuint (strlen (text), <, 510 - 0x40);
   memcpy (image + 0x40, text, strlen (text));
@@ -70,6 +78,12 @@ make_disk (const char *name, const char *text, Ending ending)
   image[511] = 0xaa;
   g_assert_true (g_file_set_contents (path, (char *)image, DISK_SIZE, NULL));
   return path;
+}
+
+static char *
+make_disk (const char *name, const char *text, Ending ending)
+{
+  return make_disk_for (FALSE, name, text, ending);
 }
 
 static char *
@@ -177,6 +191,31 @@ test_pass (gconstpointer data)
 }
 
 static void
+test_pass_qcow2 (void)
+{
+  g_autofree char *raw = NULL, *path = NULL;
+  g_autoptr (H2kBootOptions) options = make_options ();
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (H2kOutput) output = NULL;
+  g_autoptr (H2kBootResult) result = NULL;
+  g_autoptr (GError) error = NULL;
+  H2kOutputOptions format = {.format = "qcow2"};
+  H2kCopyOptions copy = {.threads = 1};
+
+  if (!have_qemu ())
+    return;
+  raw = make_disk ("login.raw", "tiny login: ", THEN_HALT);
+  path = g_build_filename (scratch, "login.qcow2", NULL);
+  disk = h2k_disk_open (raw, "raw", &error);
+  output = h2k_output_new (path, DISK_SIZE, &format, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_true (h2k_copy (disk, output, &copy, NULL, NULL, &error));
+  g_assert_true (h2k_output_commit (output, &error));
+  g_assert_true (boot (path, "qcow2", H2K_BUS_VIRTIO_BLK, options, NULL, &result, &error));
+  g_assert_no_error (error);
+}
+
+static void
 test_failures (void)
 {
   static const struct
@@ -205,6 +244,36 @@ test_failures (void)
       g_assert_nonnull (strstr (error->message, path));
       g_assert_null (strchr (error->message, 0x1b));
       g_assert_nonnull (result->evidence);
+    }
+}
+
+/* GRUB's rescue prompt and the MBR's messages appear on the screen alone. */
+static void
+test_screen (void)
+{
+  static const struct
+  {
+    const char *text, *part;
+  } cases[] = {
+      {"error: no such device: 0b8cd0c1.\r\nEntering rescue mode...\r\ngrub rescue> ",
+       "rescue prompt"},
+      {"\r\nMissing operating system", "MBR"},
+  };
+
+  if (!have_qemu ())
+    return;
+  for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autofree char *path = make_disk_for (TRUE, "screen.raw", cases[i].text, THEN_HALT);
+      g_autoptr (H2kBootOptions) options = make_options ();
+      g_autoptr (H2kBootResult) result = NULL;
+      g_autoptr (GError) error = NULL;
+
+      g_assert_false (boot (path, "raw", H2K_BUS_VIRTIO_BLK, options, NULL, &result, &error));
+      g_assert_error (error, H2K_ERROR, H2K_ERROR_BOOT);
+      g_assert_cmpint (result->verdict, ==, H2K_VERDICT_FAILURE);
+      g_assert_nonnull (strstr (error->message, cases[i].part));
+      g_assert_nonnull (strstr (result->console, "Booting from Hard Disk"));
     }
 }
 
@@ -593,7 +662,9 @@ main (int argc, char **argv)
   g_test_add_data_func ("/boot/pass/virtio-blk", GINT_TO_POINTER (H2K_BUS_VIRTIO_BLK), test_pass);
   g_test_add_data_func ("/boot/pass/virtio-scsi", GINT_TO_POINTER (H2K_BUS_VIRTIO_SCSI), test_pass);
   g_test_add_data_func ("/boot/pass/sata", GINT_TO_POINTER (H2K_BUS_SATA), test_pass);
+  g_test_add_func ("/boot/pass/qcow2", test_pass_qcow2);
   g_test_add_func ("/boot/failures", test_failures);
+  g_test_add_func ("/boot/screen", test_screen);
   g_test_add_func ("/boot/garbage", test_garbage);
   g_test_add_func ("/boot/timeout", test_timeout);
   g_test_add_func ("/boot/reset-loop", test_reset_loop);

@@ -273,6 +273,28 @@ test_firmware_log (void)
   g_assert_cmpstr (line, ==, "No bootable device.");
 }
 
+/* Text on the screen counts as text on the console does, once: it is seen again and again. */
+static void
+test_screen (void)
+{
+  g_autoptr (H2kWatch) watch = h2k_watch_new (NULL);
+  g_autofree char *tail = NULL;
+  const char *line;
+
+  h2k_watch_screen (watch, "SeaBIOS\nBooting from Hard Disk...\n\n", 0);
+  h2k_watch_screen (watch, "error: unknown filesystem.\nEntering rescue mode...\ngrub rescue>\n\n",
+                    SECOND);
+  g_assert_cmpint (h2k_watch_settle (watch, SECOND), ==, 3 * SECOND);
+  h2k_watch_screen (watch, "error: unknown filesystem.\nEntering rescue mode...\ngrub rescue>\n\n",
+                    2 * SECOND);
+  g_assert_null (h2k_watch_failure (watch, &line));
+  h2k_watch_settle (watch, 3 * SECOND);
+  g_assert_nonnull (h2k_watch_failure (watch, &line));
+  g_assert_cmpstr (line, ==, "grub rescue>");
+  tail = h2k_watch_tail (watch, 2);
+  g_assert_cmpstr (tail, ==, "Entering rescue mode...\ngrub rescue>");
+}
+
 /* Recorded consoles of real guests. */
 static void
 test_recorded (void)
@@ -283,6 +305,10 @@ test_recorded (void)
     Expected expected;
     const char *line;
   } cases[] = {
+      {"debian12-initramfs.txt", FAILURE,
+       "ALERT!  /dev/sda1 does not exist.  Dropping to a shell!"},
+      {"debian12-emergency.txt", FAILURE, "You are in emergency mode"},
+      {"debian12-panic.txt", FAILURE, "Kernel panic - not syncing"},
       {"ovmf-shell.txt", FAILURE, "UEFI Interactive Shell v2.2"},
   };
 
@@ -504,6 +530,7 @@ main (int argc, char **argv)
   g_test_add_func ("/boot/watch/prompt-has-to-stay", test_prompt_has_to_stay);
   g_test_add_func ("/boot/watch/forget", test_forget);
   g_test_add_func ("/boot/watch/firmware-log", test_firmware_log);
+  g_test_add_func ("/boot/watch/screen", test_screen);
   g_test_add_func ("/boot/watch/recorded", test_recorded);
   g_test_add_func ("/boot/watch/noise", test_noise);
   g_test_add_func ("/boot/marker/parse", test_marker_parse);
