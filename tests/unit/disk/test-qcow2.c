@@ -457,7 +457,7 @@ static void
 expect_read_error (Fixture *f, const char *name, guint64 offset, const char *words)
 {
   g_autoptr (H2kDisk) disk = open_disk (f, name, "qcow2");
-  g_autoptr (GError) error = NULL, extent_error = NULL;
+  g_autoptr (GError) error = NULL;
   guint8 buffer[512];
 
   g_assert_false (h2k_disk_pread (disk, offset, sizeof buffer, buffer, &error));
@@ -535,11 +535,11 @@ test_unknown_feature (Fixture *f, gconstpointer data)
 
   make_good (f, "compat=1.1");
   image = load (f, "t.qcow2", &size);
-  table = memmem (image, 4096, "dirty bit", 9);
+  /* The entry of the dirty bit: kind, bit number, name. */
+  table = memmem (image, 4096, "\0\0dirty bit", 11);
   g_assert_nonnull (table);
-  g_assert_cmpuint (table[-1], ==, 0);
-  table[-1] = 40;
-  memcpy (table, "time \x1b[31mtravel", 16);
+  table[1] = 40;
+  memcpy (table + 2, "time \x1b[31mtravel", 16);
   image[72 + 2] = 1; /* bit 40 */
   save (f, "t.qcow2", image, size);
   expect_refusal (f, "t.qcow2", H2K_ERROR_UNSUPPORTED, "\"time \\x1b[31mtravel\" (bit 40)");
@@ -690,7 +690,6 @@ test_deep_chain (Fixture *f, gconstpointer data)
 static void
 test_unrecorded_format (Fixture *f, gconstpointer data)
 {
-  g_autofree char *secret = path_of (f, "secret.raw");
   g_autofree guint8 *image = NULL;
   gsize size;
 
@@ -706,9 +705,7 @@ test_unrecorded_format (Fixture *f, gconstpointer data)
   expect_refusal (f, "t.qcow2", H2K_ERROR_UNSUPPORTED, "secret.raw");
 
   run (f, "qemu-img convert -f qcow2 -O qcow2 evil.qcow2 harmless.qcow2");
-  g_assert_cmpint (g_rename (g_strdup_printf ("%s/harmless.qcow2", f->folder),
-                             g_strdup_printf ("%s/evil.qcow2", f->folder)),
-                   ==, 0);
+  run (f, "mv harmless.qcow2 evil.qcow2");
   check_as_qemu (f, "t.qcow2");
 }
 
