@@ -249,20 +249,18 @@ cell (const char *text)
   return g_strdelimit (safe, "\n\t", ' ');
 }
 
+/* CELLS: at most 7, ended by NULL. */
 static void
-add_row (GPtrArray *rows, ...)
+add_row (GPtrArray *rows, const char *const *cells)
 {
   g_autoptr (GPtrArray) row = g_ptr_array_new ();
-  const char *text;
-  va_list args;
 
-  va_start (args, rows);
-  while ((text = va_arg (args, const char *)) && row->len < 7)
-    g_ptr_array_add (row, cell (text));
-  va_end (args);
+  for (; *cells; cells++)
+    g_ptr_array_add (row, cell (*cells));
   g_ptr_array_add (row, NULL);
   g_ptr_array_add (rows, g_ptr_array_steal (row, NULL));
 }
+#define CELLS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void
 append_system (GString *out, H2kGuest *guest)
@@ -272,18 +270,18 @@ append_system (GString *out, H2kGuest *guest)
   g_autofree char *network = g_strjoinv (", ", (char **)stacks);
   g_autofree char *tools = NULL;
 
-  add_row (rows, "System:", guest->pretty_name, NULL);
-  add_row (rows, "Host name:", guest->hostname, NULL);
-  add_row (rows, "Architecture:", guest->arch, NULL);
-  add_row (rows, "Firmware:", h2k_firmware_name (guest->firmware), NULL);
-  add_row (rows, "Bootloader:", h2k_bootloader_name (guest->bootloader), NULL);
-  add_row (rows, "Initramfs by:", h2k_initramfs_name (guest->initramfs), NULL);
-  add_row (rows, "Init:", h2k_init_name (guest->init), NULL);
-  add_row (rows, "Network by:", network, NULL);
+  add_row (rows, CELLS ("System:", guest->pretty_name));
+  add_row (rows, CELLS ("Host name:", guest->hostname));
+  add_row (rows, CELLS ("Architecture:", guest->arch));
+  add_row (rows, CELLS ("Firmware:", h2k_firmware_name (guest->firmware)));
+  add_row (rows, CELLS ("Bootloader:", h2k_bootloader_name (guest->bootloader)));
+  add_row (rows, CELLS ("Initramfs by:", h2k_initramfs_name (guest->initramfs)));
+  add_row (rows, CELLS ("Init:", h2k_init_name (guest->init)));
+  add_row (rows, CELLS ("Network by:", network));
   g_ptr_array_add (guest->vmware_tools, NULL);
   tools = g_strjoinv (", ", (char **)guest->vmware_tools->pdata);
   g_ptr_array_remove_index (guest->vmware_tools, guest->vmware_tools->len - 1);
-  add_row (rows, "Guest tools:", tools, NULL);
+  add_row (rows, CELLS ("Guest tools:", tools));
   append_table (out, "", rows);
 }
 
@@ -299,7 +297,7 @@ append_disk (GString *out, H2kGuest *guest, guint index)
   g_string_append_printf (out, "\nDisk %u: %s (%s%s%s, %s, partition table: %s)\n", index + 1, name,
                           disk->format, disk->subformat ? " " : "",
                           disk->subformat ? disk->subformat : "", size, table_name (table->type));
-  add_row (rows, "NR", "SIZE", "TYPE", "UUID", "LABEL", "MOUNTED", "FSTAB", NULL);
+  add_row (rows, CELLS ("NR", "SIZE", "TYPE", "UUID", "LABEL", "MOUNTED", "FSTAB"));
   for (guint i = 0; i < guest->volumes->len; i++)
     {
       const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
@@ -308,9 +306,10 @@ append_disk (GString *out, H2kGuest *guest, guint index)
       const char *role = h2k_volume_role (volume->volume);
 
       if (volume->disk == index)
-        add_row (rows, number, length, *volume->id.type ? volume->id.type : role, volume->id.uuid,
-                 volume->id.label, volume->mountpoint ? volume->mountpoint : "",
-                 volume->spec ? volume->spec : "", NULL);
+        add_row (rows,
+                 CELLS (number, length, *volume->id.type ? volume->id.type : role, volume->id.uuid,
+                        volume->id.label, volume->mountpoint ? volume->mountpoint : "",
+                        volume->spec ? volume->spec : ""));
     }
   append_table (out, "  ", rows);
 }
@@ -320,13 +319,13 @@ append_kernels (GString *out, H2kGuest *guest)
 {
   g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
 
-  add_row (rows, "VERSION", "IMAGE", "INITRAMFS", "MODULES", NULL);
+  add_row (rows, CELLS ("VERSION", "IMAGE", "INITRAMFS", "MODULES"));
   for (guint i = 0; i < guest->kernels->len; i++)
     {
       const H2kKernel *kernel = g_ptr_array_index (guest->kernels, i);
-      add_row (rows, kernel->version, kernel->image ? kernel->image : "",
-               kernel->initramfs ? kernel->initramfs : "",
-               kernel->modules_dir ? kernel->modules_dir : "", NULL);
+      add_row (rows, CELLS (kernel->version, kernel->image ? kernel->image : "",
+                            kernel->initramfs ? kernel->initramfs : "",
+                            kernel->modules_dir ? kernel->modules_dir : ""));
     }
   g_string_append (out, "\nKernels, the newest first:\n");
   append_table (out, "  ", rows);

@@ -185,8 +185,8 @@ is_grubenv (GBytes *data)
          && !memchr (text, '\0', size);
 }
 
-/* Where the padding lies: the last run of '#' that starts a line. */
-static gboolean
+/* Where the padding lies: the last run of '#' that starts a line. A full block has none. */
+static void
 find_padding (const char *text, gsize size, gsize *start, gsize *length)
 {
   gsize end = size;
@@ -197,7 +197,10 @@ find_padding (const char *text, gsize size, gsize *start, gsize *length)
   while (*start > 0 && text[*start - 1] == '#')
     (*start)--;
   *length = end - *start;
-  return *length > 0 && *start >= strlen (GRUBENV_HEADER) && text[*start - 1] == '\n';
+  if (*length > 0 && *start >= strlen (GRUBENV_HEADER) && text[*start - 1] == '\n')
+    return;
+  *start = size;
+  *length = 0;
 }
 
 GBytes *
@@ -208,8 +211,9 @@ h2k_grubenv_rename (GBytes *data, H2kRenameFunc rename, gpointer data_of_rename,
   const char *text = g_bytes_get_data (data, &size);
   GString *out;
 
-  if (!is_grubenv (data) || !find_padding (text, size, &start, &length))
+  if (!is_grubenv (data))
     return NULL;
+  find_padding (text, size, &start, &length);
   variables = g_strndup (text, start);
   changed = h2k_cmdline_rename (variables, rename, data_of_rename);
   if (!changed)
@@ -223,6 +227,8 @@ h2k_grubenv_rename (GBytes *data, H2kRenameFunc rename, gpointer data_of_rename,
       return NULL;
     }
   out = g_string_new (changed);
+  if (out->len < start + length && out->str[out->len - 1] != '\n')
+    g_string_append_c (out, '\n');
   while (out->len < start + length)
     g_string_append_c (out, '#');
   g_string_append_len (out, text + start + length, (gssize)(size - start - length));
