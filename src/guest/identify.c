@@ -414,6 +414,21 @@ check_esp (H2kGuest *guest)
 
 /* --- initramfs, init, network ----------------------------------------------------------------- */
 
+/* With both generators unpacked: whether it is initramfs-tools that makes the images. Its library
+ * (initramfs-tools-core) is there for other packages, its hooks stay behind when it is removed, and
+ * dracut may bring an update-initramfs, too: the package that owns the program tells. */
+static gboolean
+makes_images (H2kTree *tree)
+{
+  g_autoptr (H2kLines) owned = read_lines (tree, "/var/lib/dpkg/info/initramfs-tools.list");
+
+  for (guint i = 0; owned && i < h2k_lines_count (owned); i++)
+    if (g_str_has_suffix (h2k_lines_get (owned, i), "/sbin/update-initramfs"))
+      return TRUE;
+  return !owned && h2k_tree_exists (tree, "/usr/sbin/update-initramfs")
+         && !h2k_tree_exists (tree, "/etc/kernel/postinst.d/dracut");
+}
+
 static void
 identify_initramfs (H2kGuest *guest)
 {
@@ -428,11 +443,8 @@ identify_initramfs (H2kGuest *guest)
 
   for (guint i = 0; i < guest->kernels->len; i++)
     any |= ((H2kKernel *)g_ptr_array_index (guest->kernels, i))->initramfs != NULL;
-  /* Both can be unpacked (Debian's dracut-core); the hook that runs when a kernel is installed
-   * tells which one makes the images. */
   if (has_tools && has_dracut)
-    has_tools = h2k_tree_exists (guest->tree, "/etc/kernel/postinst.d/initramfs-tools")
-                || !h2k_tree_exists (guest->tree, "/etc/kernel/postinst.d/dracut");
+    has_tools = makes_images (guest->tree);
   if (guest->kernels->len && !any)
     guest->initramfs = H2K_INITRAMFS_NONE;
   else if (has_tools)
