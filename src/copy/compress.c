@@ -1,9 +1,9 @@
 /* compress.c - compression of single qcow2 clusters.
  *
- * zlib clusters are raw deflate streams. QEMU writes them with a window of 4 KiB and opens them with
- * inflateInit2 (-12); that its zlib takes longer distances, too, when the whole output is at hand is
- * promised nowhere, so they are kept to 4 KiB, which of the compressors at hand only zlib's own can
- * do. zstd clusters are one frame each, without a checksum.
+ * zlib clusters are raw deflate streams. QEMU writes them with a window of 4 KiB and opens them
+ * with inflateInit2 (-12); that its zlib takes longer distances, too, when the whole output is at
+ * hand is promised nowhere, so they are kept to 4 KiB, which of the compressors at hand only zlib's
+ * own can do. zstd clusters are one frame each, without a checksum.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
