@@ -16,12 +16,17 @@
 #include <errno.h>
 
 #define CHUNK 65536u
-#define N_CHUNKS 64u
+/* A chunk can be in any of the ways of one set; sets are chosen by a hash, because the groups'
+ * inode tables lie at distances that are powers of two. */
+#define N_WAYS 4u
+#define SET_BITS 5
+#define N_CHUNKS (N_WAYS << SET_BITS)
 
 typedef struct
 {
   guint64 index; /* which chunk of the disk, G_MAXUINT64: none */
   guint8 *data;
+  guint64 used; /* when it was used last */
 } Chunk;
 
 typedef struct
@@ -29,7 +34,8 @@ typedef struct
   H2kDisk *disk;
   GError *error; /* the first one since it was taken */
   guint64 budget;
-  Chunk chunks[N_CHUNKS]; /* chunk I can only be in slot I % N_CHUNKS */
+  guint64 clock;
+  Chunk chunks[N_CHUNKS];
 } Channel;
 
 static _Thread_local H2kDisk *disk_to_open;
@@ -51,12 +57,30 @@ chunk_length (const Channel *c, guint64 index)
   return (gsize)MIN ((guint64)CHUNK, c->disk->size - index * CHUNK);
 }
 
+/* The cache's entry of the chunk INDEX, or the one that is to make room for it. */
+static Chunk *
+find_entry (Channel *c, guint64 index)
+{
+  guint64 set = (index * G_GUINT64_CONSTANT (0x9e3779b97f4a7c15)) >> (64 - SET_BITS);
+  Chunk *ways = &c->chunks[set * N_WAYS], *oldest = ways;
+
+  for (guint i = 0; i < N_WAYS; i++)
+    {
+      if (ways[i].index == index)
+        return &ways[i];
+      if (ways[i].used < oldest->used)
+        oldest = &ways[i];
+    }
+  return oldest;
+}
+
 /* The chunk INDEX, read when it is not cached. */
 static const guint8 *
 get_chunk (Channel *c, guint64 index, GError **error)
 {
-  Chunk *chunk = &c->chunks[index % N_CHUNKS];
+  Chunk *chunk = find_entry (c, index);
 
+  chunk->used = ++c->clock;
   if (chunk->index == index)
     return chunk->data;
   if (!chunk->data)
@@ -101,33 +125,36 @@ is_unchanged (Channel *c, guint64 offset, gsize length, const guint8 *buffer)
   return data && memcmp (data + offset % CHUNK, buffer, length) == 0;
 }
 
-/* Bring the cached chunks in line with what was written; BUFFER NULL stands for zeros. */
-static void
-update_chunks (Channel *c, guint64 offset, guint64 length, const guint8 *buffer)
-{
-  for (guint i = 0; i < N_CHUNKS; i++)
-    {
-      Chunk *chunk = &c->chunks[i];
-      guint64 start, from, to;
-      if (chunk->index == G_MAXUINT64)
-        continue;
-      start = chunk->index * CHUNK;
-      from = MAX (start, offset);
-      to = MIN (start + CHUNK, offset + length);
-      if (from >= to)
-        continue;
-      if (buffer)
-        memcpy (chunk->data + (from - start), buffer + (from - offset), to - from);
-      else
-        memset (chunk->data + (from - start), 0, to - from);
-    }
-}
-
 static void
 drop_chunks (Channel *c)
 {
   for (guint i = 0; i < N_CHUNKS; i++)
     c->chunks[i].index = G_MAXUINT64;
+}
+
+/* Bring the cached chunks in line with what was written; BUFFER NULL stands for zeros. */
+static void
+update_chunks (Channel *c, guint64 offset, guint64 length, const guint8 *buffer)
+{
+  guint64 first = offset / CHUNK, last = (offset + length - 1) / CHUNK;
+
+  if (last - first >= N_CHUNKS)
+    {
+      drop_chunks (c);
+      return;
+    }
+  for (guint64 index = first; index <= last; index++)
+    {
+      Chunk *chunk = find_entry (c, index);
+      guint64 from = MAX (index * CHUNK, offset);
+      guint64 to = MIN ((index + 1) * CHUNK, offset + length);
+      if (chunk->index != index)
+        continue;
+      if (buffer)
+        memcpy (chunk->data + from % CHUNK, buffer + (from - offset), to - from);
+      else
+        memset (chunk->data + from % CHUNK, 0, to - from);
+    }
 }
 
 /* The range of COUNT blocks from BLOCK on; a negative COUNT is a number of bytes. */

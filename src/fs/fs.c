@@ -40,8 +40,11 @@ h2k_fs_open (H2kDisk *volume, GError **error)
 void
 h2k_fs_free (H2kFs *fs)
 {
+  H2kDisk *volume;
+
   if (!fs)
     return;
-  g_autoptr (H2kDisk) volume = fs->volume;
+  volume = fs->volume;
   fs->ops->close (fs);
+  h2k_disk_unref (volume);
 }

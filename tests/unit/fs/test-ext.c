@@ -393,8 +393,10 @@ random_step (H2kFs *fs, GHashTable *model, GRand *rand)
     }
   else if (what < 90)
     {
+      gpointer old_path;
       CHECK (fs->ops->rename (fs, path, fresh, &error));
-      g_hash_table_steal (model, path);
+      g_hash_table_steal_extended (model, path, &old_path, NULL);
+      g_free (old_path);
       g_hash_table_insert (model, g_steal_pointer (&fresh), node);
     }
   else
