@@ -111,14 +111,17 @@ H2kDisk *h2k_slice_new (H2kDisk *parent, guint64 offset, guint64 length, const c
 /* A writable sparse disk in memory, all zeros: the smallest backend. */
 H2kDisk *h2k_memory_disk_new (guint64 size);
 
-/* A copy-on-write layer over BASE, which is never written. Changed clusters (64 KiB) are kept in
- * memory up to MEMORY_LIMIT bytes and then in an unlinked file in TEMP_DIR, created on first need.
- * Safe for use by several threads. Errors: none now; pwrite can fail with H2K_ERROR_NO_SPACE. */
+/* A copy-on-write layer over BASE, which is never written. Changes are tracked by blocks of 4 KiB,
+ * so that writing whole ones reads nothing from BASE, and stored by clusters of 64 KiB: in memory
+ * up to MEMORY_LIMIT bytes, then in an unlinked file in TEMP_DIR (NULL: $TMPDIR or /var/tmp),
+ * created on first need. Zeros take no place. Safe for use by several threads. Errors: none now;
+ * pwrite can fail with H2K_ERROR_NO_SPACE, or H2K_ERROR_OUTPUT when TEMP_DIR cannot be written. */
 H2kDisk *h2k_overlay_new (H2kDisk *base, const char *temp_dir, guint64 memory_limit);
 /* The first changed range at or after OFFSET; FALSE at the end. Whole clusters, except at the
- * disk's end. */
+ * disk's end and at OFFSET itself. A range is H2K_EXTENT_ZERO when all of it reads as zeros, else
+ * H2K_EXTENT_DATA. */
 gboolean h2k_overlay_next_change (H2kDisk *overlay, guint64 offset, H2kExtent *extent);
-/* Bytes of changed clusters held. */
+/* Bytes of changed clusters held; those that are only zeros do not count. */
 guint64 h2k_overlay_bytes (H2kDisk *overlay);
 /* Forget every change: the disk reads as BASE again. */
 void h2k_overlay_reset (H2kDisk *overlay);
