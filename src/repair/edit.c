@@ -42,6 +42,20 @@ h2k_splice (const char *text, gsize start, gsize length, const char *replacement
   return g_string_free (out, FALSE);
 }
 
+gboolean
+h2k_repair_resume_value (const char *line, gsize *start, gsize *length)
+{
+  const char *p = line + strspn (line, " \t");
+
+  if (!g_str_has_prefix (p, "RESUME="))
+    return FALSE;
+  p += strlen ("RESUME=");
+  p += *p == '"' || *p == '\'';
+  *start = (gsize)(p - line);
+  *length = strcspn (p, " \t\"'#;\r");
+  return *length > 0;
+}
+
 /* --- stable names ----------------------------------------------------------------------------- */
 
 static gboolean

@@ -37,5 +37,8 @@ H2kNameVerdict h2k_repair_judge_name (H2kGuest *guest, const char *spec, H2kName
 char *h2k_repair_stable_name (H2kGuest *guest, const H2kGuestVolume *volume, H2kNameStyle style,
                               gboolean content);
 
+/* Where the value of initramfs-tools' RESUME= lies in LINE, without its quotes. */
+gboolean h2k_repair_resume_value (const char *line, gsize *start, gsize *length);
+
 /* Replace LENGTH bytes at START of TEXT. The caller's. */
 char *h2k_splice (const char *text, gsize start, gsize length, const char *replacement);

@@ -177,21 +177,6 @@ repair_crypttab (H2kRepairContext *context, GError **error)
 
 /* --- resume ----------------------------------------------------------------------------------- */
 
-/* RESUME=/dev/sda5, with or without quotes: where the value lies in LINE. */
-static gboolean
-resume_value (const char *line, gsize *start, gsize *length)
-{
-  const char *p = line + strspn (line, " \t");
-
-  if (!g_str_has_prefix (p, "RESUME="))
-    return FALSE;
-  p += strlen ("RESUME=");
-  p += *p == '"' || *p == '\'';
-  *start = (gsize)(p - line);
-  *length = strcspn (p, " \t\"'#;\r");
-  return *length > 0;
-}
-
 static gboolean
 repair_resume (H2kRepairContext *context, const char *path, GError **error)
 {
@@ -209,7 +194,7 @@ repair_resume (H2kRepairContext *context, const char *path, GError **error)
       g_autofree char *spec = NULL, *name = NULL, *changed = NULL;
       gsize start, length;
 
-      if (!resume_value (line, &start, &length))
+      if (!h2k_repair_resume_value (line, &start, &length))
         continue;
       spec = g_strndup (line + start, length);
       switch (h2k_repair_judge_name (context->guest, spec, H2K_NAME_FSTAB, &name))

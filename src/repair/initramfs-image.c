@@ -17,7 +17,8 @@
 #define READ_SIZE (1u << 20)
 
 /* Files whose content the repair changes, and how large they may be. */
-static const char *const kept_files[] = {"conf/modules", "config", NULL};
+static const char *const kept_files[] = {"conf/modules", "conf/initramfs.conf", "config", NULL};
+static const char kept_folder[] = "conf/conf.d/";
 #define KEEP_SIZE (256u << 10)
 
 typedef struct
@@ -62,10 +63,18 @@ h2k_initramfs_free (H2kInitramfs *image)
 
 /* --- members ---------------------------------------------------------------------------------- */
 
+static gboolean
+is_kept (const H2kCpioEntry *entry)
+{
+  return S_ISREG (entry->mode)
+         && (g_strv_contains (kept_files, entry->name)
+             || g_str_has_prefix (entry->name, kept_folder));
+}
+
 static gsize
 keep_member (const H2kCpioEntry *entry, gpointer data)
 {
-  return S_ISREG (entry->mode) && g_strv_contains (kept_files, entry->name) ? KEEP_SIZE : 0;
+  return is_kept (entry) ? KEEP_SIZE : 0;
 }
 
 static gboolean
@@ -85,7 +94,7 @@ add_member (const H2kCpioEntry *entry, GBytes *content, gpointer data, GError **
   member->mode = entry->mode;
   if (S_ISLNK (entry->mode))
     member->target = g_strdup (content ? g_bytes_get_data (content, NULL) : "");
-  else if (content && S_ISREG (entry->mode) && g_strv_contains (kept_files, entry->name))
+  else if (content && is_kept (entry))
     member->content = g_bytes_ref (content);
   g_hash_table_insert (scan->image->members, g_strdup (entry->name), member);
   return TRUE;

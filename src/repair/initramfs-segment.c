@@ -283,7 +283,12 @@ list_initramfs_tools (Builder *b, GError **error)
   g_autofree char *old = old_text (b, "conf/modules", error);
   g_autofree char *words = join_drivers (b, "\n");
   g_autofree char *text = g_strconcat (old ? old : "", words, "\n", NULL);
+  g_autofree char *resume = g_strdup_printf ("RESUME=%s\n", b->request->resume);
 
+  /* The files of conf.d are sourced in the order of their names: the last one counts. */
+  if (b->request->resume && !put_text (b, "conf/conf.d/zzz-hyper2kvm", resume, error))
+    return FALSE;
+  b->addition->resume = b->request->resume != NULL;
   return old && put_text (b, "conf/modules", text, error);
 }
 

@@ -19,12 +19,14 @@ typedef struct
   const H2kModules *modules;
   const H2kInitramfs *image;
   GPtrArray *drivers; /* char *: names of modules that shall be there and be loaded */
+  const char *resume; /* initramfs-tools: the device to resume from instead; NULL: as it is */
 } H2kInitramfsRequest;
 
 typedef struct
 {
   GBytes *archive;       /* newc */
   guint modules;         /* how many it adds */
+  gboolean resume;       /* whether it says what to resume from */
   gboolean only_by_udev; /* no load list that the image's maker is known to read was written */
 } H2kInitramfsAddition;
 

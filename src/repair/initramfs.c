@@ -13,6 +13,7 @@
 #include "repair/initramfs-image.h"
 #include "repair/initramfs-segment.h"
 #include "repair/modules.h"
+#include "repair/edit.h"
 #include "repair/repairs.h"
 
 #include <stdio.h>
@@ -225,6 +226,8 @@ summary_of (const Job *job, const H2kInitramfsAddition *addition, GBytes *packed
     g_string_append_printf (text, " (%s with %s)", size, h2k_payload_name (payload));
   for (guint i = 0; i < job->wanted->len; i++)
     g_string_append_printf (text, "%s%s", i ? " " : ": ", (const char *)job->wanted->pdata[i]);
+  if (addition->resume)
+    g_string_append (text, "; the device to resume from by its UUID");
   return g_string_free (text, FALSE);
 }
 
@@ -257,6 +260,41 @@ append (Job *job, const H2kInitramfs *image, const H2kInitramfsAddition *additio
   return h2k_repair_append (job->context, job->kernel->initramfs, packed, summary, reason, error);
 }
 
+/* What the image resumes from by a name that changes, as a name that does not; NULL: nothing, or
+ * it cannot be known. initramfs-tools waits half a minute for a device that does not come. */
+static char *
+stable_resume (const Job *job, const H2kInitramfs *image)
+{
+  g_autoptr (GList) names = g_hash_table_get_keys (image->members);
+  g_autofree char *spec = NULL;
+  char *name = NULL;
+
+  names = g_list_sort (names, (GCompareFunc)strcmp);
+  for (GList *l = names; l; l = l->next)
+    {
+      const H2kInitramfsMember *member = h2k_initramfs_member (image, l->data);
+      g_autoptr (H2kLines) lines = NULL;
+
+      if (!member->content
+          || !(g_str_has_prefix (l->data, "conf/conf.d/")
+               || (!spec && g_str_equal (l->data, "conf/initramfs.conf"))))
+        continue;
+      lines = h2k_lines_new (member->content);
+      for (guint i = 0; i < h2k_lines_count (lines); i++)
+        {
+          const char *line = h2k_lines_get (lines, i);
+          gsize start, length;
+          if (!h2k_repair_resume_value (line, &start, &length))
+            continue;
+          g_free (spec);
+          spec = g_strndup (line + start, length);
+        }
+    }
+  if (spec)
+    h2k_repair_judge_name (job->context->guest, spec, H2K_NAME_FSTAB, &name);
+  return name;
+}
+
 /* --- one kernel ------------------------------------------------------------------------------- */
 
 typedef enum
@@ -273,14 +311,17 @@ prepare (Job *job, H2kInitramfsAddition *addition, H2kInitramfs **image, GError 
                                  .kernel = job->kernel,
                                  .modules = job->modules,
                                  .drivers = job->wanted};
+  g_autofree char *resume = NULL;
   g_autoptr (GError) local = NULL;
 
   *image = open_image (job, error);
   if (!*image)
     return FALSE;
-  if (is_complete (job, *image))
+  resume = stable_resume (job, *image);
+  if (is_complete (job, *image) && !resume)
     return TRUE;
   request.image = *image;
+  request.resume = resume;
   if (!check_lz4_padding (job, *image, error))
     return FALSE;
   if (!h2k_initramfs_make_addition (&request, addition, &local))

@@ -526,7 +526,8 @@ test_debugfs (gconstpointer options)
       g_assert_true (h2k_disk_pread (disk, at, sizeof a, a, NULL));
       g_assert_true (h2k_disk_pread (reference, at, sizeof b, b, NULL));
       if (memcmp (a, b, sizeof a) != 0)
-        g_error ("%s: differs from e2fsck's replay at %" G_GUINT64_FORMAT, options, at);
+        g_error ("%s: differs from e2fsck's replay at %" G_GUINT64_FORMAT, (const char *)options,
+                 at);
     }
 }
 
