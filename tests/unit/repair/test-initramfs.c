@@ -406,6 +406,33 @@ test_initramfs_tools (gconstpointer compression)
                "# comment\nmptspi\nvirtio-blk\n# sd_mod\nvirtio_pci\nvirtio_scsi\nsd_mod\n");
 }
 
+/* The image waits for the device that it resumes from: that is named by its UUID, too. */
+static void
+test_resume (void)
+{
+  static const char *const members_before[] = {
+      "conf/",        "conf/initramfs.conf=RESUME=/dev/sdz9",    "conf/modules=mptspi",
+      "conf/conf.d/", "conf/conf.d/resume=RESUME=\"/dev/sda5\"", NULL,
+  };
+  g_autoptr (Fixture) f = fixture_new (SIZE, ".ko");
+  g_autoptr (GHashTable) members = NULL;
+  g_autoptr (GPtrArray) volumes = g_ptr_array_new ();
+  g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+  H2kVolume partition = {.number = 5, .part_uuid = (char *)"3f2a9c1e-05"};
+  H2kGuestVolume swap = {.volume = &partition, .id = {.type = "swap", .uuid = "0c4f8a0e-93c1"}};
+
+  g_ptr_array_add (disks, f->overlay);
+  g_ptr_array_add (volumes, &swap);
+  f->guest.disks = disks;
+  f->guest.volumes = volumes;
+  put_modules (f, NULL);
+  put_image (f, IMAGE, members_before, "gzip");
+  run_twice (f, 1);
+
+  members = added (f, IMAGE, members_before, "gzip");
+  assert_member (members, "conf/conf.d/zzz-hyper2kvm", "RESUME=UUID=0c4f8a0e-93c1\n");
+}
+
 static const char *const dracut_members[] = {
     "lib/",
     "lib/dracut-lib.sh",
@@ -753,6 +780,7 @@ main (int argc, char **argv)
           = g_strdup_printf ("/initramfs/initramfs-tools image in %s gets virtio", packers[i].name);
       g_test_add_data_func (path, packers[i].name, test_initramfs_tools);
     }
+  g_test_add_func ("/initramfs/an image that resumes does so by UUID", test_resume);
   g_test_add_func ("/initramfs/dracut image without merged usr gets virtio", test_dracut);
   g_test_add_func ("/initramfs/mkinitcpio image with moved modules gets virtio", test_mkinitcpio);
   g_test_add_func ("/initramfs/compressed modules stay so", test_compressed_modules);
