@@ -3,6 +3,8 @@
  * ext.c opens and reads, ext-write.c changes, ext-used.c tells which blocks are in use,
  * ext-recover.c brings a filesystem that was not unmounted into order, ext-io.c is the channel
  * through which libext2fs reads and writes an H2kDisk.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

@@ -2,6 +2,8 @@
  *
  * Documentation/filesystems/ext4/journal.rst of the Linux kernel. The log is gone through three
  * times: to find its end, to collect the revoked blocks, and to write the others home.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once
 

@@ -1,4 +1,7 @@
-/* images.h - filesystem images made by the real tools, for the tests of fs. */
+/* images.h - filesystem images made by the real tools, for the tests of fs.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
 #pragma once
 
 #include "fs/fs.h"
