@@ -263,7 +263,7 @@ report_progress (Attempt *a)
 static void
 ask (Attempt *a)
 {
-  if (a->now - a->asked < 2 * SECOND)
+  if (a->now - a->asked < H2K_SCREEN_INTERVAL)
     return;
   a->asked = a->now;
   if (a->may_stall)

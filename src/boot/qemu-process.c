@@ -51,7 +51,8 @@ struct _H2kQemu
 
 /* --- starting --------------------------------------------------------------------------------- */
 
-G_GNUC_PRINTF (2, 3)
+static void add (GPtrArray *args, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
 static void
 add (GPtrArray *args, const char *format, ...)
 {
@@ -350,8 +351,7 @@ read_screen (H2kQemu *qemu, H2kWatch *watch)
         g_string_truncate (text, text->len - 1);
       g_string_append_c (text, '\n');
     }
-  if (text->str[strspn (text->str, "\n")] != '\0')
-    h2k_watch_screen (watch, text->str, g_get_monotonic_time ());
+  h2k_watch_screen (watch, text->str, g_get_monotonic_time ());
 }
 
 static void

@@ -33,6 +33,7 @@ struct _H2kWatch
   Seen prompt;        /* pending: the login prompt or a failure's prompt */
   Seen screen_prompt; /* the same on the screen */
   char *screen;       /* what stands there */
+  char *screen_text;  /* what last stood there that was not blank, as before graphics came */
   Seen hint;
   gboolean failed;
   char *login;
@@ -165,6 +166,7 @@ h2k_watch_free (H2kWatch *watch)
   seen_clear (&watch->screen_prompt);
   seen_clear (&watch->hint);
   g_free (watch->screen);
+  g_free (watch->screen_text);
   h2k_marker_report_free (watch->marker);
   g_free (watch->login);
   g_free (watch->nonce);
@@ -181,16 +183,17 @@ prompt_sign (const H2kWatch *watch, const char *prompt)
   return NULL;
 }
 
-/* SEEN follows what stands at the end of the console or the screen: LINE. */
+/* SEEN follows what stands at the end of the console or the screen: LINE. It counts when it stands
+ * there SAMPLE microseconds longer than its sign asks for. */
 static void
-track_prompt (H2kWatch *watch, Seen *seen, const char *line)
+track_prompt (H2kWatch *watch, Seen *seen, const char *line, gint64 sample)
 {
   const H2kSign *sign = prompt_sign (watch, line);
 
   if (sign == NULL)
     seen_clear (seen);
   else if (sign != seen->sign)
-    seen_set (seen, sign, line, watch->now + sign->settle_ms * G_TIME_SPAN_MILLISECOND);
+    seen_set (seen, sign, line, watch->now + sign->settle_ms * G_TIME_SPAN_MILLISECOND + sample);
 }
 
 void
@@ -202,7 +205,7 @@ h2k_watch_feed (H2kWatch *watch, H2kInput input, const guint8 *data, gsize lengt
   watch->inputs[input].bytes += length;
   h2k_console_feed (console, data, length);
   if (input == H2K_INPUT_CONSOLE)
-    track_prompt (watch, &watch->prompt, h2k_console_partial (console));
+    track_prompt (watch, &watch->prompt, h2k_console_partial (console), 0);
 }
 
 void
@@ -216,6 +219,11 @@ h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now)
   watch->now = now;
   g_free (watch->screen);
   watch->screen = g_strdup (text);
+  if (text[strspn (text, " \n")] != '\0')
+    {
+      g_free (watch->screen_text);
+      watch->screen_text = g_strdup (text);
+    }
   for (char **row = rows; *row != NULL; row++)
     {
       g_strchomp (*row);
@@ -224,7 +232,7 @@ h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now)
       look_for_signs (watch, *row);
       last = *row;
     }
-  track_prompt (watch, &watch->screen_prompt, last);
+  track_prompt (watch, &watch->screen_prompt, last, H2K_SCREEN_INTERVAL);
 }
 
 /* Take what PROMPT stands for when it has stood long enough. */
@@ -324,9 +332,9 @@ h2k_watch_tail (const H2kWatch *watch, guint lines)
 {
   g_autoptr (H2kConsole) screen = NULL;
 
-  if (watch->screen == NULL || watch->inputs[H2K_INPUT_CONSOLE].bytes > 0)
+  if (watch->screen_text == NULL || watch->inputs[H2K_INPUT_CONSOLE].bytes > 0)
     return h2k_console_tail (watch->inputs[H2K_INPUT_CONSOLE].console, lines);
   screen = h2k_console_new (NULL, NULL);
-  h2k_console_feed (screen, (const guint8 *)watch->screen, strlen (watch->screen));
+  h2k_console_feed (screen, (const guint8 *)watch->screen_text, strlen (watch->screen_text));
   return h2k_console_tail (screen, lines);
 }

@@ -52,6 +52,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kWatch, h2k_watch_free)
 /* NOW and the other times are microseconds of one clock. */
 void h2k_watch_feed (H2kWatch *watch, H2kInput input, const guint8 *data, gsize length, gint64 now);
 
+/* How often the screen is looked at: a prompt that is seen once may be gone a moment later. */
+#define H2K_SCREEN_INTERVAL (2 * G_TIME_SPAN_SECOND)
+
 /* The text that stands on the guest's screen now, rows ended by newlines. A boot loader without
  * its configuration speaks nowhere else. */
 void h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now);

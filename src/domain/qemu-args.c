@@ -32,16 +32,15 @@ h2k_qemu_quote (const char *text)
   return g_string_free (out, FALSE);
 }
 
-/* Add OPTION with the value made from FORMAT (NULL: an option without a value). */
-G_GNUC_PRINTF (3, 4)
+static void add (Builder *b, const char *option, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+/* Add OPTION with the value made from FORMAT. */
 static void
 add (Builder *b, const char *option, const char *format, ...)
 {
   va_list ap;
 
   g_ptr_array_add (b->args, g_strdup (option));
-  if (format == NULL)
-    return;
   va_start (ap, format);
   g_ptr_array_add (b->args, g_strdup_vprintf (format, ap));
   va_end (ap);

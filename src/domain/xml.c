@@ -74,7 +74,10 @@ make_uuid (const H2kDomain *domain)
                           b[12], b[13], b[14], b[15]);
 }
 
-/* A new child element with attributes: name, value pairs, ended by NULL. */
+static xmlNode *element (xmlNode *parent, const char *name, ...) G_GNUC_NULL_TERMINATED;
+
+/* A new child element with attributes: name, value pairs, ended by NULL. A NULL value leaves its
+ * attribute out. */
 static xmlNode *
 element (xmlNode *parent, const char *name, ...)
 {

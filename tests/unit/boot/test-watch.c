@@ -284,15 +284,28 @@ test_screen (void)
   h2k_watch_screen (watch, "SeaBIOS\nBooting from Hard Disk...\n\n", 0);
   h2k_watch_screen (watch, "error: unknown filesystem.\nEntering rescue mode...\ngrub rescue>\n\n",
                     SECOND);
-  g_assert_cmpint (h2k_watch_settle (watch, SECOND), ==, 3 * SECOND);
+  g_assert_cmpint (h2k_watch_settle (watch, SECOND), ==, 5 * SECOND);
   h2k_watch_screen (watch, "error: unknown filesystem.\nEntering rescue mode...\ngrub rescue>\n\n",
                     2 * SECOND);
   g_assert_null (h2k_watch_failure (watch, &line));
-  h2k_watch_settle (watch, 3 * SECOND);
+  h2k_watch_settle (watch, 5 * SECOND);
   g_assert_nonnull (h2k_watch_failure (watch, &line));
   g_assert_cmpstr (line, ==, "grub rescue>");
   tail = h2k_watch_tail (watch, 2);
   g_assert_cmpstr (tail, ==, "Entering rescue mode...\ngrub rescue>");
+}
+
+/* GRUB's screen goes blank when the kernel takes over: the prompt was none. */
+static void
+test_screen_goes_blank (void)
+{
+  g_autoptr (H2kWatch) watch = h2k_watch_new (NULL);
+  const char *line;
+
+  h2k_watch_screen (watch, "grub>\n", 0);
+  h2k_watch_screen (watch, "\n\n", 2 * SECOND);
+  g_assert_cmpint (h2k_watch_settle (watch, 60 * SECOND), ==, -1);
+  g_assert_null (h2k_watch_failure (watch, &line));
 }
 
 /* Recorded consoles of real guests. */
@@ -531,6 +544,7 @@ main (int argc, char **argv)
   g_test_add_func ("/boot/watch/forget", test_forget);
   g_test_add_func ("/boot/watch/firmware-log", test_firmware_log);
   g_test_add_func ("/boot/watch/screen", test_screen);
+  g_test_add_func ("/boot/watch/screen-goes-blank", test_screen_goes_blank);
   g_test_add_func ("/boot/watch/recorded", test_recorded);
   g_test_add_func ("/boot/watch/noise", test_noise);
   g_test_add_func ("/boot/marker/parse", test_marker_parse);
