@@ -132,7 +132,7 @@ check_backing (H2kOutput *output, GError **error)
     return TRUE;
   g_set_error (
       error, H2K_ERROR, H2K_ERROR_OUTPUT,
-      "the path of the backing file of %s is longer than the %u bytes that qcow2 can hold; "
+      "the path of the backing file of %s is longer than the %d bytes that qcow2 can hold; "
       "move it to a shorter path: %s",
       output->given, QCOW2_MAX_BACKING, output->backing);
   return FALSE;

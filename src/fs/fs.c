@@ -25,6 +25,7 @@ h2k_fs_open (H2kDisk *volume, GError **error)
     return NULL;
   for (gsize i = 0; i < G_N_ELEMENTS (drivers); i++)
     if (drivers[i]->takes (&id))
+      /* cppcheck-suppress returnDanglingLifetime ; the driver copies the id */
       return drivers[i]->open (volume, &id, error);
 
   if (!id.type[0])

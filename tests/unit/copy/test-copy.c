@@ -80,10 +80,11 @@ test_layouts (gconstpointer data)
 {
   static const guint64 sizes[] = {512, 64 * KiB, MiB + 512, 5 * MiB - 512, 9 * MiB + 4096};
   const Variant *variant = data;
-  GRand *random = g_rand_new_with_seed (g_test_rand_int ());
+  GRand *random;
 
   if (!have_qemu_img ())
     return;
+  random = g_rand_new_with_seed (g_test_rand_int ());
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
     {
       char *dir = fixture_dir ();
