@@ -20,6 +20,7 @@
 /* Bounds for what QEMU may send; a hostile guest may have taken it over. */
 #define QMP_LINE_MAX (1 << 20)
 #define MESSAGES_MAX (16 * 1024)
+#define RESETS_TOGETHER G_TIME_SPAN_SECOND
 
 enum
 {
@@ -46,6 +47,7 @@ struct _H2kQemu
   GString *qmp_input;
   GString *messages;
   H2kQemuEvents events;
+  gint64 last_reset; /* the last one that was counted */
   char *screen_path; /* NULL: no VGA */
 };
 
@@ -290,13 +292,25 @@ member_string (JsonObject *object, const char *name)
              : "";
 }
 
+/* A kernel that reboots tries several ways at once (ACPI, the keyboard controller): one reboot. */
+static void
+on_reset (H2kQemu *qemu)
+{
+  gint64 now = g_get_monotonic_time ();
+
+  if (qemu->events.guest_resets > 0 && now - qemu->last_reset < RESETS_TOGETHER)
+    return;
+  qemu->last_reset = now;
+  qemu->events.guest_resets++;
+}
+
 static void
 on_event (H2kQemu *qemu, const char *name, JsonObject *data)
 {
   H2kQemuEvents *events = &qemu->events;
 
   if (strcmp (name, "RESET") == 0 && member_true (data, "guest"))
-    events->guest_resets++;
+    on_reset (qemu);
   else if (strcmp (name, "SHUTDOWN") == 0)
     events->shutdown |= member_true (data, "guest");
   else if (strcmp (name, "GUEST_PANICKED") == 0)

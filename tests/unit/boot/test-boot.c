@@ -13,6 +13,8 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define DISK_SIZE (1 << 20)
@@ -128,6 +130,21 @@ count_files (const char *path)
   while (g_dir_read_name (dir) != NULL)
     n++;
   return n;
+}
+
+static void
+remove_flat (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while ((name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *file = g_build_filename (path, name, NULL);
+
+      g_remove (file);
+    }
+  g_rmdir (path);
 }
 
 static H2kBootOptions *
@@ -547,6 +564,90 @@ test_public (void)
   g_assert_null (evidence);
 }
 
+/* The program that test_killed() kills: this one, told so by its environment. */
+static int
+be_killed (const char *path)
+{
+  g_autoptr (H2kBootOptions) options = make_options ();
+  g_autoptr (H2kDomain) domain = h2k_domain_new ("victim");
+
+  domain->memory_mib = 64;
+  h2k_domain_add_disk (domain, path, "raw", H2K_BUS_VIRTIO_BLK);
+  return h2k_boot_domain (domain, options, NULL, NULL, NULL) ? 0 : 1;
+}
+
+/* The process whose command line has NEEDLE, a path below our own directory; 0: none. */
+static int
+find_process (const char *needle)
+{
+  g_autoptr (GDir) dir = g_dir_open ("/proc", 0, NULL);
+  const char *name;
+
+  while ((name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *path = g_build_filename ("/proc", name, "cmdline", NULL);
+      g_autofree char *text = NULL;
+      gsize length = 0;
+
+      if (g_ascii_isdigit (*name) && g_file_get_contents (path, &text, &length, NULL) && length > 0
+          && memmem (text, length, needle, strlen (needle)) != NULL)
+        return atoi (name);
+    }
+  return 0;
+}
+
+/* Whether find_process() comes to EXPECTED (0: none, 1: one) within ten seconds. */
+static gboolean
+wait_for_process (const char *needle, gboolean expected)
+{
+  for (guint i = 0; i < 200; i++)
+    {
+      if ((find_process (needle) != 0) == expected)
+        return TRUE;
+      g_usleep (50 * 1000);
+    }
+  return FALSE;
+}
+
+/* Even when this program is killed outright, QEMU goes with it. */
+static void
+test_killed (void)
+{
+  g_autofree char *path = NULL, *before = NULL, *after = NULL;
+  g_autofree char *overlays = g_build_filename (temp, "hyper2kvm-boot-", NULL);
+  g_autofree char *self = g_file_read_link ("/proc/self/exe", NULL);
+  g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (
+      G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
+  g_autoptr (GSubprocess) victim = NULL;
+  g_autoptr (GDir) dir = NULL;
+  g_autoptr (GError) error = NULL;
+  const char *name;
+
+  if (!have_qemu ())
+    return;
+  path = make_disk ("silent.raw", "", THEN_HALT);
+  before = checksum (path);
+  g_subprocess_launcher_setenv (launcher, "H2K_TEST_VICTIM", path, TRUE);
+  g_subprocess_launcher_setenv (launcher, "H2K_TEST_TEMP", temp, TRUE);
+  victim = g_subprocess_launcher_spawn (launcher, &error, self, NULL);
+  g_assert_no_error (error);
+  g_assert_true (wait_for_process (overlays, TRUE));
+  g_subprocess_send_signal (victim, SIGKILL);
+  g_subprocess_wait (victim, NULL, NULL);
+  g_assert_true (wait_for_process (overlays, FALSE));
+  after = checksum (path);
+  g_assert_cmpstr (before, ==, after);
+  /* The overlay's directory is all that is left; the next tests want it gone. */
+  dir = g_dir_open (temp, 0, NULL);
+  while ((name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *left = g_build_filename (temp, name, NULL);
+
+      g_assert_true (g_str_has_prefix (left, overlays));
+      remove_flat (left);
+    }
+}
+
 /* --- KVM -------------------------------------------------------------------------------------- */
 
 /* The probe's guest runs to its end where the CPU is known to work. */
@@ -633,28 +734,16 @@ test_probe_source (void)
   g_assert_true (h2k_is_zero (data + sizeof h2k_kvm_probe, 510 - sizeof h2k_kvm_probe));
 }
 
-/* --- */
-
-static void
-remove_flat (const char *path)
-{
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-  const char *name;
-
-  while ((name = g_dir_read_name (dir)) != NULL)
-    {
-      g_autofree char *file = g_build_filename (path, name, NULL);
-
-      g_remove (file);
-    }
-  g_rmdir (path);
-}
-
 int
 main (int argc, char **argv)
 {
   int failed;
 
+  if (g_getenv ("H2K_TEST_VICTIM") != NULL)
+    {
+      temp = g_strdup (g_getenv ("H2K_TEST_TEMP"));
+      return be_killed (g_getenv ("H2K_TEST_VICTIM"));
+    }
   g_test_init (&argc, &argv, NULL);
   scratch = g_dir_make_tmp ("h2k-boot-XXXXXX", NULL);
   temp = g_build_filename (scratch, "temp", NULL);
@@ -671,6 +760,7 @@ main (int argc, char **argv)
   g_test_add_func ("/boot/power-off", test_power_off);
   g_test_add_func ("/boot/reboot-does-not-happen", test_reboot_that_does_not_happen);
   g_test_add_func ("/boot/cancel", test_cancel);
+  g_test_add_func ("/boot/killed", test_killed);
   g_test_add_func ("/boot/qemu-missing", test_qemu_missing);
   g_test_add_func ("/boot/qemu-broken", test_qemu_broken);
   g_test_add_func ("/boot/bad-input", test_bad_input);
