@@ -28,6 +28,7 @@ struct _H2kConsole
   gboolean returned; /* a carriage return was the last thing */
   GString *line;
   GString *history; /* complete lines */
+  char *last;       /* the last of them */
 };
 
 H2kConsole *
@@ -49,24 +50,32 @@ h2k_console_free (H2kConsole *console)
     return;
   g_string_free (console->line, TRUE);
   g_string_free (console->history, TRUE);
+  g_free (console->last);
   g_free (console);
+}
+
+/* Keep LINE in the history. Screens are drawn with many rows that are empty or the same; one says
+ * as much. */
+static void
+remember (H2kConsole *console, const char *line)
+{
+  GString *history = console->history;
+  g_autofree char *text = g_strchomp (g_strdup (line));
+
+  if (g_strcmp0 (text, console->last) == 0)
+    return;
+  g_string_append_printf (history, "%s\n", text);
+  /* Cut in large steps: erasing moves the rest. */
+  if (history->len > 2 * HISTORY_BYTES)
+    g_string_erase (history, 0, (gssize)(history->len - HISTORY_BYTES));
+  g_free (console->last);
+  console->last = g_steal_pointer (&text);
 }
 
 static void
 end_line (H2kConsole *console)
 {
-  GString *history = console->history;
-  gboolean blank = console->line->str[strspn (console->line->str, " ")] == '\0';
-
-  /* Screens are drawn with many empty lines; one says as much. */
-  if (!blank || !(history->len == 0 || g_str_has_suffix (history->str, "\n\n")))
-    {
-      g_string_append_len (history, console->line->str, (gssize)console->line->len);
-      g_string_append_c (history, '\n');
-    }
-  /* Cut in large steps: erasing moves the rest. */
-  if (history->len > 2 * HISTORY_BYTES)
-    g_string_erase (history, 0, (gssize)(history->len - HISTORY_BYTES));
+  remember (console, console->line->str);
   if (console->func != NULL)
     console->func (console->line->str, console->data);
   g_string_truncate (console->line, 0);

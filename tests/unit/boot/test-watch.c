@@ -85,6 +85,18 @@ test_console_is_bounded (void)
   g_assert_cmpstr (last, ==, "line 19998\nline 19999\n\\xff\\xfe end");
 }
 
+static void
+test_console_tail (void)
+{
+  static const char text[] = "+--+\n|  |\n|  |\n|  |\n\n\n  \nend  \n\n";
+  g_autoptr (H2kConsole) console = h2k_console_new (NULL, NULL);
+  g_autofree char *tail = NULL;
+
+  h2k_console_feed (console, (const guint8 *)text, strlen (text));
+  tail = h2k_console_tail (console, 10);
+  g_assert_cmpstr (tail, ==, "+--+\n|  |\n\nend");
+}
+
 /* --- the signs -------------------------------------------------------------------------------- */
 
 static void
@@ -322,6 +334,7 @@ test_recorded (void)
        "ALERT!  /dev/sda1 does not exist.  Dropping to a shell!"},
       {"debian12-emergency.txt", FAILURE, "You are in emergency mode"},
       {"debian12-panic.txt", FAILURE, "Kernel panic - not syncing"},
+      {"debian12-login.txt", LOGIN, "debian12-vmware login:"},
       {"ovmf-shell.txt", FAILURE, "UEFI Interactive Shell v2.2"},
   };
 
@@ -537,6 +550,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/boot/console/lines", test_console_lines);
   g_test_add_func ("/boot/console/bounded", test_console_is_bounded);
+  g_test_add_func ("/boot/console/tail", test_console_tail);
   g_test_add_func ("/boot/watch/signs", test_signs);
   g_test_add_func ("/boot/watch/hints", test_hints);
   g_test_add_func ("/boot/watch/failure-settles", test_failure_settles);
