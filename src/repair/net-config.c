@@ -35,12 +35,18 @@ static const char *const virtual_prefixes[]
     = {"lo",   "br",   "vmbr",  "virbr", "docker", "veth", "vnet", "tun",  "tap", "wg", "ppp",
        "bond", "team", "dummy", "vlan",  "sit",    "gre",  "ipvl", "macv", "ib",  "wl"};
 
+/* The kernel's, udev's and biosdevname's ways to name a card. */
+static gboolean
+is_scheme (const char *name)
+{
+  return g_regex_match_simple ("^(eth[0-9]+|en[opsx][a-z0-9]+|em[0-9]+|p[0-9]+p[0-9]+)$", name, 0,
+                               0);
+}
+
 static gboolean
 is_card (const char *name)
 {
-  static const char schemes[] = "^(eth[0-9]+|en[opsx][a-z0-9]+|em[0-9]+|p[0-9]+p[0-9]+)$";
-
-  if (g_regex_match_simple (schemes, name, 0, 0))
+  if (is_scheme (name))
     return TRUE;
   if (!g_regex_match_simple ("^[A-Za-z0-9_-]{1,15}$", name, 0, 0))
     return FALSE;
@@ -93,6 +99,8 @@ typedef struct
 {
   GPtrArray *claims, *includes;
   const char *path;
+  GHashTable *started; /* names in "auto" and "allow-hotplug" */
+  GPtrArray *found;    /* names of stanzas that may be cards */
   char *name;          /* of the stanza; NULL: not in an iface stanza */
   gboolean is_virtual; /* the stanza describes something built on cards */
 } Ifupdown;
@@ -100,8 +108,8 @@ typedef struct
 static void
 finish_stanza (Ifupdown *state)
 {
-  if (state->name && !state->is_virtual)
-    add_claim (state->claims, state->path, state->name, NULL);
+  if (state->name && !state->is_virtual && state->found->len < MAX_CLAIMS)
+    g_ptr_array_add (state->found, g_strdup (state->name));
   g_clear_pointer (&state->name, g_free);
   state->is_virtual = FALSE;
 }
@@ -148,6 +156,8 @@ ifupdown_line (Ifupdown *state, GStrv words)
   if (g_strv_contains (others, words[0]) || g_str_has_prefix (words[0], "allow-"))
     {
       finish_stanza (state);
+      for (guint i = 1; i < n && (*words[0] == 'a'); i++)
+        g_hash_table_add (state->started, g_strdup (words[i]));
       return;
     }
   if (!state->name || !is_member_list (words[0]))
@@ -165,7 +175,10 @@ h2k_net_parse_ifupdown (GPtrArray *claims, const char *path, GBytes *data, GPtrA
   g_autoptr (GRegex) joined = g_regex_new ("\\\\\r?\n", 0, 0, NULL);
   g_autofree char *whole = NULL;
   g_auto (GStrv) lines = NULL;
-  Ifupdown state = {.claims = claims, .includes = includes, .path = path};
+  g_autoptr (GHashTable) started = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GPtrArray) found = g_ptr_array_new_with_free_func (g_free);
+  Ifupdown state
+      = {.claims = claims, .includes = includes, .path = path, .started = started, .found = found};
 
   if (!g_utf8_validate (text, -1, NULL))
     {
@@ -192,6 +205,13 @@ h2k_net_parse_ifupdown (GPtrArray *claims, const char *path, GBytes *data, GPtrA
       ifupdown_line (&state, words);
     }
   finish_stanza (&state);
+  /* A stanza with another name may be a choice of a mapping script and no interface. */
+  for (guint i = 0; i < found->len; i++)
+    {
+      g_autofree char *card = card_of (found->pdata[i]);
+      if (card && (is_scheme (card) || g_hash_table_contains (started, card)))
+        add_claim (claims, path, card, NULL);
+    }
 }
 
 /* --- netplan ---------------------------------------------------------------------------------- */

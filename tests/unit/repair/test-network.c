@@ -46,6 +46,10 @@ static const struct
     {"ifupdown/bond-continued", parse_ifupdown, "/etc/network/interfaces",
      "iface bond0 inet manual\n  bond-slaves \\\n  eth0 eth1\n  bond-mode 1\n",
      "eth0/-/- eth1/-/-"},
+    {"ifupdown/mapping", parse_ifupdown, "/etc/network/interfaces",
+     "auto eth0 lan0\nmapping eth0\n\tscript /bin/choose\n\tmap HOME eth0-home\n"
+     "iface eth0-home inet dhcp\niface lan0 inet dhcp\n",
+     "lan0/-/-"},
     {"ifupdown/comment", parse_ifupdown, "/etc/network/interfaces",
      "# iface eth0 inet dhcp\n  #iface eth1 inet dhcp\n", ""},
     {"netplan/name", h2k_net_parse_netplan, "/etc/netplan/a.yaml",
