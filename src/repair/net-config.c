@@ -133,7 +133,7 @@ ifupdown_line (Ifupdown *state, GStrv words)
 {
   static const char *const virtual_methods[] = {"loopback", "tunnel", "ppp", "wvdial", "6to4"};
   static const char *const others[]
-      = {"auto", "mapping", "no-auto-down", "no-scripts", "template", "rename"};
+      = {"auto", "mapping", "no-auto-down", "no-scripts", "template", "rename", NULL};
   guint n = g_strv_length (words);
 
   if (g_str_equal (words[0], "iface"))
