@@ -117,11 +117,10 @@ set_text (JsonObject *object, const char *name, const char *text)
     json_object_set_null_member (object, name);
 }
 
-static char *
-result_to_json (const H2kBootResult *result)
+JsonObject *
+h2k_boot_result_to_json (const H2kBootResult *result)
 {
-  g_autoptr (JsonObject) object = json_object_new ();
-  g_autoptr (JsonNode) node = NULL;
+  JsonObject *object = json_object_new ();
 
   set_text (object, "verdict", verdict_words[result->verdict]);
   set_text (object, "accel", result->accel);
@@ -131,7 +130,15 @@ result_to_json (const H2kBootResult *result)
   json_object_set_double_member (object, "seconds", result->seconds);
   json_object_set_int_member (object, "reboots", result->reboots);
   set_text (object, "console", result->console);
-  node = json_node_init_object (json_node_alloc (), object);
+  return object;
+}
+
+static char *
+result_to_text (const H2kBootResult *result)
+{
+  g_autoptr (JsonObject) object = h2k_boot_result_to_json (result);
+  g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), object);
+
   return json_to_string (node, TRUE);
 }
 
@@ -151,6 +158,6 @@ h2k_boot_test (const H2kBootOptions *options, GCancellable *cancellable, char **
     return FALSE;
   ok = h2k_boot_domain (domain, options, cancellable, &result, error);
   if (evidence != NULL && result != NULL)
-    *evidence = result_to_json (result);
+    *evidence = result_to_text (result);
   return ok;
 }

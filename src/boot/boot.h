@@ -11,6 +11,8 @@
 
 #include "domain/domain.h"
 
+#include <json-glib/json-glib.h>
+
 typedef enum
 {
   H2K_VERDICT_PASS,
@@ -33,6 +35,9 @@ typedef struct
 
 void h2k_boot_result_free (H2kBootResult *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kBootResult, h2k_boot_result_free)
+
+/* The result with its fields' names as keys; what was not seen is null. The caller's. */
+JsonObject *h2k_boot_result_to_json (const H2kBootResult *result);
 
 /* Boot a throw-away overlay of DOMAIN's disks, which are not written. OPTIONS' disks, bus, format,
  * memory and MACs are ignored: DOMAIN says them. RESULT (may be NULL) is set whenever QEMU ran.

@@ -171,26 +171,10 @@ h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet s
     }
 }
 
-static const char *const verdict_names[] = {
-    [H2K_VERDICT_PASS] = "pass",
-    [H2K_VERDICT_FAILURE] = "failure",
-    [H2K_VERDICT_STOPPED] = "stopped",
-    [H2K_VERDICT_TIMEOUT] = "timeout",
-};
-
 void
 h2k_report_boot (H2kReport *report, const H2kBootResult *result)
 {
-  JsonObject *boot = h2k_report_object (report->root, "boot");
-
-  json_object_set_string_member (boot, "verdict", verdict_names[result->verdict]);
-  set_text (boot, "accel", result->accel);
-  set_text (boot, "accel_why", result->accel_why);
-  set_text (boot, "evidence", result->evidence);
-  set_text (boot, "network", result->network);
-  json_object_set_double_member (boot, "seconds", result->seconds);
-  json_object_set_int_member (boot, "reboots", result->reboots);
-  set_text (boot, "console", result->console);
+  json_object_set_object_member (report->root, "boot", h2k_boot_result_to_json (result));
 }
 
 void
