@@ -30,6 +30,7 @@ typedef struct
   GPtrArray *outputs; /* H2kOutput * */
   char *name;
   char *xml_path;
+  gboolean may_report; /* the report has a name of its own */
   H2kDomain *domain;
 } Migration;
 
@@ -56,9 +57,10 @@ static char *
 with_suffix (const char *path, const char *suffix)
 {
   const char *slash = strrchr (path, '/');
-  const char *dot = strrchr (slash ? slash : path, '.');
+  const char *base = slash ? slash + 1 : path;
+  const char *dot = strrchr (base, '.');
 
-  if (!dot || dot == path || dot == slash + 1)
+  if (!dot || dot == base)
     return g_strconcat (path, suffix, NULL);
   return g_strdup_printf ("%.*s%s%s", (int)(dot - path), path, suffix, dot);
 }
@@ -136,6 +138,49 @@ report_progress (Migration *m, const char *phase, guint64 done, guint64 total)
     m->options->progress (phase, done, total, m->options->progress_data);
 }
 
+/* Every host file that is read; an output must be none of them. */
+static GPtrArray *
+source_files (Migration *m)
+{
+  GPtrArray *files = g_ptr_array_new ();
+
+  for (guint i = 0; i < m->sources->len; i++)
+    for (H2kDisk *disk = m->sources->pdata[i]; disk; disk = disk->backing)
+      for (guint j = 0; disk->files && j < disk->files->len; j++)
+        g_ptr_array_add (files, disk->files->pdata[j]);
+  return files;
+}
+
+/* The small files beside the disks must not take the place of a source or of a disk either. */
+static gboolean
+check_side_file (Migration *m, const char *path, const char *what, GError **error)
+{
+  g_autoptr (GPtrArray) files = source_files (m);
+  g_autofree char *mine = g_canonicalize_filename (path, NULL);
+  struct stat own, other;
+  gboolean exists = stat (path, &own) == 0;
+
+  for (guint i = 0; exists && i < files->len; i++)
+    if (stat (files->pdata[i], &other) == 0 && own.st_dev == other.st_dev
+        && own.st_ino == other.st_ino)
+      {
+        g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                     "%s would replace the source %s: choose another name", what, path);
+        return FALSE;
+      }
+  for (guint i = 0; m->options->output && i < m->sources->len; i++)
+    {
+      g_autofree char *disk = output_path (m->options, i);
+      g_autofree char *theirs = g_canonicalize_filename (disk, NULL);
+      if (!g_str_equal (mine, theirs))
+        continue;
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "%s would have the name of the disk, %s: choose another name", what, path);
+      return FALSE;
+    }
+  return TRUE;
+}
+
 static gboolean
 step_open (Migration *m, GError **error)
 {
@@ -154,7 +199,9 @@ step_open (Migration *m, GError **error)
                  disk->subformat ? disk->subformat : "", size);
     }
   h2k_report_sources (m->report, m->sources);
-  return TRUE;
+  m->may_report
+      = m->options->report && check_side_file (m, m->options->report, "the report", error);
+  return m->may_report || !m->options->report;
 }
 
 static void
@@ -224,19 +271,6 @@ step_repair (Migration *m, GError **error)
   return ok;
 }
 
-/* Every host file that is read; an output must be none of them. */
-static GPtrArray *
-source_files (Migration *m)
-{
-  GPtrArray *files = g_ptr_array_new ();
-
-  for (guint i = 0; i < m->sources->len; i++)
-    for (H2kDisk *disk = m->sources->pdata[i]; disk; disk = disk->backing)
-      for (guint j = 0; disk->files && j < disk->files->len; j++)
-        g_ptr_array_add (files, disk->files->pdata[j]);
-  return files;
-}
-
 static gboolean
 start_outputs (Migration *m, GError **error)
 {
@@ -249,6 +283,8 @@ start_outputs (Migration *m, GError **error)
       .sync = !o->fast,
   };
 
+  if (!check_side_file (m, m->xml_path, "the VM's definition", error))
+    return FALSE;
   if (!o->force && g_file_test (m->xml_path, G_FILE_TEST_EXISTS))
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
@@ -595,7 +631,7 @@ save_report (Migration *m, gboolean ok, GError **error)
 {
   g_autoptr (GError) local = NULL;
 
-  if (!m->options->report || m->sources->len == 0)
+  if (!m->may_report)
     return ok;
   if (h2k_report_save (m->report, m->options->report, &local))
     return ok;

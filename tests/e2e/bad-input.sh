@@ -146,6 +146,22 @@ source_is_output() {
     empty "$out" && [ "$ok" -eq 0 ]
 }
 
+# The report and the definition must not take the place of a source or of the disk.
+side_files() {
+    local copy=$out/source.json sum
+    cp --sparse=always "$small" "$copy"
+    cp --sparse=always "$small" "$out/definition.xml"
+    sum=$(sha256sum "$copy" "$out/definition.xml")
+    local ok=0
+    refused 2 'report would replace the source' "$H2K" local --vmdk "$copy" --dry-run --report "$copy" || ok=1
+    refused 2 'definition would replace the source' "$H2K" local --vmdk "$out/definition.xml" \
+        --to-output "$out/definition.qcow2" --force || ok=1
+    refused 2 'name of the disk' "$H2K" local --vmdk "$copy" --to-output "$out/guest.xml" || ok=1
+    sha256sum -c --quiet <<<"$sum" || ok=1
+    rm -f "$copy" "$out/definition.xml"
+    empty "$out" && [ "$ok" -eq 0 ]
+}
+
 if [ "$(id -u)" -eq 0 ] && unshare -m true; then
     claim "a full output filesystem is found out first, both numbers said" full_filesystem
     claim "space that runs out while writing leaves nothing" full_while_writing
@@ -160,4 +176,5 @@ claim "a missing output directory" refused 10 'nowhere' "$H2K" local --vmdk "$sp
 claim "an existing output is kept" existing
 claim "an existing definition is kept" existing_definition
 claim "an output that is the source, also through links" source_is_output
+claim "a report or definition that would replace a source or the disk" side_files
 finish
