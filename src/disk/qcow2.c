@@ -573,7 +573,7 @@ find_piece (Qcow2 *q, guint64 offset, H2kExtent *piece, GError **error)
   };
   H2kDisk *backing = q->disk.backing;
   guint64 end;
-  Place run;
+  Place run = {0};
 
   if (!find_run (q, offset, q->disk.size, FALSE, &run, &end, error))
     return FALSE;

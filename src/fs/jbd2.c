@@ -217,7 +217,7 @@ locate (const Log *log, guint32 index, guint64 *offset, GError **error)
 static gboolean
 read_block (const Log *log, guint32 index, guint8 *buffer, GError **error)
 {
-  guint64 offset;
+  guint64 offset = 0;
 
   return locate (log, index, &offset, error)
          && h2k_disk_pread (log->volume, offset, log->block_size, buffer, error);
@@ -322,7 +322,7 @@ put_be32 (guint8 *p, guint32 value)
 static gboolean
 write_superblock (Log *log, guint8 *sb, GError **error)
 {
-  guint64 offset;
+  guint64 offset = 0;
 
   put_be32 (sb + SB_START, 0);
   put_be32 (sb + SB_SEQUENCE, log->end_sequence + 1);
