@@ -185,13 +185,14 @@ is_grubenv (GBytes *data)
          && !memchr (text, '\0', size);
 }
 
-/* Where the padding lies: the last run of '#' that starts a line. A full block has none. */
+/* Where the padding lies: the run of '#' at the end that starts a line; editors leave line ends
+ * behind it. A full block has none. */
 static void
 find_padding (const char *text, gsize size, gsize *start, gsize *length)
 {
   gsize end = size;
 
-  while (end > 0 && text[end - 1] != '#')
+  while (end > 0 && strchr ("\r\n", text[end - 1]))
     end--;
   *start = end;
   while (*start > 0 && text[*start - 1] == '#')
