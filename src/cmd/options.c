@@ -111,7 +111,11 @@ cmd_fail (const GError *error)
   cmd_progress_finish ();
   if (cmd_signal ())
     {
-      cmd_log_line ("error", "interrupted: the source is as it was, no output was kept");
+      /* A program that was started may have got the signal, too, and failed before. */
+      g_autofree char *message = g_error_matches (error, H2K_ERROR, H2K_ERROR_CANCELLED)
+                                     ? g_strdup (error->message)
+                                     : g_strdup_printf ("interrupted: %s", error->message);
+      cmd_log_line ("error", message);
       return EXIT_SIGNAL + cmd_signal ();
     }
   cmd_log_line ("error", error->message);

@@ -30,6 +30,7 @@ typedef struct
   GPtrArray *outputs; /* H2kOutput * */
   char *name;
   char *xml_path;
+  gboolean committed;  /* the outputs stand under their final names */
   gboolean may_report; /* the report has a name of its own */
   H2kDomain *domain;
 } Migration;
@@ -535,6 +536,7 @@ step_commit (Migration *m, GError **error)
       && g_file_set_contents_full (m->xml_path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644,
                                    &local))
     {
+      m->committed = TRUE;
       report_outputs (m);
       return TRUE;
     }
@@ -613,7 +615,8 @@ run_steps (Migration *m, GError **error)
 
       if (m->options->dry_run && steps[i].writes)
         continue;
-      if (h2k_is_cancelled (m->cancellable, error))
+      /* What stands under its final name is not taken back. */
+      if (!m->committed && h2k_is_cancelled (m->cancellable, error))
         return FALSE;
       report_progress (m, steps[i].phase, 0, 0);
       ok = steps[i].run (m, error);
@@ -664,6 +667,12 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
   choose_names (&m);
 
   ok = run_steps (&m, &local);
+  if (!ok && !m.committed && g_error_matches (local, H2K_ERROR, H2K_ERROR_CANCELLED))
+    {
+      g_clear_error (&local);
+      g_set_error_literal (&local, H2K_ERROR, H2K_ERROR_CANCELLED,
+                           "interrupted: the source is as it was, no output was kept");
+    }
   if (ok)
     json_object_set_string_member (record->root, "status", options->dry_run ? "planned" : "ok");
   else

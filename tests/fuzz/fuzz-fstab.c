@@ -22,6 +22,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
       g_autofree char *value = h2k_shell_value (line);
       gsize start, length;
 
+      g_assert (!value || strlen (value) <= strlen (line));
       if (h2k_fstab_field (line, 1, &start, &length))
         g_assert (start + length <= strlen (line));
       if (!entry)

@@ -24,6 +24,7 @@ check_grubenv (GBytes *bytes)
   g_autoptr (GBytes) twice = once ? h2k_grubenv_rename (once, rename_device, NULL, NULL) : NULL;
   g_autofree char *saved = h2k_grubenv_get (bytes, "saved_entry");
 
+  g_assert (!saved || strlen (saved) < g_bytes_get_size (bytes));
   if (!once)
     return;
   g_assert (g_bytes_get_size (once) == g_bytes_get_size (bytes));
@@ -51,7 +52,6 @@ int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   g_autoptr (GBytes) bytes = NULL;
-  g_autofree char *text = NULL;
 
   /* The line model is for texts; what holds NUL bytes is refused before. */
   if (size == 0 || size > 64 * 1024)

@@ -601,7 +601,6 @@ test_names_that_are_fine (Folder *folder, gconstpointer data)
   g_autofree char *links = g_build_filename (folder->path, "x", NULL);
   g_autofree char *link = g_build_filename (links, "link.vmdk", NULL);
   g_autoptr (H2kDisk) first = open_ok (absolute), second = NULL;
-  g_autofree char *linked_flat = g_build_filename (links, "flat.vmdk", NULL);
 
   assert_content (first, flat, 512);
   g_assert_cmpint (g_mkdir (links, 0700), ==, 0);

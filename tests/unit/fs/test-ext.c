@@ -525,7 +525,6 @@ static void
 test_bit_flips (void)
 {
   g_autoptr (GRand) rand = g_rand_new_with_seed (20240131);
-  g_autoptr (H2kDisk) disk = NULL;
 
   if (!image_have ("mke2fs"))
     return;

@@ -535,7 +535,6 @@ test_debugfs (gconstpointer options)
 static void
 test_read_only (void)
 {
-  g_autoptr (H2kDisk) overlay = NULL;
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kDisk) frozen = NULL;
   g_autoptr (GPtrArray) none = g_ptr_array_new ();

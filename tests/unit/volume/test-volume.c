@@ -605,7 +605,7 @@ test_whole_disk_filesystems (void)
         g_test_message ("%s is not installed", makers[i].argv[0]);
       else
         {
-          g_autofree char *out = run (argv);
+          g_free (run (argv));
           g_autoptr (H2kTable) table = read_table (path);
           const char *blkid[] = {"blkid", "-p", "-o", "value", "-s", "TYPE", path, NULL};
           g_autofree char *type = run (blkid);
