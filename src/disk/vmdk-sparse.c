@@ -26,10 +26,12 @@
 #define GD_AT_END G_MAXUINT64
 #define GTE_ZERO 1u
 #define GRAIN_SECTORS_MIN 8
-#define GRAIN_SECTORS_MAX 32768 /* 16 MiB; 128 (64 KiB) is what everybody writes */
-#define SPAN_MAX (1024 * 1024)  /* compressed bytes read at once, unless one grain needs more */
-#define OPEN_TABLES_MAX 16384   /* read at open: 512 GiB of disk with grains of 64 KiB */
-#define EXTENT_TABLES_MAX 8     /* looked into for one answer about extents */
+#define GRAIN_SECTORS_MAX 32768  /* 16 MiB; 128 (64 KiB) is what everybody writes */
+#define AHEAD (8u << 20)         /* bytes of the file that are asked for before they are needed */
+#define AHEAD_PIECE (256u << 10) /* the kernel cuts larger requests short */
+#define SPAN_MAX (1024 * 1024)   /* compressed bytes read at once, unless one grain needs more */
+#define OPEN_TABLES_MAX 16384    /* read at open: 512 GiB of disk with grains of 64 KiB */
+#define EXTENT_TABLES_MAX 8      /* looked into for one answer about extents */
 
 enum
 {
@@ -108,6 +110,7 @@ struct _H2kVmdkSparse
   guint32 tables;                             /* entries of the directory */
   guint32 *directory;                         /* first sector of each table, 0 or GTE_ZERO */
   H2kVmdkCache *table_cache, *grain_cache;    /* the disk's */
+  gint asked;                                 /* atomic: pieces of the file asked for so far */
 };
 
 /* --- errors ----------------------------------------------------------------------------------- */
@@ -143,6 +146,21 @@ read_at (const H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GEr
                    "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT,
                    s->name, length, offset);
   return err == 0;
+}
+
+/* A large read of a stream is followed by what lies behind it: ask for that now, so that reading
+ * goes on while grains are decompressed. ASKED is a hint only: that threads race for it is fine. */
+static void
+read_ahead (H2kVmdkSparse *s, guint64 end)
+{
+  guint64 asked = (guint64)g_atomic_int_get (&s->asked) * AHEAD_PIECE;
+  guint64 limit = MIN (end + AHEAD, s->file_size);
+
+  if (asked < end || asked > end + 2 * AHEAD)
+    asked = end / AHEAD_PIECE * AHEAD_PIECE;
+  for (; asked + AHEAD_PIECE <= limit; asked += AHEAD_PIECE)
+    (void)posix_fadvise (s->fd, (off_t)asked, AHEAD_PIECE, POSIX_FADV_WILLNEED);
+  g_atomic_int_set (&s->asked, (gint)(asked / AHEAD_PIECE));
 }
 
 /* --- scratch memory of a thread --------------------------------------------------------------- */
@@ -575,6 +593,8 @@ read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint
       Span span = plan_span (s, table, first, count);
       guint8 *buffer = get_scratch (span.length)->buffer;
 
+      if (span.length >= AHEAD_PIECE)
+        read_ahead (s, span.start + span.length);
       if (span.length && !read_at (s, span.start, span.length, buffer, error))
         return FALSE;
       for (guint i = 0; i < span.count; i++, out += s->grain_size)
