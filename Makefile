@@ -53,7 +53,7 @@ check-all: check-deps
 
 fuzz: check-deps
 	$(MAKE) fuzz-build
-	FUZZ_SECONDS=600 tests/run --build $(BUILD)-fuzz fuzz=$(BUILD)-fuzz
+	FUZZ_SECONDS=600 FUZZ_SEED=0 tests/run --build $(BUILD)-fuzz fuzz=$(BUILD)-fuzz
 
 bench: check-deps
 	$(MAKE) $(BUILD)-bench/build.ninja

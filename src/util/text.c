@@ -153,17 +153,18 @@ char *
 h2k_mac_parse (const char *text)
 {
   guint b[6];
-  char sep[5], tail;
-  gsize n = strspn (text, "0123456789abcdefABCDEF:-");
 
-  if (n != 17 || strlen (text) != 17
-      || sscanf (text, "%2x%c%2x%c%2x%c%2x%c%2x%c%2x%c", &b[0], &sep[0], &b[1], &sep[1], &b[2],
-                 &sep[2], &b[3], &sep[3], &b[4], &sep[4], &b[5], &tail)
-             != 11)
+  if (strlen (text) != 17)
     return NULL;
-  for (int i = 0; i < 5; i++)
-    if (sep[i] != ':' && sep[i] != '-')
-      return NULL;
+  for (int i = 0; i < 6; i++)
+    {
+      const char *p = text + 3 * i;
+      if (!g_ascii_isxdigit (p[0]) || !g_ascii_isxdigit (p[1]))
+        return NULL;
+      if (i < 5 && p[2] != ':' && p[2] != '-')
+        return NULL;
+      b[i] = (guint) (g_ascii_xdigit_value (p[0]) << 4 | g_ascii_xdigit_value (p[1]));
+    }
   if (b[0] & 1 || (b[0] | b[1] | b[2] | b[3] | b[4] | b[5]) == 0)
     return NULL;
   return g_strdup_printf ("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);

@@ -180,6 +180,9 @@ test_mac (void)
   g_assert_null (h2k_mac_parse ("00:00:00:00:00:00"));
   g_assert_null (h2k_mac_parse ("00:50:56:aa:bb:cc:dd"));
   g_assert_null (h2k_mac_parse ("0:50:56:aa:bb:cc:d"));
+  g_assert_null (h2k_mac_parse ("00:-1:56:aa:bb:cc"));
+  g_assert_null (h2k_mac_parse ("00: 1:56:aa:bb:cc"));
+  g_assert_null (h2k_mac_parse ("00:50:56:aa:bb:0x"));
   g_assert_true (g_str_has_prefix (seeded, "52:54:00:"));
   g_assert_cmpstr (seeded, ==, again);
   g_assert_cmpstr (seeded, !=, other);
