@@ -6,14 +6,16 @@
  *
  * Every thread does whatever can be done next: write a chunk that has its place, else read another
  * one. A thread that has prepared the chunk whose turn it is places it and all that waited for it.
- * Some more threads than asked for are started, but only as many as asked for read and prepare at a
- * time: no core is idle while a write is under way. The number of chunks bounds the memory.
+ * Some more threads than asked for are started, so that no core is idle while writes are under way,
+ * and one more than asked for may read and prepare at a time: one of them may wait for the source.
+ * The number of chunks bounds the memory.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "copy/internal.h"
 
-#define WRITING_THREADS 2
+#define WRITING_THREADS 4
+#define RESERVED_RANGES_MAX 16384 /* a disk in more pieces is written without reserving them */
 
 typedef struct
 {
@@ -179,7 +181,7 @@ engine_init (Engine *e, guint threads)
   e->cursor = (H2kCursor){.disk = e->source, .extent = e->extent, .window = window};
   /* One in each thread's hands, and some that wait for their turn. */
   e->n_chunks = threads + WRITING_THREADS + MIN (threads, 8) + 2;
-  e->max_reading = threads;
+  e->max_reading = threads + 1;
   e->waiting = g_new0 (H2kChunk *, e->n_chunks);
   e->free = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_chunk_free);
   for (guint i = 0; i < e->n_chunks; i++)
@@ -229,6 +231,41 @@ estimate (H2kDisk *source, H2kExtentFunc extent, guint64 *bytes, GError **error)
   return TRUE;
 }
 
+/* Space that is there already is written without taking turns, which filesystems else enforce for
+ * direct writes into holes and past the end: TOTAL bytes of the file when the writer fills it from
+ * its start, else where the extents have data. Only an optimisation, so nothing fails here. */
+static void
+reserve (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output, guint64 total)
+{
+  H2kExtent e;
+  guint64 end = 0, start = 0; /* of the range that is being collected */
+
+  if (output->options.compression != H2K_COMPRESS_NONE)
+    return;
+  if (!output->writer->extents)
+    {
+      h2k_output_reserve (output, 0, total);
+      return;
+    }
+  for (guint64 at = 0, n = 0; at < source->size; at = e.offset + e.length)
+    {
+      if (!extent (source, at, source->size, &e, NULL) || n > RESERVED_RANGES_MAX)
+        return;
+      if (e.kind != H2K_EXTENT_DATA)
+        continue;
+      if (e.offset != end)
+        {
+          if (end > start && !h2k_output_reserve (output, start, end - start))
+            return;
+          start = e.offset;
+          n++;
+        }
+      end = e.offset + e.length;
+    }
+  if (end > start)
+    h2k_output_reserve (output, start, end - start);
+}
+
 gboolean
 h2k_copy_estimate (H2kDisk *source, guint64 *bytes, GError **error)
 {
@@ -249,6 +286,7 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
   if (h2k_is_cancelled (cancellable, error) || !estimate (source, extent, &total, error))
     return FALSE;
   output->expected = total;
+  reserve (source, extent, output, total);
   h2k_meter_init (&e.meter, options, total);
   engine_init (&e, threads);
   h2k_run_threads (threads + WRITING_THREADS, engine_thread, &e);

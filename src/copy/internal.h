@@ -25,7 +25,8 @@ typedef struct
   guint64 length;
 } H2kRange;
 
-/* Bytes that belong at a place in the file; DATA lives as long as its chunk. */
+/* Bytes that belong at a place in the file; DATA lives as long as its chunk. NULL: zeros, which
+ * need no place when the file was zero there. */
 typedef struct
 {
   guint64 offset;
@@ -183,7 +184,8 @@ struct _H2kOutput
   H2kWriter *writer;
   gboolean complete;
   gboolean committed;
-  GMutex lock; /* for what follows */
+  gboolean reserved; /* the file has space where nothing is written yet */
+  GMutex lock;       /* for what follows */
   guint64 written;
   guint64 expected; /* bytes that will have been written; for messages */
   H2kRange behind[H2K_BEHIND];
@@ -194,6 +196,10 @@ struct _H2kOutput
 H2kOutput *h2k_output_create (const char *path, guint64 size, const H2kOutputOptions *options,
                               GPtrArray *sources, int mode, const char *backing,
                               const char *backing_format, GError **error);
+
+/* Take space for a range of the file, which is not written yet. FALSE: not possible here, and what
+ * was taken is given back. Called before anything is written. */
+gboolean h2k_output_reserve (H2kOutput *output, guint64 offset, guint64 length);
 
 /* Write the segments of CHUNK. Any thread. */
 gboolean h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error);

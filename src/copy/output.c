@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -460,18 +462,49 @@ write_vector (H2kOutput *output, struct iovec *iov, int n, gsize length, guint64
   return 0;
 }
 
-/* How many segments from S on, of N, make one request: neighbours in the file, all of them fit for
- * direct I/O or none. */
+/* How many segments from S on, of N, make one request: neighbours in the file with data, all of
+ * them fit for direct I/O or none. */
 static guint
 request_length (const H2kSegment *s, guint n, gboolean direct)
 {
   guint i;
 
   for (i = 1; i < MIN (n, MAX_IOV); i++)
-    if (s[i].offset != s[i - 1].offset + s[i - 1].length
+    if (!s[i].data || s[i].offset != s[i - 1].offset + s[i - 1].length
         || (direct && is_aligned (&s[i]) != is_aligned (&s[0])))
       break;
   return i;
+}
+
+gboolean
+h2k_output_reserve (H2kOutput *output, guint64 offset, guint64 length)
+{
+  guint64 size = output->writer->extents ? output->size : 0;
+  struct statfs fs;
+
+  /* Through the page cache nothing is gained, and FAT writes zeros instead. */
+  if (output->direct_fd < 0 || fstatfs (output->fd, &fs) < 0 || fs.f_type == MSDOS_SUPER_MAGIC)
+    return FALSE;
+  if (fallocate (output->fd, 0, (off_t)offset, (off_t)length) == 0)
+    {
+      output->reserved = TRUE;
+      return TRUE;
+    }
+  g_debug ("%s: no space is reserved: %s", output->temp, g_strerror (errno));
+  /* A part may have been taken: the file is made anew. */
+  if (ftruncate (output->fd, 0) < 0 || ftruncate (output->fd, (off_t)size) < 0)
+    g_info ("%s: %s", output->temp, g_strerror (errno));
+  output->reserved = FALSE;
+  return FALSE;
+}
+
+/* Give back what was reserved for zeros. That it is not possible costs only space. */
+static void
+punch_hole (H2kOutput *output, const H2kSegment *s)
+{
+  if (output->reserved)
+    (void)fallocate (output->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)s->offset,
+                     (off_t)s->length);
 }
 
 gboolean
@@ -487,6 +520,12 @@ h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error)
       gsize length = 0;
       int err;
 
+      if (!s[i].data)
+        {
+          punch_hole (output, &s[i]);
+          n = 1;
+          continue;
+        }
       n = request_length (&s[i], chunk->segments->len - i, can_direct);
       for (guint k = 0; k < n; k++)
         {

@@ -46,6 +46,22 @@ add_run (H2kChunk *chunk, gsize start, gsize end)
     h2k_chunk_add_segment (chunk, chunk->offset + middle, chunk->data + middle, end - middle);
 }
 
+/* [START, END) of the chunk is zero. Only where the extents have data can there be anything to give
+ * back. */
+static void
+add_hole (H2kChunk *chunk, gsize start, gsize end)
+{
+  for (guint i = 0; i < chunk->ranges->len; i++)
+    {
+      const H2kRange *range = &g_array_index (chunk->ranges, H2kRange, i);
+      guint64 from = MAX (range->offset, chunk->offset + start);
+      guint64 to = MIN (range->offset + range->length, chunk->offset + end);
+
+      if (from < to)
+        h2k_chunk_add_segment (chunk, from, NULL, to - from);
+    }
+}
+
 static void
 raw_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor)
 {
@@ -61,12 +77,14 @@ raw_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor)
       if (at - end >= LEAST_HOLE || end == 0)
         {
           add_run (chunk, start, end);
+          add_hole (chunk, end, at);
           written += end - start;
           start = at;
         }
       end = at + n;
     }
   add_run (chunk, start, end);
+  add_hole (chunk, end, chunk->length);
   written += end - start;
   chunk->bytes_zero = chunk->bytes_data > written ? chunk->bytes_data - written : 0;
 }

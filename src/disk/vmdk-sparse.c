@@ -506,52 +506,85 @@ inflate_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint
   return TRUE;
 }
 
-/* Consecutive grains of a table that are read from the file together. */
+/* A grain that has to be read, and where its record lies in the file. */
 typedef struct
 {
-  guint count;   /* grains, with and without data */
+  guint index; /* entry of the table */
+  guint64 at;  /* bytes */
+  guint64 end; /* at the latest */
+} Record;
+
+/* Records that lie close to each other in the file, and are read together. */
+typedef struct
+{
+  guint count;
   guint64 start; /* in the file, bytes */
-  gsize length;  /* 0: no grain has data */
+  gsize length;
 } Span;
 
-/* Where the record at ENTRY ends at the latest: a grain that follows it in the table says so more
- * precisely than the largest size that is possible. */
-static guint64
-record_end (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint i)
+static int
+compare_records (const void *a, const void *b)
 {
-  guint32 entry = table_entry (table, i);
-  guint32 next = i + 1 < TABLE_ENTRIES ? table_entry (table, i + 1) : 0;
-  guint64 start = (guint64)entry * H2K_VMDK_SECTOR;
-  guint64 end = start + sizeof (GrainMarker) + s->grain_size + s->grain_size / 64;
-  guint64 hint = (guint64)next * H2K_VMDK_SECTOR;
+  const Record *x = a, *y = b;
 
-  if (entry_kind (s, next) == H2K_EXTENT_DATA && hint > start)
-    end = MIN (end, hint);
+  return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Where the record at START ends at the latest; NEXT is where another one starts, which says so
+ * more precisely than the largest size that is possible when it lies behind START. */
+static guint64
+record_end (const H2kVmdkSparse *s, guint64 start, guint64 next)
+{
+  guint64 end = start + sizeof (GrainMarker) + s->grain_size + s->grain_size / 64;
+
+  if (next > start)
+    end = MIN (end, next);
   return MIN (end, s->file_size);
 }
 
-/* The span that starts with entry FIRST of TABLE and takes in up to COUNT entries. */
-static Span
-plan_span (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count)
+/* The records of COUNT entries from FIRST of TABLE on, in the file's order, which is not always the
+ * table's: writers that compress with several threads mix them. Returns how many there are. */
+static guint
+find_records (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count,
+              Record *records)
 {
-  Span span = {0};
-  guint64 last = 0, end;
+  guint n = 0;
+
+  for (guint i = first; i < first + count; i++)
+    if (entry_kind (s, table_entry (table, i)) == H2K_EXTENT_DATA)
+      {
+        guint32 next = i + 1 < TABLE_ENTRIES ? table_entry (table, i + 1) : 0;
+        guint64 at = (guint64)table_entry (table, i) * H2K_VMDK_SECTOR;
+
+        if (entry_kind (s, next) != H2K_EXTENT_DATA)
+          next = 0;
+        records[n++] = (Record){i, at, record_end (s, at, (guint64)next * H2K_VMDK_SECTOR)};
+      }
+  qsort (records, n, sizeof *records, compare_records);
+  for (guint i = 0; i < n; i++)
+    {
+      if (i + 1 < n && records[i + 1].at > records[i].at)
+        records[i].end = MIN (records[i].end, records[i + 1].at);
+      if (records[i].end <= records[i].at) /* outside the file: reading it fails */
+        records[i].end = records[i].at + sizeof (GrainMarker);
+    }
+  return n;
+}
+
+/* The span that starts with the first of COUNT RECORDS. */
+static Span
+plan_span (const H2kVmdkSparse *s, const Record *records, guint count)
+{
+  Span span = {1, records->at, (gsize)(records->end - records->at)};
 
   for (; span.count < count; span.count++)
     {
-      guint i = first + span.count;
-      guint64 at = (guint64)table_entry (table, i) * H2K_VMDK_SECTOR;
-      if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
-        continue;
-      end = record_end (s, table, i);
-      if (end <= at) /* outside the file: a span of its own, which fails */
-        end = at + sizeof (GrainMarker);
-      if (span.length == 0)
-        span.start = at;
-      else if (at <= last || at - last > record_max (s) || end - span.start > SPAN_MAX)
+      const Record *r = &records[span.count];
+
+      if (r->at - r[-1].at > record_max (s) || r->end - span.start > SPAN_MAX
+          || r->end > s->file_size)
         break;
-      span.length = (gsize)(end - span.start);
-      last = at;
+      span.length = MAX (span.length, (gsize)(r->end - span.start));
     }
   return span;
 }
@@ -588,26 +621,28 @@ static gboolean
 read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
                  GError **error)
 {
-  while (count)
+  Record records[TABLE_ENTRIES];
+  guint n = find_records (s, table, first, count, records);
+
+  for (guint i = first; n < count && i < first + count; i++)
+    if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
+      memset (out + (gsize)(i - first) * s->grain_size, 0, s->grain_size);
+  for (guint i = 0; i < n;)
     {
-      Span span = plan_span (s, table, first, count);
+      Span span = plan_span (s, &records[i], n - i);
       guint8 *buffer = get_scratch (span.length)->buffer;
 
       if (span.length >= AHEAD_PIECE)
         read_ahead (s, span.start + span.length);
-      if (span.length && !read_at (s, span.start, span.length, buffer, error))
+      if (!read_at (s, span.start, span.length, buffer, error))
         return FALSE;
-      for (guint i = 0; i < span.count; i++, out += s->grain_size)
+      for (guint end = i + span.count; i < end; i++)
         {
-          guint32 entry = table_entry (table, first + i);
-          guint64 grain = table->index * TABLE_ENTRIES + first + i;
-          if (entry_kind (s, entry) != H2K_EXTENT_DATA)
-            memset (out, 0, s->grain_size);
-          else if (!decode_grain (s, grain, entry, &span, buffer, out, error))
+          guint e = records[i].index;
+          if (!decode_grain (s, table->index * TABLE_ENTRIES + e, table_entry (table, e), &span,
+                             buffer, out + (gsize)(e - first) * s->grain_size, error))
             return FALSE;
         }
-      first += span.count;
-      count -= span.count;
     }
   return TRUE;
 }
