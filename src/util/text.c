@@ -163,7 +163,7 @@ h2k_mac_parse (const char *text)
         return NULL;
       if (i < 5 && p[2] != ':' && p[2] != '-')
         return NULL;
-      b[i] = (guint) (g_ascii_xdigit_value (p[0]) << 4 | g_ascii_xdigit_value (p[1]));
+      b[i] = (guint)(g_ascii_xdigit_value (p[0]) << 4 | g_ascii_xdigit_value (p[1]));
     }
   if (b[0] & 1 || (b[0] | b[1] | b[2] | b[3] | b[4] | b[5]) == 0)
     return NULL;
