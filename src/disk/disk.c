@@ -5,13 +5,7 @@
 #include "disk/disk.h"
 #include "disk/formats.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define HEAD_SIZE 65536
 #define MAX_CHAIN 128
@@ -56,69 +50,6 @@ typedef struct Opening
 
 static _Thread_local const Opening *openings;
 
-/* --- host files ------------------------------------------------------------------------------- */
-
-static const char *
-kind_of_file (mode_t mode)
-{
-  return S_ISDIR (mode)    ? "a folder"
-         : S_ISFIFO (mode) ? "a FIFO"
-         : S_ISSOCK (mode) ? "a socket"
-         : S_ISCHR (mode)  ? "a character device"
-                           : "not a file";
-}
-
-static gboolean
-size_device (H2kHostFile *file, const char *name, GError **error)
-{
-  int sector_size = 512;
-
-  if (ioctl (file->fd, BLKGETSIZE64, &file->size) != 0)
-    {
-      h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "%s: cannot find out the device's size", name);
-      return FALSE;
-    }
-  if (ioctl (file->fd, BLKSSZGET, &sector_size) == 0 && sector_size == 4096)
-    file->sector_size = 4096;
-  return TRUE;
-}
-
-gboolean
-h2k_host_file_open (const char *path, H2kHostFile *file, GError **error)
-{
-  g_autofree char *name = h2k_escape_text (path, -1);
-  struct stat st;
-
-  *file = (H2kHostFile){.fd = -1, .sector_size = 512};
-  /* O_NONBLOCK: opening a FIFO must not wait for a writer. */
-  file->fd = open (path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-  if (file->fd < 0 || fstat (file->fd, &st) != 0)
-    h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "%s: cannot open the disk image", name);
-  else if (S_ISREG (st.st_mode))
-    {
-      file->size = (guint64)st.st_size;
-      file->dev = st.st_dev;
-      file->ino = st.st_ino;
-      return TRUE;
-    }
-  else if (S_ISBLK (st.st_mode))
-    {
-      file->is_device = TRUE;
-      file->dev = st.st_rdev;
-      if (size_device (file, name, error))
-        return TRUE;
-    }
-  else
-    g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
-                 "%s: is %s; a disk image is a file or a block device", name,
-                 kind_of_file (st.st_mode));
-
-  if (file->fd >= 0)
-    close (file->fd);
-  file->fd = -1;
-  return FALSE;
-}
-
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static const H2kDiskFormat *
@@ -140,22 +71,18 @@ find_format (const char *name, GError **error)
 }
 
 static const H2kDiskFormat *
-probe (const H2kHostFile *file, const char *path, GError **error)
+probe (H2kFile *file, GError **error)
 {
-  g_autofree char *name = h2k_escape_text (path, -1);
   g_autofree guint8 *head = g_malloc0 (HEAD_SIZE);
   gsize length = (gsize)MIN (file->size, HEAD_SIZE);
   const H2kDiskFormat *best = &h2k_raw_format;
-  int best_score = 0, err = h2k_pread_full (file->fd, head, length, 0);
+  int best_score = 0;
 
-  if (err)
-    {
-      h2k_set_errno (error, H2K_ERROR_SOURCE, err, "%s: cannot read the first bytes", name);
-      return NULL;
-    }
+  if (!h2k_file_pread (file, 0, length, head, error))
+    return NULL;
   for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
     {
-      int score = formats[i]->probe (head, length, path);
+      int score = formats[i]->probe (head, length, file->path);
       if (score > best_score)
         {
           best = formats[i];
@@ -169,17 +96,15 @@ probe (const H2kHostFile *file, const char *path, GError **error)
         g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                      "%s: is %s, which cannot be read; unpack or convert it first, or name the "
                      "format \"raw\" if these are a disk's own bytes",
-                     name, foreign[i].what);
+                     file->name, foreign[i].what);
         return NULL;
       }
   return best;
 }
 
 static gboolean
-check_chain (const Opening *opening, const char *path, GError **error)
+check_chain (const Opening *opening, const char *name, GError **error)
 {
-  g_autofree char *name = h2k_escape_text (path, -1);
-
   if (opening->depth > MAX_CHAIN)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
@@ -228,22 +153,21 @@ h2k_disk_open (const char *path, const char *format, GError **error)
   Opening opening = {.outer = openings};
   const H2kDiskFormat *found = NULL;
   H2kDisk *disk = NULL;
-  H2kHostFile file;
+  g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
-  if (!h2k_host_file_open (path, &file, error))
+  if (!file)
     return NULL;
-  opening.dev = file.dev;
-  opening.ino = file.ino;
+  opening.dev = file->dev;
+  opening.ino = file->ino;
   opening.depth = openings ? openings->depth + 1 : 1;
   opening.guessed = openings && !format;
-  if (check_chain (&opening, path, error))
-    found = format ? find_format (format, error) : probe (&file, path, error);
-  close (file.fd);
+  if (check_chain (&opening, file->name, error))
+    found = format ? find_format (format, error) : probe (file, error);
   if (!found)
     return NULL;
 
   openings = &opening;
-  disk = found->open (path, error);
+  disk = found->open (file, error);
   openings = opening.outer;
   if (disk)
     make_absolute (disk->files);

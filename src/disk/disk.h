@@ -16,6 +16,7 @@
 #include "util/util.h"
 
 typedef struct _H2kDisk H2kDisk;
+typedef struct _H2kFile H2kFile; /* file.h */
 
 typedef enum
 {
@@ -73,7 +74,8 @@ typedef struct
   /* How sure the format is, 0 (not mine) to 100, from the file's first bytes (up to 64 KiB) and
    * its name. */
   int (*probe) (const guint8 *head, gsize length, const char *path);
-  H2kDisk *(*open) (const char *path, GError **error);
+  /* The image in FILE; the disk keeps a reference of its own. */
+  H2kDisk *(*open) (H2kFile *file, GError **error);
 } H2kDiskFormat;
 
 /* Open PATH read-only. FORMAT is NULL (found by content; raw when nothing else fits) or a name of

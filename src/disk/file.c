@@ -35,10 +35,9 @@ host_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **
   int err = h2k_pread_full (((HostFile *)file)->fd, buffer, length, offset);
 
   if (err)
-    h2k_set_errno (error, H2K_ERROR_SOURCE, err == ENODATA ? EIO : err,
-                   "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT "%s",
-                   file->name, length, offset,
-                   err == ENODATA ? " (the file has become shorter)" : "");
+    h2k_set_errno (error, H2K_ERROR_SOURCE, err,
+                   "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT,
+                   file->name, length, offset);
   return err == 0;
 }
 

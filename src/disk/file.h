@@ -1,6 +1,6 @@
-/* file.h - where an image's bytes lie: a file or a block device of this host, later also a member of
- * an archive or something on a server. Formats read their images through it and know nothing else
- * about where those are.
+/* file.h - where an image's bytes lie: a file or a block device of this host, later also a member
+ * of an archive or something on a server. Formats read their images through it and know nothing
+ * else about where those are.
  *
  * Thread-safety: everything may be called by any number of threads at once.
  *
@@ -9,8 +9,6 @@
 #pragma once
 
 #include "disk/disk.h"
-
-typedef struct _H2kFile H2kFile;
 
 /* What a kind of file implements. Ranges lie inside the file and are not empty. */
 typedef struct

@@ -86,7 +86,7 @@ typedef struct
 typedef struct
 {
   H2kDisk disk;
-  H2kHostFile file;
+  H2kFile *file;
   guint version;
   guint cluster_bits;
   guint l2_bits; /* of an index into an L2 table */
@@ -152,7 +152,7 @@ get_slice (Qcow2 *q, guint64 number, GError **error)
   gsize bytes = (gsize)8 << q->slice_bits;
   GBytes *block;
   guint8 *data;
-  int err;
+  gboolean ok;
 
   if (table == 0)
     return NULL;
@@ -163,11 +163,11 @@ get_slice (Qcow2 *q, guint64 number, GError **error)
   if (table % cluster_size (q))
     set_corrupt (error, q->disk.name, "the L2 table %" G_GUINT64_FORMAT " is not aligned",
                  l1_index);
-  else if (table >= q->file.size || cluster_size (q) > q->file.size - table)
+  else if (table >= q->file->size || cluster_size (q) > q->file->size - table)
     set_corrupt (error, q->disk.name,
                  "the L2 table %" G_GUINT64_FORMAT " at %" G_GUINT64_FORMAT
                  " lies behind the end of the file at %" G_GUINT64_FORMAT,
-                 l1_index, table, q->file.size);
+                 l1_index, table, q->file->size);
   else if (table < q->l1_offset + q->l1_bytes && q->l1_offset < table + cluster_size (q))
     set_corrupt (error, q->disk.name, "the L2 table %" G_GUINT64_FORMAT " overlaps the L1 table",
                  l1_index);
@@ -175,15 +175,14 @@ get_slice (Qcow2 *q, guint64 number, GError **error)
     {
       at = table + (slice << q->slice_bits) % ((guint64)1 << q->l2_bits) * 8;
       data = g_malloc (bytes);
-      err = h2k_pread_full (q->file.fd, data, bytes, at);
+      ok = h2k_file_pread (q->file, at, bytes, data, error);
       block = g_bytes_new_take (data, bytes);
-      if (err == 0)
+      if (ok)
         {
           h2k_cache_put (q->slices, slice, block);
           return block;
         }
-      h2k_set_errno (error, H2K_ERROR_SOURCE, err,
-                     "%s: cannot read the L2 table at offset %" G_GUINT64_FORMAT, q->disk.name, at);
+      g_prefix_error (error, "the L2 table cannot be read: ");
       g_bytes_unref (block);
     }
   return NULL;
@@ -192,11 +191,11 @@ get_slice (Qcow2 *q, guint64 number, GError **error)
 static gboolean
 check_place (Qcow2 *q, guint64 number, guint64 host, guint64 length, GError **error)
 {
-  if (host >= q->file.size)
+  if (host >= q->file->size)
     return set_corrupt (error, q->disk.name,
                         "the cluster at disk offset %" G_GUINT64_FORMAT " is at %" G_GUINT64_FORMAT
                         ", behind the end of the file at %" G_GUINT64_FORMAT " (truncated?)",
-                        number << q->cluster_bits, host, q->file.size);
+                        number << q->cluster_bits, host, q->file->size);
   if (host < sizeof (Qcow2Header)
       || (host < q->l1_offset + q->l1_bytes && q->l1_offset < host + length))
     return set_corrupt (error, q->disk.name,
@@ -410,16 +409,10 @@ unpack_zstd (const guint8 *in, gsize in_length, guint8 *out, gsize out_length)
 static guint8 *
 read_packed (Qcow2 *q, guint64 host, guint64 end, GError **error)
 {
-  gsize length = (gsize)(MIN (end, q->file.size) - host);
+  gsize length = (gsize)(MIN (end, q->file->size) - host);
   g_autofree guint8 *data = g_malloc (length);
-  int err = h2k_pread_full (q->file.fd, data, length, host);
 
-  if (err == 0)
-    return g_steal_pointer (&data);
-  h2k_set_errno (error, H2K_ERROR_SOURCE, err,
-                 "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT,
-                 q->disk.name, length, host);
-  return NULL;
+  return h2k_file_pread (q->file, host, length, data, error) ? g_steal_pointer (&data) : NULL;
 }
 
 /* Unpack cluster NUMBER, which is at PLACE, into OUT. DATA holds the file from START on. */
@@ -428,7 +421,7 @@ unpack (Qcow2 *q, guint64 number, const Place *place, const guint8 *data, guint6
         guint8 *out, GError **error)
 {
   const guint8 *in = data + (place->host - start);
-  gsize length = (gsize)(MIN (place->host_end, q->file.size) - place->host);
+  gsize length = (gsize)(MIN (place->host_end, q->file->size) - place->host);
   gboolean ok = q->zstd ? unpack_zstd (in, length, out, cluster_size (q))
                         : unpack_zlib (in, length, out, cluster_size (q));
 
@@ -498,15 +491,10 @@ read_packed_run (Qcow2 *q, const Place *run, guint64 number, guint64 count, guin
 static gboolean
 read_data (Qcow2 *q, guint64 host, gsize length, guint8 *out, GError **error)
 {
-  gsize inside = host < q->file.size ? (gsize)MIN (length, q->file.size - host) : 0;
-  int err = h2k_pread_full (q->file.fd, out, inside, host);
+  gsize inside = host < q->file->size ? (gsize)MIN (length, q->file->size - host) : 0;
 
-  if (err)
-    h2k_set_errno (error, H2K_ERROR_SOURCE, err,
-                   "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT,
-                   q->disk.name, inside, host);
   memset (out + inside, 0, length - inside);
-  return err == 0;
+  return h2k_file_pread (q->file, MIN (host, q->file->size), inside, out, error);
 }
 
 /* Zeros where there is no backing file, or it is shorter. */
@@ -606,8 +594,7 @@ qcow2_finalize (H2kDisk *disk)
 {
   Qcow2 *q = (Qcow2 *)disk;
 
-  if (q->file.fd >= 0)
-    close (q->file.fd);
+  h2k_file_unref (q->file);
   h2k_cache_free (q->slices);
   h2k_cache_free (q->clusters);
   g_free (q->l1);
@@ -823,7 +810,6 @@ load_l1 (Qcow2 *q, guint64 offset, guint64 entries, GError **error)
   guint64 per_entry = (guint64)1 << (q->cluster_bits + q->l2_bits);
   guint64 needed = (q->disk.size - 1) / per_entry + 1;
   const char *name = q->disk.name;
-  int err;
 
   if (needed > MAX_L1_BYTES / 8)
     return set_corrupt (error, name,
@@ -835,8 +821,8 @@ load_l1 (Qcow2 *q, guint64 offset, guint64 entries, GError **error)
                         "the L1 table has %" G_GUINT64_FORMAT " entries, %" G_GUINT64_FORMAT
                         " are needed",
                         entries, needed);
-  if (offset == 0 || offset % cluster_size (q) || offset > q->file.size
-      || needed * 8 > q->file.size - offset)
+  if (offset == 0 || offset % cluster_size (q) || offset > q->file->size
+      || needed * 8 > q->file->size - offset)
     return set_corrupt (error, name,
                         "the L1 table at %" G_GUINT64_FORMAT
                         " is not aligned or not within the file (truncated?)",
@@ -845,12 +831,8 @@ load_l1 (Qcow2 *q, guint64 offset, guint64 entries, GError **error)
   q->l1_bytes = needed * 8;
   q->l1_count = needed;
   q->l1 = g_malloc (q->l1_bytes);
-  err = h2k_pread_full (q->file.fd, q->l1, q->l1_bytes, offset);
-  if (err)
-    {
-      h2k_set_errno (error, H2K_ERROR_SOURCE, err, "%s: cannot read the L1 table", name);
-      return FALSE;
-    }
+  if (!h2k_file_pread (q->file, offset, q->l1_bytes, q->l1, error))
+    return FALSE;
   for (guint64 i = 0; i < needed; i++)
     q->l1[i] = GUINT64_FROM_BE (q->l1[i]);
   return TRUE;
@@ -902,37 +884,20 @@ open_backing (Qcow2 *q, const char *path, const Header *header, GError **error)
   return TRUE;
 }
 
-static guint8 *
-read_head (const H2kHostFile *file, const char *name, gsize *length, GError **error)
-{
-  g_autofree guint8 *head = NULL;
-  int err;
-
-  *length = (gsize)MIN (file->size, (guint64)1 << MAX_CLUSTER_BITS);
-  head = g_malloc (MAX (*length, 1));
-  err = h2k_pread_full (file->fd, head, *length, 0);
-  if (err == 0)
-    return g_steal_pointer (&head);
-  h2k_set_errno (error, H2K_ERROR_SOURCE, err, "%s: cannot read the header", name);
-  return NULL;
-}
-
-/* The image in FILE, which is the disk's from now on, also when this fails. */
 static H2kDisk *
-open_image (const char *path, H2kHostFile file, GError **error)
+qcow2_open (H2kFile *file, GError **error)
 {
-  g_autofree char *name = h2k_escape_text (path, -1);
-  g_autofree guint8 *head = NULL;
+  gsize length = (gsize)MIN (file->size, (guint64)1 << MAX_CLUSTER_BITS);
+  g_autofree guint8 *head = g_malloc (MAX (length, 1));
   g_auto (Header) header = {0};
   g_autoptr (H2kDisk) disk = (H2kDisk *)g_new0 (Qcow2, 1);
   Qcow2 *q = (Qcow2 *)disk;
-  gsize length;
 
-  h2k_disk_init (disk, &qcow2_ops, 0, "qcow2", path);
-  g_ptr_array_add (disk->files, g_strdup (path));
-  q->file = file;
-  head = read_head (&file, name, &length, error);
-  if (!head || !parse_header (&header, name, head, length, error))
+  h2k_disk_init (disk, &qcow2_ops, 0, "qcow2", file->path);
+  g_ptr_array_add (disk->files, g_strdup (file->path));
+  q->file = h2k_file_ref (file);
+  if (!h2k_file_pread (file, 0, length, head, error)
+      || !parse_header (&header, file->name, head, length, error))
     return NULL;
 
   /* As QEMU: whole sectors only. */
@@ -946,17 +911,9 @@ open_image (const char *path, H2kHostFile file, GError **error)
   q->slices = h2k_cache_new (SLICE_CACHE);
   q->clusters = h2k_cache_new (MAX (CLUSTER_CACHE, 2 * cluster_size (q)));
   if (!load_l1 (q, header.l1_offset, h2k_be32 (((Qcow2Header *)head)->l1_size), error)
-      || !open_backing (q, path, &header, error))
+      || !open_backing (q, file->path, &header, error))
     return NULL;
   return g_steal_pointer (&disk);
-}
-
-static H2kDisk *
-qcow2_open (const char *path, GError **error)
-{
-  H2kHostFile file;
-
-  return h2k_host_file_open (path, &file, error) ? open_image (path, file, error) : NULL;
 }
 
 static int

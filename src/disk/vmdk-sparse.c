@@ -14,10 +14,7 @@
  */
 #include "disk/vmdk.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <libdeflate.h>
-#include <unistd.h>
 
 #define MAGIC 0x564d444bu /* "KDMV" */
 #define VERSION_MAX 3
@@ -26,12 +23,12 @@
 #define GD_AT_END G_MAXUINT64
 #define GTE_ZERO 1u
 #define GRAIN_SECTORS_MIN 8
-#define GRAIN_SECTORS_MAX 32768  /* 16 MiB; 128 (64 KiB) is what everybody writes */
-#define AHEAD (8u << 20)         /* bytes of the file that are asked for before they are needed */
-#define AHEAD_PIECE (256u << 10) /* the kernel cuts larger requests short */
-#define SPAN_MAX (1024 * 1024)   /* compressed bytes read at once, unless one grain needs more */
-#define OPEN_TABLES_MAX 16384    /* read at open: 512 GiB of disk with grains of 64 KiB */
-#define EXTENT_TABLES_MAX 8      /* looked into for one answer about extents */
+#define GRAIN_SECTORS_MAX 32768 /* 16 MiB; 128 (64 KiB) is what everybody writes */
+#define AHEAD (8u << 20)        /* bytes of the file that are asked for before they are needed */
+#define AHEAD_PIECE (256u << 10)
+#define SPAN_MAX (1024 * 1024) /* compressed bytes read at once, unless one grain needs more */
+#define OPEN_TABLES_MAX 16384  /* read at open: 512 GiB of disk with grains of 64 KiB */
+#define EXTENT_TABLES_MAX 8    /* looked into for one answer about extents */
 
 enum
 {
@@ -98,9 +95,8 @@ G_STATIC_ASSERT (sizeof (GrainMarker) == 12);
 
 struct _H2kVmdkSparse
 {
-  int fd;
-  char *name;
-  guint64 file_size;
+  H2kFile *file;
+  const char *name;   /* the file's */
   guint64 size;       /* capacity in bytes */
   guint32 grain_size; /* bytes */
   guint64 grains;
@@ -137,15 +133,9 @@ set_corrupt (const H2kVmdkSparse *s, GError **error, const char *format, ...)
 static gboolean
 read_at (const H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GError **error)
 {
-  int err = h2k_pread_full (s->fd, buffer, length, offset);
-
-  if (err == ENODATA)
+  if (offset > s->file->size || length > s->file->size - offset)
     return set_corrupt (s, error, "it ends before byte %" G_GUINT64_FORMAT, offset + length);
-  if (err)
-    h2k_set_errno (error, H2K_ERROR_SOURCE, err,
-                   "%s: cannot read %" G_GSIZE_FORMAT " bytes at offset %" G_GUINT64_FORMAT,
-                   s->name, length, offset);
-  return err == 0;
+  return h2k_file_pread (s->file, offset, length, buffer, error);
 }
 
 /* A large read of a stream is followed by what lies behind it: ask for that now, so that reading
@@ -154,12 +144,15 @@ static void
 read_ahead (H2kVmdkSparse *s, guint64 end)
 {
   guint64 asked = (guint64)g_atomic_int_get (&s->asked) * AHEAD_PIECE;
-  guint64 limit = MIN (end + AHEAD, s->file_size);
+  guint64 limit = MIN (end + AHEAD, s->file->size);
 
   if (asked < end || asked > end + 2 * AHEAD)
     asked = end / AHEAD_PIECE * AHEAD_PIECE;
-  for (; asked + AHEAD_PIECE <= limit; asked += AHEAD_PIECE)
-    (void)posix_fadvise (s->fd, (off_t)asked, AHEAD_PIECE, POSIX_FADV_WILLNEED);
+  if (asked + AHEAD_PIECE > limit)
+    return;
+  limit -= (limit - asked) % AHEAD_PIECE;
+  h2k_file_will_need (s->file, asked, limit - asked);
+  asked = limit;
   g_atomic_int_set (&s->asked, (gint)(asked / AHEAD_PIECE));
 }
 
@@ -268,7 +261,7 @@ set_unsupported (const H2kVmdkSparse *s, GError **error, const char *what, guint
 static gboolean
 in_file (const H2kVmdkSparse *s, guint64 first, guint64 count)
 {
-  guint64 sectors = s->file_size / H2K_VMDK_SECTOR;
+  guint64 sectors = s->file->size / H2K_VMDK_SECTOR;
 
   return first <= sectors && count <= sectors - first;
 }
@@ -340,9 +333,9 @@ read_footer (const H2kVmdkSparse *s, SparseExtentHeader *h, GError **error)
   } tail;
   const char *missing = "it is a stream whose end is missing (no footer)";
 
-  if (s->file_size < sizeof *h + sizeof tail || s->file_size % H2K_VMDK_SECTOR)
+  if (s->file->size < sizeof *h + sizeof tail || s->file->size % H2K_VMDK_SECTOR)
     return set_corrupt (s, error, "%s", missing);
-  if (!read_at (s, s->file_size - sizeof tail, sizeof tail, &tail, error))
+  if (!read_at (s, s->file->size - sizeof tail, sizeof tail, &tail, error))
     return FALSE;
   if (GUINT32_FROM_LE (tail.footer.magicNumber) != MAGIC || tail.marker.size
       || GUINT32_FROM_LE (tail.marker.type) != MARKER_FOOTER || tail.end.val || tail.end.size
@@ -389,7 +382,7 @@ read_directory (H2kVmdkSparse *s, guint64 sector, GError **error)
     {
       s->directory[i] = GUINT32_FROM_LE (s->directory[i]);
       if (has_table (s, i)
-          && (guint64)s->directory[i] * H2K_VMDK_SECTOR + table_entries (s, i) * 4 > s->file_size)
+          && (guint64)s->directory[i] * H2K_VMDK_SECTOR + table_entries (s, i) * 4 > s->file->size)
         return set_corrupt (s, error, "grain table %u (sector %u) is not inside the file", i,
                             s->directory[i]);
     }
@@ -478,7 +471,7 @@ check_marker (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint8
     set_bad_grain (s, grain, entry, "has the marker of another grain", error);
   else if (size == 0 || size > record_max (s) - sizeof (GrainMarker))
     set_bad_grain (s, grain, entry, "has an impossible compressed size", error);
-  else if (end > s->file_size)
+  else if (end > s->file->size)
     set_bad_grain (s, grain, entry, "reaches past the end of the file", error);
   else
     return size;
@@ -539,7 +532,7 @@ record_end (const H2kVmdkSparse *s, guint64 start, guint64 next)
 
   if (next > start)
     end = MIN (end, next);
-  return MIN (end, s->file_size);
+  return MIN (end, s->file->size);
 }
 
 /* The records of COUNT entries from FIRST of TABLE on, in the file's order, which is not always the
@@ -582,7 +575,7 @@ plan_span (const H2kVmdkSparse *s, const Record *records, guint count)
       const Record *r = &records[span.count];
 
       if (r->at - r[-1].at > record_max (s) || r->end - span.start > SPAN_MAX
-          || r->end > s->file_size)
+          || r->end > s->file->size)
         break;
       span.length = MAX (span.length, (gsize)(r->end - span.start));
     }
@@ -729,7 +722,7 @@ read_table_plain (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset, g
         }
       if (!data)
         memset (out, 0, n);
-      else if (at > s->file_size || n > s->file_size - at)
+      else if (at > s->file->size || n > s->file->size - at)
         return set_bad_grain (s, table->index * TABLE_ENTRIES + i, table_entry (table, i),
                               "is not inside the file", error);
       else if (!read_at (s, at, n, out, error))
@@ -846,7 +839,7 @@ check_end (H2kVmdkSparse *s, GError **error)
     return TRUE;
   end = (guint64)last * H2K_VMDK_SECTOR
         + (s->compressed ? sizeof marker : MIN (s->grain_size, s->size - grain * s->grain_size));
-  if (end > s->file_size)
+  if (end > s->file->size)
     return set_bad_grain (s, grain, last, "is not inside the file", error);
   return !s->compressed
          || (read_at (s, (guint64)last * H2K_VMDK_SECTOR, sizeof marker, marker, error)
@@ -859,12 +852,12 @@ open_tables (H2kVmdkSparse *s, GError **error)
   SparseExtentHeader header = {0};
   gboolean at_end;
 
-  if (!read_at (s, 0, (gsize)MIN (s->file_size, sizeof header), &header, error))
+  if (!read_at (s, 0, (gsize)MIN (s->file->size, sizeof header), &header, error))
     return FALSE;
-  if (s->file_size >= sizeof header.magicNumber && !check_magic (s, &header, error))
+  if (s->file->size >= sizeof header.magicNumber && !check_magic (s, &header, error))
     return FALSE;
-  if (s->file_size < sizeof header)
-    return set_corrupt (s, error, "it has only %" G_GUINT64_FORMAT " bytes", s->file_size);
+  if (s->file->size < sizeof header)
+    return set_corrupt (s, error, "it has only %" G_GUINT64_FORMAT " bytes", s->file->size);
   if (!parse_header (s, &header, error))
     return FALSE;
   at_end = GUINT64_FROM_LE (header.gdOffset) == GD_AT_END;
@@ -874,22 +867,15 @@ open_tables (H2kVmdkSparse *s, GError **error)
 }
 
 H2kVmdkSparse *
-h2k_vmdk_sparse_open (int fd, guint64 file_size, const char *name, H2kVmdkCache *tables,
-                      H2kVmdkCache *grains, GError **error)
+h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains, GError **error)
 {
   g_autoptr (H2kVmdkSparse) s = g_new0 (H2kVmdkSparse, 1);
 
-  s->fd = fd;
-  s->file_size = file_size;
-  s->name = g_strdup (name);
+  s->file = h2k_file_ref (file);
+  s->name = file->name;
   s->table_cache = tables;
   s->grain_cache = grains;
-  if (!open_tables (s, error))
-    return NULL;
-  /* Streams are laid out in the order of the disk, which is how they are copied. */
-  if (s->compressed)
-    (void)posix_fadvise (fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-  return g_steal_pointer (&s);
+  return open_tables (s, error) ? g_steal_pointer (&s) : NULL;
 }
 
 void
@@ -897,8 +883,7 @@ h2k_vmdk_sparse_free (H2kVmdkSparse *s)
 {
   if (!s)
     return;
-  close (s->fd);
-  g_free (s->name);
+  h2k_file_unref (s->file);
   g_free (s->directory);
   g_free (s);
 }

@@ -335,19 +335,17 @@ check_capacity (const H2kVmdkSparse *sparse, const H2kVmdkExtent *extent, const 
 static gboolean
 open_flat (Part *part, const H2kVmdkExtent *extent, const char *path, GError **error)
 {
-  g_autofree char *label = h2k_escape_text (path, -1);
-  H2kHostFile file;
+  g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
   part->flat_offset = extent->offset * H2K_VMDK_SECTOR;
-  if (!h2k_host_file_open (path, &file, error))
+  if (!file)
     return FALSE;
-  close (file.fd);
-  if (part->flat_offset > file.size || part->length > file.size - part->flat_offset)
+  if (part->flat_offset > file->size || part->length > file->size - part->flat_offset)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
                    "%s is truncated: it has %" G_GUINT64_FORMAT
                    " bytes, and the descriptor uses %" G_GUINT64_FORMAT "; fetch it again",
-                   label, file.size, part->flat_offset + part->length);
+                   file->name, file->size, part->flat_offset + part->length);
       return FALSE;
     }
   part->flat = h2k_disk_open (path, "raw", error);
@@ -357,14 +355,12 @@ open_flat (Part *part, const H2kVmdkExtent *extent, const char *path, GError **e
 static gboolean
 open_sparse (Vmdk *vmdk, Part *part, const H2kVmdkExtent *extent, const char *path, GError **error)
 {
-  g_autofree char *label = h2k_escape_text (path, -1);
-  H2kHostFile file;
+  g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
-  if (!h2k_host_file_open (path, &file, error))
+  if (!file)
     return FALSE;
-  part->sparse
-      = h2k_vmdk_sparse_open (file.fd, file.size, label, vmdk->tables, vmdk->grains, error);
-  return part->sparse && check_capacity (part->sparse, extent, label, error);
+  part->sparse = h2k_vmdk_sparse_open (file, vmdk->tables, vmdk->grains, error);
+  return part->sparse && check_capacity (part->sparse, extent, file->name, error);
 }
 
 /* Open the extents of the descriptor PATH and list their files. */
@@ -465,28 +461,22 @@ vmdk_new (void)
 
 /* The descriptor is a file of its own. */
 static gboolean
-open_descriptor (Vmdk *vmdk, const H2kHostFile *file, const char *path, GPtrArray *files,
-                 GError **error)
+open_descriptor (Vmdk *vmdk, H2kFile *file, GPtrArray *files, GError **error)
 {
-  g_autofree char *label = h2k_escape_text (path, -1);
   gsize size = (gsize)MIN (file->size, H2K_VMDK_DESCRIPTOR_MAX);
   g_autofree char *text = g_malloc (size);
-  int err = h2k_pread_full (file->fd, text, size, 0);
 
-  if (err)
-    {
-      h2k_set_errno (error, H2K_ERROR_SOURCE, err, "%s: cannot be read", label);
-      return FALSE;
-    }
+  if (!h2k_file_pread (file, 0, size, text, error))
+    return FALSE;
   if (size < file->size)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-                   "%s begins like a VMDK descriptor, but is too large for one", label);
+                   "%s begins like a VMDK descriptor, but is too large for one", file->name);
       return FALSE;
     }
-  vmdk->descriptor = h2k_vmdk_descriptor_parse (text, size, label, error);
-  return vmdk->descriptor && check_supported (vmdk->descriptor, label, error)
-         && open_parts (vmdk, path, files, error);
+  vmdk->descriptor = h2k_vmdk_descriptor_parse (text, size, file->name, error);
+  return vmdk->descriptor && check_supported (vmdk->descriptor, file->name, error)
+         && open_parts (vmdk, file->path, files, error);
 }
 
 /* One piece of a split disk has no descriptor and is not a disk. */
@@ -502,18 +492,18 @@ check_piece (const char *path, const char *label, GError **error)
   return FALSE;
 }
 
-/* FILE, whose fd is taken, is a sparse extent and the whole disk. */
+/* FILE is a sparse extent and the whole disk. */
 static gboolean
-open_embedded (Vmdk *vmdk, const H2kHostFile *file, const char *path, GError **error)
+open_embedded (Vmdk *vmdk, H2kFile *file, GError **error)
 {
-  g_autofree char *label = h2k_escape_text (path, -1), *text = NULL;
+  g_autofree char *text = NULL;
+  const char *label = file->name;
   g_autoptr (GError) local = NULL;
   Part part = {0};
   gsize size = 0;
   H2kVmdkExtent *extent;
 
-  part.sparse
-      = h2k_vmdk_sparse_open (file->fd, file->size, label, vmdk->tables, vmdk->grains, error);
+  part.sparse = h2k_vmdk_sparse_open (file, vmdk->tables, vmdk->grains, error);
   if (!part.sparse)
     return FALSE;
   part.length = h2k_vmdk_sparse_size (part.sparse);
@@ -525,7 +515,7 @@ open_embedded (Vmdk *vmdk, const H2kHostFile *file, const char *path, GError **e
       return FALSE;
     }
   if (!text)
-    return check_piece (path, label, error);
+    return check_piece (file->path, label, error);
 
   vmdk->descriptor = h2k_vmdk_descriptor_parse (text, size, label, error);
   if (!vmdk->descriptor || !check_supported (vmdk->descriptor, label, error))
@@ -543,12 +533,12 @@ open_embedded (Vmdk *vmdk, const H2kHostFile *file, const char *path, GError **e
 }
 
 static gboolean
-starts_like_descriptor (const H2kHostFile *file)
+starts_like_descriptor (H2kFile *file)
 {
   guint8 head[4096];
   gsize n = (gsize)MIN (file->size, sizeof head);
 
-  return h2k_pread_full (file->fd, head, n, 0) == 0 && h2k_vmdk_is_descriptor (head, n);
+  return h2k_file_pread (file, 0, n, head, NULL) && h2k_vmdk_is_descriptor (head, n);
 }
 
 static void
@@ -571,31 +561,21 @@ init_disk (Vmdk *vmdk, const char *path, GPtrArray *files)
 }
 
 static H2kDisk *
-vmdk_open (const char *path, GError **error)
+vmdk_open (H2kFile *file, GError **error)
 {
   g_autoptr (Vmdk) vmdk = vmdk_new ();
   g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
-  H2kHostFile file;
-  gboolean ok;
 
-  if (!h2k_host_file_open (path, &file, error))
-    return NULL;
-  if (starts_like_descriptor (&file))
-    {
-      ok = open_descriptor (vmdk, &file, path, files, error);
-      close (file.fd);
-    }
-  else
-    ok = open_embedded (vmdk, &file, path, error);
-  if (!ok)
+  if (starts_like_descriptor (file) ? !open_descriptor (vmdk, file, files, error)
+                                    : !open_embedded (vmdk, file, error))
     return NULL;
   if (vmdk->descriptor && vmdk->descriptor->parent_cid != H2K_VMDK_NO_PARENT)
     {
-      vmdk->base.backing = open_parent (vmdk->descriptor, path, error);
+      vmdk->base.backing = open_parent (vmdk->descriptor, file->path, error);
       if (!vmdk->base.backing)
         return NULL;
     }
-  init_disk (vmdk, path, files);
+  init_disk (vmdk, file->path, files);
   return &g_steal_pointer (&vmdk)->base;
 }
 

@@ -13,7 +13,7 @@
  */
 #pragma once
 
-#include "disk/disk.h"
+#include "disk/file.h"
 
 #define H2K_VMDK_SECTOR 512
 /* A descriptor larger than this is not one. */
@@ -123,12 +123,11 @@ gsize h2k_vmdk_cache_bytes (H2kVmdkCache *cache);
 
 typedef struct _H2kVmdkSparse H2kVmdkSparse;
 
-/* The sparse extent in FD, which is taken (closed also on error), of FILE_SIZE bytes. NAME is its
- * path, for messages. TABLES and GRAINS are the disk's caches and outlive the extent. Reads the
- * grain directory, and the grain tables to see that the file is complete. Errors: H2K_ERROR_FORMAT,
- * _UNSUPPORTED, _SOURCE. */
-H2kVmdkSparse *h2k_vmdk_sparse_open (int fd, guint64 file_size, const char *name,
-                                     H2kVmdkCache *tables, H2kVmdkCache *grains, GError **error);
+/* The sparse extent in FILE. TABLES and GRAINS are the disk's caches and outlive the extent. Reads
+ * the grain directory, and the grain tables to see that the file is complete. Errors:
+ * H2K_ERROR_FORMAT, _UNSUPPORTED, _SOURCE. */
+H2kVmdkSparse *h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains,
+                                     GError **error);
 void h2k_vmdk_sparse_free (H2kVmdkSparse *sparse);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkSparse, h2k_vmdk_sparse_free)
 

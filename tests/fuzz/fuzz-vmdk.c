@@ -5,7 +5,6 @@
 #include "disk/vmdk.h"
 
 #include <stdint.h>
-#include <sys/mman.h>
 
 #define READ_MAX (4 * 1024 * 1024)
 #define EXTENTS_MAX 1000
@@ -68,10 +67,9 @@ open_extent (const uint8_t *data, size_t size)
   g_autoptr (GError) error = NULL;
   g_autofree char *text = NULL;
   gsize length = 0;
-  int fd = memfd_create ("fuzz", MFD_CLOEXEC);
+  g_autoptr (H2kFile) file = h2k_file_new_memory ("fuzz", data, size);
 
-  g_assert (fd >= 0 && h2k_pwrite_full (fd, data, size, 0) == 0);
-  sparse = h2k_vmdk_sparse_open (fd, size, "fuzz", tables, grains, &error);
+  sparse = h2k_vmdk_sparse_open (file, tables, grains, &error);
   g_assert ((sparse != NULL) == (error == NULL));
   if (!sparse)
     return;
