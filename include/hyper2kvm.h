@@ -90,7 +90,7 @@ typedef enum
 typedef struct
 {
   GPtrArray *sources;         /* char *: disk images or block devices, first disk first */
-  char *source_format;        /* NULL: found by content; else "raw", "vmdk", "qcow2" */
+  char *source_format;        /* NULL: found by content; else a word of "info" as "raw" */
   char *output;               /* path of the first disk's output; further disks get "-diskN" */
   char *output_format;        /* "qcow2" (default) or "raw" */
   char *name;                 /* the domain's name; NULL: from the output's file name */
@@ -147,6 +147,54 @@ H2K_PUBLIC gboolean h2k_migrate_vm (const H2kMigrateOptions *options, GCancellab
  * source_format above. Returns the inspection: a JSON text, or aligned text for people, as JSON
  * says; the caller's. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED, _NO_OS, _FILESYSTEM. */
 H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, gboolean json, GError **error);
+
+/* What the image PATH is, and every image of its chain: a JSON text (as "qemu-img info" names
+ * things, the chain as nested "backing" objects), or text for people, as JSON says; the caller's.
+ * FORMAT as source_format above. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED. */
+H2K_PUBLIC char *h2k_image_info (const char *path, const char *format, gboolean json,
+                                 GError **error);
+
+/* One image converted as it is, without a look inside. Obtain with h2k_convert_options_new(). */
+typedef struct
+{
+  char *source;
+  char *source_format; /* as above */
+  char *output;
+  char *output_format;        /* "qcow2" (default) or "raw" */
+  H2kCompression compression; /* default H2K_COMPRESS_NONE */
+  guint32 cluster_size;       /* bytes, of a qcow2; 0: 65536 */
+  guint threads;              /* 0 (default): one a core; at most 64 */
+  gboolean force;             /* default FALSE; TRUE: an existing output is replaced */
+  gboolean verify;            /* default FALSE; TRUE: read the output back and compare */
+  gboolean fast;              /* default FALSE; TRUE: no fsync of the output before the rename */
+  H2kProgressFunc progress;   /* may be NULL; phases "copy" and "verify" */
+  gpointer progress_data;
+} H2kConvertOptions;
+
+H2K_PUBLIC H2kConvertOptions *h2k_convert_options_new (void);
+H2K_PUBLIC void h2k_convert_options_free (H2kConvertOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kConvertOptions, h2k_convert_options_free)
+
+/* Convert one image; a chain becomes one. On failure nothing stands under the output's name that
+ * did not before. CANCELLABLE may be NULL. Errors: H2K_ERROR_USAGE, _SOURCE, _FORMAT, _UNSUPPORTED,
+ * _OUTPUT_EXISTS, _OUTPUT, _NO_SPACE, _VERIFY, _CANCELLED. */
+H2K_PUBLIC gboolean h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable,
+                                 GError **error);
+
+typedef struct
+{
+  gboolean same_content; /* the shorter one counts as zeros behind its end */
+  gboolean same_size;
+  guint64 offset; /* the first byte that differs; G_MAXUINT64 when none does */
+} H2kComparison;
+
+/* Compare what guests see of two images. THREADS, PROGRESS and CANCELLABLE as above. TRUE: RESULT
+ * says whether they are the same. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED, _CANCELLED. */
+H2K_PUBLIC gboolean h2k_images_compare (const char *path_a, const char *format_a,
+                                        const char *path_b, const char *format_b, guint threads,
+                                        H2kProgressFunc progress, gpointer progress_data,
+                                        GCancellable *cancellable, H2kComparison *result,
+                                        GError **error);
 
 /* What to boot and what counts as proof. */
 typedef struct

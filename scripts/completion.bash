@@ -7,18 +7,18 @@ _hyper2kvm() {
     case $previous in
     --log-level) words="error warning message info debug" ;;
     --progress) words="auto bar plain json none" ;;
-    --out-format) words="qcow2 raw" ;;
-    --format) words="raw vmdk qcow2" ;;
+    --out-format | -O) words="qcow2 raw" ;;
+    --format | --second-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi" ;;
     --bus) words="virtio-blk virtio-scsi sata" ;;
     --evidence) words="auto login marker" ;;
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
-    --name | --threads | --boot-timeout | --mac | --memory | --vcpus) return ;;
+    --name | --threads | --cluster-size | --boot-timeout | --mac | --memory | --vcpus) return ;;
     --temp-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --vmdk | --disk | --to-output | --report | --log-file)
+    --vmdk | --vhd | --vhdx | --vdi | --disk | --to-output | --report | --log-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -30,7 +30,7 @@ _hyper2kvm() {
     if [ -z "$words" ]; then
         case $command in
         local)
-            words="--vmdk --disk --to-output --out-format --report --dry-run --force --name
+            words="--vmdk --vhd --vhdx --vdi --disk --to-output --out-format --report --dry-run --force --name
                 --compress --no-compress --verify --fast --flatten --no-sparsify --threads
                 --temp-dir --no-guest-inspection --qemu-test --no-test --headless --window
                 --boot-timeout --bus --mac --memory --vcpus --json
@@ -44,7 +44,13 @@ _hyper2kvm() {
             words="--format --bus --evidence --reboot --boot-timeout --headless --window --accel
                 --uefi --memory --vcpus --mac --temp-dir --json $common"
             ;;
-        *) words="local inspect boot-test --version $common" ;;
+        convert)
+            words="--format --out-format --compress --cluster-size --threads --verify --fast
+                --force --compressed $common"
+            ;;
+        info) words="--json --format $common" ;;
+        compare) words="--format --second-format --strict --threads --json $common" ;;
+        *) words="local inspect boot-test convert info compare --version $common" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

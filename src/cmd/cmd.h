@@ -20,12 +20,19 @@ typedef struct
 int cmd_local (int argc, char **argv);
 int cmd_inspect (int argc, char **argv);
 int cmd_boot_test (int argc, char **argv);
+int cmd_convert (int argc, char **argv);
+int cmd_info (int argc, char **argv);
+int cmd_compare (int argc, char **argv);
 
 /* Parse ARGV with ENTRIES, MORE_ENTRIES (may be NULL) and the options that every command has; what
  * is left of ARGV are the operands. DATA goes to callbacks. Returns -1 to go on, or the exit code
  * (a mistake). */
 int cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
                const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data);
+/* GOption's callback for --compress[=zlib|zstd], and what it was given: zlib for --compress alone.
+ */
+gboolean cmd_parse_compress (const char *name, const char *value, gpointer data, GError **error);
+H2kCompression cmd_compression (void);
 /* The options that may stand before and after the command. */
 void cmd_add_common_options (GOptionContext *context);
 /* Act on them. -1, or the exit code. */

@@ -26,8 +26,8 @@ static const struct
 
 typedef struct
 {
-  GStrv vmdks, disks, macs;
-  char *bus, *compress;
+  GStrv vmdks, vhds, vhdxs, vdis, disks, macs;
+  char *bus;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
   int threads, timeout, memory, vcpus;
   gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
@@ -37,24 +37,15 @@ static void
 flags_clear (Flags *flags)
 {
   g_strfreev (flags->vmdks);
+  g_strfreev (flags->vhds);
+  g_strfreev (flags->vhdxs);
+  g_strfreev (flags->vdis);
   g_strfreev (flags->disks);
   g_strfreev (flags->macs);
   g_free (flags->bus);
-  g_free (flags->compress);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Flags, flags_clear)
-
-/* "--compress" alone is zlib; GOption hands an option's optional value to a callback. */
-static gboolean
-parse_compress (const char *name, const char *value, gpointer data, GError **error)
-{
-  Flags *flags = data;
-
-  g_free (flags->compress);
-  flags->compress = g_strdup (value ? value : "zlib");
-  return TRUE;
-}
 
 static GOptionEntry *
 repair_entries (Flags *flags)
@@ -94,20 +85,6 @@ choose_repairs (const Flags *flags)
 }
 
 static int
-set_compression (H2kMigrateOptions *options, const char *word)
-{
-  if (!word)
-    return -1;
-  if (g_str_equal (word, "zlib"))
-    options->compression = H2K_COMPRESS_ZLIB;
-  else if (g_str_equal (word, "zstd"))
-    options->compression = H2K_COMPRESS_ZSTD;
-  else
-    return cmd_usage ("local", "--compress=%s: choose zlib or zstd", word);
-  return -1;
-}
-
-static int
 set_bus (H2kMigrateOptions *options, const char *word)
 {
   if (!word || g_str_equal (word, "virtio-blk"))
@@ -121,20 +98,35 @@ set_bus (H2kMigrateOptions *options, const char *word)
   return -1;
 }
 
-/* The sources in their order: --vmdk and --disk may be repeated, operands are further disks. */
+/* The sources in their order: an option may be repeated, operands are further disks. */
 static int
 set_sources (H2kMigrateOptions *options, const Flags *flags, int argc, char **argv)
 {
-  if (flags->vmdks && flags->disks)
-    return cmd_usage ("local", "--vmdk and --disk exclude each other: --disk takes every format");
-  if (!flags->vmdks && !flags->disks)
+  const struct
+  {
+    char **files;
+    const char *format; /* NULL: found by content */
+  } kinds[] = {
+      {flags->vmdks, "vmdk"}, {flags->vhds, "vhd"}, {flags->vhdxs, "vhdx"},
+      {flags->vdis, "vdi"},   {flags->disks, NULL},
+  };
+  char **files = NULL;
+
+  for (guint i = 0; i < G_N_ELEMENTS (kinds); i++)
+    if (kinds[i].files && files)
+      return cmd_usage ("local", "--vmdk, --vhd, --vhdx, --vdi and --disk exclude each other: "
+                                 "--disk takes every format");
+    else if (kinds[i].files)
+      {
+        files = kinds[i].files;
+        options->source_format = g_strdup (kinds[i].format);
+      }
+  if (!files)
     return cmd_usage ("local", "no source is named: give --vmdk FILE or --disk FILE");
-  for (char **p = flags->vmdks ? flags->vmdks : flags->disks; *p; p++)
-    g_ptr_array_add (options->sources, g_strdup (*p));
+  for (; *files; files++)
+    g_ptr_array_add (options->sources, g_strdup (*files));
   for (int i = 1; i < argc; i++)
     g_ptr_array_add (options->sources, g_strdup (argv[i]));
-  if (flags->vmdks)
-    options->source_format = g_strdup ("vmdk");
   return -1;
 }
 
@@ -143,8 +135,8 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
 {
   int code = set_sources (options, flags, argc, argv);
 
-  if (code < 0 && !flags->no_compress)
-    code = set_compression (options, flags->compress);
+  if (!flags->no_compress)
+    options->compression = cmd_compression ();
   if (code < 0)
     code = set_bus (options, flags->bus);
   if (code >= 0)
@@ -201,6 +193,12 @@ cmd_local (int argc, char **argv)
   const GOptionEntry entries[] = {
       {"vmdk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vmdks,
        "a VMware disk (its descriptor); repeat it for further disks", "FILE"},
+      {"vhd", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vhds,
+       "a VHD (Hyper-V, Virtual PC, Azure); may be repeated", "FILE"},
+      {"vhdx", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vhdxs, "a VHDX (Hyper-V); may be repeated",
+       "FILE"},
+      {"vdi", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vdis, "a VDI (VirtualBox); may be repeated",
+       "FILE"},
       {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.disks,
        "a disk of any known format (found by content); may be repeated", "FILE"},
       {"to-output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
@@ -214,7 +212,7 @@ cmd_local (int argc, char **argv)
       {"force", 0, 0, G_OPTION_ARG_NONE, &options->force, "replace existing outputs", NULL},
       {"name", 0, 0, G_OPTION_ARG_STRING, &options->name, "the VM's name (default: the output's)",
        "NAME"},
-      {"compress", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, parse_compress,
+      {"compress", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, cmd_parse_compress,
        "compress the qcow2 with zlib (default) or zstd", "HOW"},
       {"no-compress", 0, 0, G_OPTION_ARG_NONE, &flags.no_compress, "do not compress (default)",
        NULL},

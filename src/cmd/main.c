@@ -12,6 +12,9 @@ static const Command commands[] = {
     {"local", "migrate a VM from disk images on this machine", cmd_local},
     {"inspect", "say what is installed on disk images", cmd_inspect},
     {"boot-test", "boot a throw-away overlay of disk images and wait for proof", cmd_boot_test},
+    {"convert", "convert one disk image as it is", cmd_convert},
+    {"info", "say what a disk image is", cmd_info},
+    {"compare", "compare what guests see of two disk images", cmd_compare},
 };
 
 static char *

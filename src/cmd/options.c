@@ -9,6 +9,7 @@
 
 static char *log_level, *log_path, *progress_mode;
 static gboolean quiet, verbose;
+static H2kCompression compression;
 
 static const GOptionEntry common[] = {
     {"log-level", 0, 0, G_OPTION_ARG_STRING, &log_level,
@@ -49,6 +50,28 @@ cmd_use_common_options (void)
     return cmd_fail (error);
   g_clear_pointer (&log_path, g_free);
   return -1;
+}
+
+gboolean
+cmd_parse_compress (const char *name, const char *value, gpointer data, GError **error)
+{
+  if (!value || g_str_equal (value, "zlib"))
+    compression = H2K_COMPRESS_ZLIB;
+  else if (g_str_equal (value, "zstd"))
+    compression = H2K_COMPRESS_ZSTD;
+  else
+    {
+      g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s=%s: choose zlib or zstd",
+                   name, value);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+H2kCompression
+cmd_compression (void)
+{
+  return compression;
 }
 
 int

@@ -68,6 +68,12 @@ gboolean h2k_copy_estimate (H2kDisk *source, guint64 *bytes, GError **error);
 gboolean h2k_copy (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
                    GCancellable *cancellable, H2kCopyStats *stats, GError **error);
 
+/* Find the first offset where the contents of A and B differ: DIFFERS, G_MAXUINT64 when they are
+ * the same. The shorter disk counts as zeros behind its end. Errors: those of h2k_disk_pread(),
+ * H2K_ERROR_CANCELLED. */
+gboolean h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options,
+                      GCancellable *cancellable, guint64 *differs, GError **error);
+
 /* Read PATH back through the reader of its format, opened afresh, and compare every used block
  * with SOURCE, and every other block with zeros. Errors: H2K_ERROR_VERIFY names the first offset
  * that differs. */

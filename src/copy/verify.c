@@ -1,5 +1,5 @@
-/* verify.c - the finished file read back through the reader of its format and compared with the
- * source.
+/* verify.c - two disks compared, and the finished file read back through the reader of its format
+ * and compared with the source.
  *
  * Nothing of the writers is used: what is compared is what QEMU will be given, from the disk and
  * not from the page cache.
@@ -14,8 +14,8 @@
 
 typedef struct
 {
-  H2kDisk *source;
-  H2kDisk *output;
+  H2kDisk *longer;
+  H2kDisk *shorter; /* counts as zeros behind its end */
   GCancellable *cancellable;
   H2kMeter meter;
 
@@ -23,7 +23,7 @@ typedef struct
   H2kCursor cursor;
   GError *error;
   guint64 differs; /* lowest offset that differs */
-} Verify;
+} Comparison;
 
 /* The first offset where EXPECTED and ACTUAL differ; N if nowhere. */
 static gsize
@@ -41,51 +41,54 @@ first_difference (const guint8 *expected, const guint8 *actual, gsize n)
 /* Compare one window. The windows are handed out in order and each one taken is finished, so that
  * the lowest difference found is the first of the disk. */
 static gboolean
-compare_chunk (Verify *v, H2kChunk *expected, H2kChunk *actual, GError **error)
+compare_chunk (Comparison *c, H2kChunk *expected, H2kChunk *actual, GError **error)
 {
-  gsize at;
+  guint64 left = c->shorter->size - MIN (expected->offset, c->shorter->size);
+  gsize n = (gsize)MIN (left, expected->length), at;
 
-  if (h2k_is_cancelled (v->cancellable, error)
-      || !h2k_chunk_find_ranges (expected, v->source, h2k_disk_extent, error)
-      || !h2k_chunk_read (expected, v->source, error)
-      || !h2k_disk_pread (v->output, expected->offset, expected->length, actual->data, error))
+  if (h2k_is_cancelled (c->cancellable, error)
+      || !h2k_chunk_find_ranges (expected, c->longer, h2k_disk_extent, error)
+      || !h2k_chunk_read (expected, c->longer, error)
+      || !h2k_disk_pread (c->shorter, MIN (expected->offset, c->shorter->size), n, actual->data,
+                          error))
     return FALSE;
+  memset (actual->data + n, 0, expected->length - n);
   at = first_difference (expected->data, actual->data, expected->length);
   if (at < expected->length)
     {
-      g_mutex_lock (&v->lock);
-      v->differs = MIN (v->differs, expected->offset + at);
-      g_mutex_unlock (&v->lock);
+      g_mutex_lock (&c->lock);
+      c->differs = MIN (c->differs, expected->offset + at);
+      g_mutex_unlock (&c->lock);
     }
-  h2k_meter_add (&v->meter, expected->bytes_data);
+  h2k_meter_add (&c->meter, expected->bytes_data);
   return TRUE;
 }
 
 static gpointer
-verify_thread (gpointer data)
+compare_thread (gpointer data)
 {
-  Verify *v = data;
+  Comparison *c = data;
   g_autoptr (H2kChunk) expected = h2k_chunk_new (H2K_WINDOW, 0, FALSE);
   g_autoptr (H2kChunk) actual = h2k_chunk_new (H2K_WINDOW, 0, FALSE);
 
-  g_mutex_lock (&v->lock);
-  while (!v->error && v->differs == G_MAXUINT64)
+  g_mutex_lock (&c->lock);
+  while (!c->error && c->differs == G_MAXUINT64)
     {
       GError *error = NULL;
-      gboolean ok = h2k_cursor_next (&v->cursor, expected, &error);
+      gboolean ok = h2k_cursor_next (&c->cursor, expected, &error);
 
       if (ok && !expected->length)
         break;
       if (ok)
         {
-          g_mutex_unlock (&v->lock);
-          ok = compare_chunk (v, expected, actual, &error);
-          g_mutex_lock (&v->lock);
+          g_mutex_unlock (&c->lock);
+          ok = compare_chunk (c, expected, actual, &error);
+          g_mutex_lock (&c->lock);
         }
       if (!ok)
-        h2k_keep_error (&v->error, error);
+        h2k_keep_error (&c->error, error);
     }
-  g_mutex_unlock (&v->lock);
+  g_mutex_unlock (&c->lock);
   return NULL;
 }
 
@@ -123,38 +126,53 @@ check_sizes (H2kDisk *source, H2kDisk *output, GError **error)
 }
 
 gboolean
+h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options, GCancellable *cancellable,
+             guint64 *differs, GError **error)
+{
+  Comparison c = {.longer = a->size < b->size ? b : a,
+                  .shorter = a->size < b->size ? a : b,
+                  .cancellable = cancellable,
+                  .differs = G_MAXUINT64};
+  guint64 total;
+
+  if (!h2k_copy_estimate (c.longer, &total, error))
+    return FALSE;
+  c.cursor = (H2kCursor){.disk = c.longer,
+                         .other = c.shorter,
+                         .extent = h2k_disk_extent,
+                         .window = H2K_WINDOW};
+  g_mutex_init (&c.lock);
+  h2k_meter_init (&c.meter, options, total);
+  h2k_run_threads (h2k_thread_count (options), compare_thread, &c);
+  /* A difference that was found counts, whatever happened elsewhere to stop the search. */
+  if (c.differs != G_MAXUINT64 && g_error_matches (c.error, H2K_ERROR, H2K_ERROR_CANCELLED))
+    g_clear_error (&c.error);
+  if (!c.error)
+    h2k_meter_finish (&c.meter);
+  *differs = c.differs;
+  g_mutex_clear (&c.lock);
+  h2k_meter_clear (&c.meter);
+  if (c.error)
+    g_propagate_error (error, c.error);
+  return c.error == NULL;
+}
+
+gboolean
 h2k_verify (H2kDisk *source, const char *path, const char *format, const H2kCopyOptions *options,
             GCancellable *cancellable, GError **error)
 {
   g_autoptr (H2kDisk) output = NULL;
-  Verify v = {.source = source, .cancellable = cancellable, .differs = G_MAXUINT64};
-  guint64 total;
+  guint64 differs;
 
   if (!drop_cache (path, error) || !(output = h2k_disk_open (path, format, error))
-      || !check_sizes (source, output, error) || !h2k_copy_estimate (source, &total, error))
+      || !check_sizes (source, output, error)
+      || !h2k_compare (source, output, options, cancellable, &differs, error))
     return FALSE;
-  v.output = output;
-  v.cursor = (H2kCursor){.disk = source,
-                         .other = output,
-                         .extent = h2k_disk_extent,
-                         .window = H2K_WINDOW};
-  g_mutex_init (&v.lock);
-  h2k_meter_init (&v.meter, options, total);
-  h2k_run_threads (h2k_thread_count (options), verify_thread, &v);
-  if (v.differs != G_MAXUINT64
-      && (!v.error || g_error_matches (v.error, H2K_ERROR, H2K_ERROR_CANCELLED)))
-    {
-      g_clear_error (&v.error);
-      g_set_error (&v.error, H2K_ERROR, H2K_ERROR_VERIFY,
-                   "%s, read back, differs from %s at offset %" G_GUINT64_FORMAT
-                   " of the disk; check the storage below it and convert again",
-                   path, source->name, v.differs);
-    }
-  if (!v.error)
-    h2k_meter_finish (&v.meter);
-  g_mutex_clear (&v.lock);
-  h2k_meter_clear (&v.meter);
-  if (v.error)
-    g_propagate_error (error, v.error);
-  return v.error == NULL;
+  if (differs == G_MAXUINT64)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
+               "%s, read back, differs from %s at offset %" G_GUINT64_FORMAT
+               " of the disk; check the storage below it and convert again",
+               path, source->name, differs);
+  return FALSE;
 }

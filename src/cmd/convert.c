@@ -1,0 +1,74 @@
+/* convert.c - hyper2kvm convert: one image in another format, without a look inside.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "cmd/cmd.h"
+
+#include <stdio.h>
+
+/* A size in bytes, with K or M behind it for KiB and MiB; 0 for what is none. */
+static guint32
+parse_size (const char *text)
+{
+  char *end;
+  guint64 n = g_ascii_strtoull (text, &end, 10);
+  guint shift = *end == 'k' || *end == 'K' ? 10 : *end == 'M' ? 20 : 0;
+
+  if (!g_ascii_isdigit (*text) || end[shift != 0] || n > G_MAXUINT32 >> shift)
+    return 0;
+  return (guint32)n << shift;
+}
+
+int
+cmd_convert (int argc, char **argv)
+{
+  g_autoptr (H2kConvertOptions) options = h2k_convert_options_new ();
+  g_autofree char *cluster_size = NULL;
+  gboolean zlib = FALSE;
+  int threads = 0;
+  const GOptionEntry entries[] = {
+      {"format", 'f', 0, G_OPTION_ARG_STRING, &options->source_format,
+       "the source's format (default: found)", "FMT"},
+      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &options->output_format, "qcow2 (default) or raw",
+       "FMT"},
+      {"compressed", 'c', 0, G_OPTION_ARG_NONE, &zlib, "the same as --compress", NULL},
+      {"compress", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, cmd_parse_compress,
+       "compress the qcow2 with zlib (default) or zstd", "HOW"},
+      {"cluster-size", 0, 0, G_OPTION_ARG_STRING, &cluster_size,
+       "of a qcow2: 512 to 2M (default 64K)", "SIZE"},
+      {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "1 to 64 (default: one a CPU)", "N"},
+      {"verify", 0, 0, G_OPTION_ARG_NONE, &options->verify,
+       "read the output back and compare every used block", NULL},
+      {"fast", 0, 0, G_OPTION_ARG_NONE, &options->fast,
+       "do not wait until the output is on stable storage", NULL},
+      {"force", 0, 0, G_OPTION_ARG_NONE, &options->force, "replace an existing output", NULL},
+      {NULL},
+  };
+  int code = cmd_parse (&argc, &argv, "SOURCE OUTPUT",
+                        "Converts one disk image as it is: no repairs, no definition. A chain of "
+                        "images becomes one.\nThe source is never written.",
+                        entries, NULL, NULL);
+  g_autoptr (GError) error = NULL;
+  gboolean ok;
+
+  if (code >= 0)
+    return code;
+  if (argc != 3)
+    return cmd_usage ("convert", "a source and an output are needed");
+  if (threads < 0)
+    return cmd_usage ("convert", "--threads=%d: choose 1 to 64", threads);
+  options->compression = cmd_compression ();
+  if (zlib && !options->compression)
+    options->compression = H2K_COMPRESS_ZLIB;
+  options->cluster_size = cluster_size ? parse_size (cluster_size) : 0;
+  if (cluster_size && !options->cluster_size)
+    return cmd_usage ("convert", "--cluster-size=%s: choose a power of two from 512 to 2M",
+                      cluster_size);
+  options->source = g_strdup (argv[1]);
+  options->output = g_strdup (argv[2]);
+  options->threads = (guint)threads;
+  options->progress = cmd_progress;
+  ok = h2k_convert (options, cmd_cancellable (), &error);
+  cmd_progress_finish ();
+  return ok ? EXIT_OK : cmd_fail (error);
+}

@@ -1,0 +1,123 @@
+#!/bin/bash
+# Single images: convert, info and compare against qemu-img, for every format and variant.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# fill FILE BYTES SEED: random data, zeros and holes, in pieces that fit no cluster size
+fill() {
+    python3 - "$@" <<'PYTHON'
+import random, sys
+path, size, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+dice = random.Random(seed)
+with open(path, "wb") as f:
+    f.truncate(size)
+    at = 0
+    while at < size:
+        n = min(dice.choice([512, 4096, 65536, 70000, 300000, 2 << 20]), size - at)
+        kind = dice.randrange(4)
+        f.seek(at)
+        if kind == 0:
+            f.write(dice.randbytes(n))
+        elif kind == 1:
+            f.write((b"hyper2kvm %d " % at * (n // 12 + 1))[:n])
+        elif kind == 2:
+            f.write(bytes(n))
+        at += n
+PYTHON
+}
+
+# same IMAGE FORMAT-FOR-QEMU: OURS of it are identical for both programs, and info says the same
+same() {
+    local image=$1 format=$2 theirs ours
+    theirs=$(qemu-img info --output=json -f "$format" "$image" | python3 -c 'import json, sys; print(json.load(sys.stdin)["virtual-size"])')
+    ours=$("$H2K" info --json "$image" | python3 -c 'import json, sys; print(json.load(sys.stdin)["virtual-size"])')
+    [ "$theirs" = "$ours" ] || {
+        echo "qemu-img says $theirs bytes, info $ours"
+        return 1
+    }
+    "$H2K" -q convert --force --verify "$image" "$work/out.qcow2" &&
+        "$H2K" -q convert --force --verify --compress=zstd "$image" "$work/zstd.qcow2" &&
+        "$H2K" -q convert --force -O raw "$image" "$work/out.raw" &&
+        qemu-img check "$work/out.qcow2" && qemu-img check "$work/zstd.qcow2" &&
+        qemu-img compare -f "$format" -F qcow2 "$image" "$work/out.qcow2" &&
+        qemu-img compare -f "$format" -F qcow2 "$image" "$work/zstd.qcow2" &&
+        qemu-img compare -f "$format" -F raw "$image" "$work/out.raw" &&
+        "$H2K" -q compare "$image" "$work/out.raw" &&
+        "$H2K" -q compare "$work/zstd.qcow2" "$work/out.qcow2"
+}
+
+# variant NAME FORMAT OPTIONS SIZE: made by qemu-img, read by us
+variant() {
+    local suffix=$1 format=$2 options=$3 size=$4
+    fill "$work/in.raw" "$size" "$size" &&
+        rm -f "$work"/v.* "$work"/v-*.vmdk &&
+        qemu-img convert -q -f raw -O "$format" ${options:+-o "$options"} "$work/in.raw" "$work/v.$suffix" &&
+        same "$work/v.$suffix" "$format"
+}
+
+chain() {
+    local format=$1 suffix=$2
+    rm -f "$work"/chain-*
+    fill "$work/base.raw" 9000960 1 &&
+        qemu-img convert -q -f raw -O "$format" "$work/base.raw" "$work/chain-0.$suffix" &&
+        for n in 1 2 3; do
+            qemu-img create -q -f "$format" -b "chain-$((n - 1)).$suffix" -F "$format" "$work/chain-$n.$suffix" &&
+                qemu-io -f "$format" -c "write -P $n $((n * 1000000 / 512 * 512)) 700416" \
+                    -c "write -z $((n * 2000000 / 65536 * 65536)) 131072" "$work/chain-$n.$suffix" || return 1
+        done &&
+        same "$work/chain-3.$suffix" "$format" &&
+        "$H2K" info "$work/chain-3.$suffix" | grep -q "^backing file: .*chain-0.$suffix" &&
+        rm "$work/chain-1.$suffix" &&
+        refused '3|4' "chain-1.$suffix" "$H2K" -q convert --force "$work/chain-3.$suffix" "$work/out.qcow2"
+}
+
+differs() {
+    fill "$work/a.raw" 5000192 7 && cp "$work/a.raw" "$work/b.raw" &&
+        printf x | dd of="$work/b.raw" bs=1 seek=4999999 conv=notrunc &&
+        "$H2K" -q compare "$work/a.raw" "$work/a.raw" &&
+        status 1 "$H2K" -q compare "$work/a.raw" "$work/b.raw" &&
+        { "$H2K" -q compare --json "$work/a.raw" "$work/b.raw" || true; } >"$work/c.json" &&
+        json "$work/c.json" 'd == {"same-content": False, "same-size": True, "offset": 4999999}' &&
+        cp "$work/a.raw" "$work/b.raw" && truncate -s +1M "$work/b.raw" &&
+        "$H2K" -q compare "$work/a.raw" "$work/b.raw" && "$H2K" -q compare "$work/b.raw" "$work/a.raw" &&
+        status 1 "$H2K" -q compare --strict "$work/a.raw" "$work/b.raw" &&
+        status 3 "$H2K" -q compare "$work/a.raw" "$work/missing"
+}
+
+keeps_source() {
+    local sum
+    fill "$work/s.raw" 3000320 3 && sum=$(sha256sum "$work/s.raw") &&
+        refused 2 'is (the|a) source|also' "$H2K" convert --force -f raw -O raw "$work/s.raw" "$work/s.raw" &&
+        refused 9 'exists' "$H2K" convert -O raw "$work/s.raw" "$work/b.raw" &&
+        sha256sum -c <<<"$sum"
+}
+
+clusters() {
+    local size
+    fill "$work/k.raw" 7000064 5 &&
+        for size in 512 4K 64K 2M; do
+            "$H2K" -q convert --force --verify --cluster-size $size "$work/k.raw" "$work/k.qcow2" &&
+                qemu-img check "$work/k.qcow2" && qemu-img compare "$work/k.raw" "$work/k.qcow2" || return 1
+        done
+    refused 2 'power of two' "$H2K" convert --cluster-size 3K "$work/k.raw" "$work/k2.qcow2"
+}
+
+claim "raw" variant raw raw "" 8388096
+claim "qcow2, version 3" variant qcow2 qcow2 "" 20000256
+claim "qcow2, version 2, clusters of 4 KiB" variant qcow2 qcow2 "compat=0.10,cluster_size=4096" 9000448
+claim "VMDK, monolithicSparse" variant vmdk vmdk "subformat=monolithicSparse" 20000256
+claim "VMDK, streamOptimized" variant vmdk vmdk "subformat=streamOptimized" 20000256
+claim "VMDK, monolithicFlat" variant vmdk vmdk "subformat=monolithicFlat" 9000448
+claim "VMDK, twoGbMaxExtentSparse" variant vmdk vmdk "subformat=twoGbMaxExtentSparse" 9000448
+claim "VDI, dynamic" variant vdi vdi "" 20000256
+claim "VDI, static" variant vdi vdi "static=on" 9000448
+claim "VHD, dynamic" variant vhd vpc "subformat=dynamic,force_size=on" 20000256
+claim "VHD, fixed" variant vhd vpc "subformat=fixed,force_size=on" 9000448
+claim "VHDX, dynamic" variant vhdx vhdx "subformat=dynamic" 20000256
+claim "VHDX, fixed" variant vhdx vhdx "subformat=fixed" 9000448
+claim "a chain of qcow2 images" chain qcow2 qcow2
+claim "a chain of VMDKs" chain vmdk vmdk
+claim "compare tells what differs" differs
+claim "clusters from 512 bytes to 2 MiB" clusters
+claim "the source is never the output, and outputs are not replaced" keeps_source
+finish
