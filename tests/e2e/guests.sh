@@ -1,5 +1,6 @@
 #!/bin/bash
-# The other guests: each does not boot on virtio before and boots with its network after.
+# The other guests: each does not boot on virtio before (within five times what it takes after; some
+# wait for their disk for ever and say nothing) and boots with its network after.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 serial=$H2K_TOP/tests/guests/boot-serial
@@ -22,7 +23,7 @@ for name in $("$H2K_TOP/tests/guests/build" --list | awk '{print $1}' | grep -v 
     disk=$(guest "$name" raw)
     sum=$(sha256sum "$disk")
     fails "$name does not boot on virtio before" \
-        "$serial" --bus virtio-blk --nic virtio-net-pci --timeout 900 "$disk"
+        "$serial" --bus virtio-blk --nic virtio-net-pci --timeout 300 "$disk"
     claim "$name boots on virtio after, with its network" migrated "$disk" "$name"
     claim "$name needs no second repair" again "$name"
     claim "$name's source is what it was" sha256sum -c <<<"$sum"
