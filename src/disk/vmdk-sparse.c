@@ -93,29 +93,26 @@ typedef struct __attribute__ ((packed))
 } GrainMarker;
 G_STATIC_ASSERT (sizeof (GrainMarker) == 12);
 
-struct _H2kVmdkSparse
+typedef struct
 {
+  H2kVmdkSparse base;
   H2kFile *file;
-  const char *name;   /* the file's */
-  guint64 size;       /* capacity in bytes */
-  guint32 grain_size; /* bytes */
+  const char *name; /* the file's */
   guint64 grains;
   guint32 flags;
-  gboolean compressed;
   guint64 descriptor_offset, descriptor_size; /* bytes */
-  guint32 tables;                             /* entries of the directory */
   guint32 *directory;                         /* first sector of each table, 0 or GTE_ZERO */
   H2kVmdkCache *table_cache, *grain_cache;    /* the disk's */
   gint asked;                                 /* atomic: pieces of the file asked for so far */
-};
+} Hosted;
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
-static gboolean set_corrupt (const H2kVmdkSparse *s, GError **error, const char *format, ...)
+static gboolean set_corrupt (const Hosted *s, GError **error, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
 
 static gboolean
-set_corrupt (const H2kVmdkSparse *s, GError **error, const char *format, ...)
+set_corrupt (const Hosted *s, GError **error, const char *format, ...)
 {
   g_autofree char *what = NULL;
   va_list args;
@@ -131,7 +128,7 @@ set_corrupt (const H2kVmdkSparse *s, GError **error, const char *format, ...)
 }
 
 static gboolean
-read_at (const H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GError **error)
+read_at (const Hosted *s, guint64 offset, gsize length, void *buffer, GError **error)
 {
   if (offset > s->file->size || length > s->file->size - offset)
     return set_corrupt (s, error, "it ends before byte %" G_GUINT64_FORMAT, offset + length);
@@ -141,7 +138,7 @@ read_at (const H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GEr
 /* A large read of a stream is followed by what lies behind it: ask for that now, so that reading
  * goes on while grains are decompressed. ASKED is a hint only: that threads race for it is fine. */
 static void
-read_ahead (H2kVmdkSparse *s, guint64 end)
+read_ahead (Hosted *s, guint64 end)
 {
   guint64 asked = (guint64)g_atomic_int_get (&s->asked) * AHEAD_PIECE;
   guint64 limit = MIN (end + AHEAD, s->file->size);
@@ -201,29 +198,10 @@ get_scratch (gsize size)
 /* --- header ----------------------------------------------------------------------------------- */
 
 static gboolean
-check_magic (const H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+check_magic (const Hosted *s, const SparseExtentHeader *h, GError **error)
 {
-  static const struct
-  {
-    guint8 magic[8];
-    gsize length;
-    const char *what;
-  } others[] = {
-      {"COWD", 4, "an ESX Server sparse extent (COWD, vmfsSparse), a snapshot's delta"},
-      {"\xbe\xba\xfe\xca\0\0\0\0", 8, "an seSparse extent, a vSphere snapshot's delta"},
-  };
-
   if (GUINT32_FROM_LE (h->magicNumber) == MAGIC)
     return TRUE;
-  for (gsize i = 0; i < G_N_ELEMENTS (others); i++)
-    if (memcmp (h, others[i].magic, others[i].length) == 0)
-      {
-        g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                     "%s is %s, which cannot be read: delete (consolidate) the VM's snapshots, or "
-                     "export the VM as OVF or OVA, and use that",
-                     s->name, others[i].what);
-        return FALSE;
-      }
   g_set_error (
       error, H2K_ERROR, H2K_ERROR_FORMAT,
       "%s is not a VMDK: it is neither a descriptor nor a sparse extent, which starts with "
@@ -235,7 +213,7 @@ check_magic (const H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error
 
 /* Bytes that a text-mode transfer changes. A file so damaged has moved the others, too. */
 static gboolean
-check_newlines (const H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+check_newlines (const Hosted *s, const SparseExtentHeader *h, GError **error)
 {
   if (!(GUINT32_FROM_LE (h->flags) & FLAG_NEWLINE_TEST)
       || memcmp (&h->singleEndLineChar, "\n \r\n", 4) == 0)
@@ -248,7 +226,7 @@ check_newlines (const H2kVmdkSparse *s, const SparseExtentHeader *h, GError **er
 }
 
 static gboolean
-set_unsupported (const H2kVmdkSparse *s, GError **error, const char *what, guint64 value)
+set_unsupported (const Hosted *s, GError **error, const char *what, guint64 value)
 {
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                "%s: %s %" G_GUINT64_FORMAT " is not supported: export the VM as OVF or OVA, and "
@@ -259,7 +237,7 @@ set_unsupported (const H2kVmdkSparse *s, GError **error, const char *what, guint
 
 /* Is [FIRST, FIRST + COUNT) sectors inside the file? */
 static gboolean
-in_file (const H2kVmdkSparse *s, guint64 first, guint64 count)
+in_file (const Hosted *s, guint64 first, guint64 count)
 {
   guint64 sectors = s->file->size / H2K_VMDK_SECTOR;
 
@@ -268,7 +246,7 @@ in_file (const H2kVmdkSparse *s, guint64 first, guint64 count)
 
 /* Check header H field by field and take over what is needed. */
 static gboolean
-parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+parse_header (Hosted *s, const SparseExtentHeader *h, GError **error)
 {
   guint64 capacity = GUINT64_FROM_LE (h->capacity), grain = GUINT64_FROM_LE (h->grainSize);
   guint64 tables, descriptor = GUINT64_FROM_LE (h->descriptorOffset);
@@ -278,13 +256,13 @@ parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
   if (!check_newlines (s, h, error))
     return FALSE;
   s->flags = GUINT32_FROM_LE (h->flags);
-  s->compressed = algorithm == COMPRESSION_DEFLATE;
+  s->base.compressed = algorithm == COMPRESSION_DEFLATE;
   if (version < 1 || version > VERSION_MAX)
     return set_unsupported (s, error, "VMDK version", version);
   if (algorithm != COMPRESSION_NONE && algorithm != COMPRESSION_DEFLATE)
     return set_unsupported (s, error, "compression algorithm", algorithm);
-  if (s->compressed != !!(s->flags & FLAG_COMPRESSED)
-      || (s->compressed && !(s->flags & FLAG_MARKERS)))
+  if (s->base.compressed != !!(s->flags & FLAG_COMPRESSED)
+      || (s->base.compressed && !(s->flags & FLAG_MARKERS)))
     return set_corrupt (s, error, "its header's flags (0x%x) do not fit compression algorithm %u",
                         s->flags, algorithm);
   if (grain < GRAIN_SECTORS_MIN || grain > GRAIN_SECTORS_MAX || (grain & (grain - 1)))
@@ -309,10 +287,10 @@ parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
   if (!in_file (s, GUINT64_FROM_LE (h->overHead), 0))
     return set_corrupt (s, error, "the metadata reaches past the end of the file");
 
-  s->size = capacity * H2K_VMDK_SECTOR;
-  s->grain_size = (guint32)grain * H2K_VMDK_SECTOR;
+  s->base.size = capacity * H2K_VMDK_SECTOR;
+  s->base.grain_size = (guint32)grain * H2K_VMDK_SECTOR;
   s->grains = (capacity - 1) / grain + 1;
-  s->tables = (guint32)tables;
+  s->base.tables = (guint32)tables;
   s->descriptor_offset = descriptor * H2K_VMDK_SECTOR;
   s->descriptor_size = descriptor ? GUINT64_FROM_LE (h->descriptorSize) * H2K_VMDK_SECTOR : 0;
   if (h->uncleanShutdown)
@@ -323,7 +301,7 @@ parse_header (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
 /* A stream ends with a footer marker, the footer and an end-of-stream marker: the footer is a copy
  * of the header that knows where the directory is. */
 static gboolean
-read_footer (const H2kVmdkSparse *s, SparseExtentHeader *h, GError **error)
+read_footer (const Hosted *s, SparseExtentHeader *h, GError **error)
 {
   struct
   {
@@ -353,22 +331,22 @@ read_footer (const H2kVmdkSparse *s, SparseExtentHeader *h, GError **error)
 
 /* Entries of table I that stand for grains; the last table may be cut short. */
 static guint
-table_entries (const H2kVmdkSparse *s, guint64 i)
+table_entries (const Hosted *s, guint64 i)
 {
   return (guint)MIN (s->grains - i * TABLE_ENTRIES, TABLE_ENTRIES);
 }
 
 static gboolean
-has_table (const H2kVmdkSparse *s, guint64 i)
+has_table (const Hosted *s, guint64 i)
 {
   return s->directory[i] != 0 && !(s->directory[i] == GTE_ZERO && (s->flags & FLAG_ZERO_GRAINS));
 }
 
 /* Read the directory at SECTOR; FALSE and ERROR when it or one of its tables is not in the file. */
 static gboolean
-read_directory (H2kVmdkSparse *s, guint64 sector, GError **error)
+read_directory (Hosted *s, guint64 sector, GError **error)
 {
-  gsize bytes = (gsize)s->tables * 4;
+  gsize bytes = (gsize)s->base.tables * 4;
 
   if (sector == 0 || !in_file (s, sector, (bytes + H2K_VMDK_SECTOR - 1) / H2K_VMDK_SECTOR))
     return set_corrupt (s, error,
@@ -378,7 +356,7 @@ read_directory (H2kVmdkSparse *s, guint64 sector, GError **error)
   s->directory = g_malloc (bytes);
   if (!read_at (s, sector * H2K_VMDK_SECTOR, bytes, s->directory, error))
     return FALSE;
-  for (guint32 i = 0; i < s->tables; i++)
+  for (guint32 i = 0; i < s->base.tables; i++)
     {
       s->directory[i] = GUINT32_FROM_LE (s->directory[i]);
       if (has_table (s, i)
@@ -391,7 +369,7 @@ read_directory (H2kVmdkSparse *s, guint64 sector, GError **error)
 
 /* The primary directory, or the redundant one when the primary is damaged. */
 static gboolean
-open_directory (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
+open_directory (Hosted *s, const SparseExtentHeader *h, GError **error)
 {
   g_autoptr (GError) primary = NULL;
 
@@ -409,7 +387,7 @@ open_directory (H2kVmdkSparse *s, const SparseExtentHeader *h, GError **error)
 
 /* Table I, which has_table(); a reference. */
 static H2kVmdkBlock *
-get_table (H2kVmdkSparse *s, guint64 i, GError **error)
+get_table (Hosted *s, guint64 i, GError **error)
 {
   g_autoptr (H2kVmdkBlock) block = h2k_vmdk_cache_get (s->table_cache, s, i);
   gsize bytes = table_entries (s, i) * 4;
@@ -431,7 +409,7 @@ table_entry (const H2kVmdkBlock *table, guint i)
 }
 
 static H2kExtentKind
-entry_kind (const H2kVmdkSparse *s, guint32 entry)
+entry_kind (const Hosted *s, guint32 entry)
 {
   if (entry == 0)
     return H2K_EXTENT_UNALLOCATED;
@@ -439,13 +417,12 @@ entry_kind (const H2kVmdkSparse *s, guint32 entry)
 }
 
 static gboolean
-set_bad_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const char *why,
-               GError **error)
+set_bad_grain (const Hosted *s, guint64 grain, guint32 entry, const char *why, GError **error)
 {
   return set_corrupt (s, error,
                       "grain %" G_GUINT64_FORMAT " (at byte %" G_GUINT64_FORMAT
                       " of the disk, at byte %" G_GUINT64_FORMAT " of the file) %s",
-                      grain, grain * s->grain_size, (guint64)entry * H2K_VMDK_SECTOR, why);
+                      grain, grain * s->base.grain_size, (guint64)entry * H2K_VMDK_SECTOR, why);
 }
 
 /* --- compressed grains ------------------------------------------------------------------------ */
@@ -453,21 +430,20 @@ set_bad_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const char 
 /* The most bytes that a compressed grain can take, marker included; deflate cannot expand data by
  * anything near that. */
 static gsize
-record_max (const H2kVmdkSparse *s)
+record_max (const Hosted *s)
 {
-  return sizeof (GrainMarker) + 2 * (gsize)s->grain_size;
+  return sizeof (GrainMarker) + 2 * (gsize)s->base.grain_size;
 }
 
 /* Check the marker at RECORD (at least a marker's bytes are there): the data's size, or 0. */
 static gsize
-check_marker (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint8 *record,
-              GError **error)
+check_marker (const Hosted *s, guint64 grain, guint32 entry, const guint8 *record, GError **error)
 {
   guint64 lba = h2k_le64 (record + G_STRUCT_OFFSET (GrainMarker, lba));
   guint32 size = h2k_le32 (record + G_STRUCT_OFFSET (GrainMarker, size));
   guint64 end = (guint64)entry * H2K_VMDK_SECTOR + sizeof (GrainMarker) + size;
 
-  if (lba != grain * (s->grain_size / H2K_VMDK_SECTOR))
+  if (lba != grain * (s->base.grain_size / H2K_VMDK_SECTOR))
     set_bad_grain (s, grain, entry, "has the marker of another grain", error);
   else if (size == 0 || size > record_max (s) - sizeof (GrainMarker))
     set_bad_grain (s, grain, entry, "has an impossible compressed size", error);
@@ -480,22 +456,22 @@ check_marker (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint8
 
 /* Decompress SIZE bytes of DATA into OUT, a whole grain's space. */
 static gboolean
-inflate_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const guint8 *data, gsize size,
+inflate_grain (const Hosted *s, guint64 grain, guint32 entry, const guint8 *data, gsize size,
                guint8 *out, GError **error)
 {
-  guint64 needed = MIN (s->grain_size, s->size - grain * s->grain_size);
+  guint64 needed = MIN (s->base.grain_size, s->base.size - grain * s->base.grain_size);
   gsize used, got;
   enum libdeflate_result result;
 
   result = libdeflate_zlib_decompress_ex (get_scratch (0)->decompressor, data, size, out,
-                                          s->grain_size, &used, &got);
+                                          s->base.grain_size, &used, &got);
   if (result == LIBDEFLATE_INSUFFICIENT_SPACE)
     return set_bad_grain (s, grain, entry, "holds more than a grain", error);
   if (result != LIBDEFLATE_SUCCESS)
     return set_bad_grain (s, grain, entry, "cannot be decompressed", error);
   if (got < needed)
     return set_bad_grain (s, grain, entry, "holds less than a grain", error);
-  memset (out + got, 0, s->grain_size - got);
+  memset (out + got, 0, s->base.grain_size - got);
   return TRUE;
 }
 
@@ -526,9 +502,9 @@ compare_records (const void *a, const void *b)
 /* Where the record at START ends at the latest; NEXT is where another one starts, which says so
  * more precisely than the largest size that is possible when it lies behind START. */
 static guint64
-record_end (const H2kVmdkSparse *s, guint64 start, guint64 next)
+record_end (const Hosted *s, guint64 start, guint64 next)
 {
-  guint64 end = start + sizeof (GrainMarker) + s->grain_size + s->grain_size / 64;
+  guint64 end = start + sizeof (GrainMarker) + s->base.grain_size + s->base.grain_size / 64;
 
   if (next > start)
     end = MIN (end, next);
@@ -538,8 +514,7 @@ record_end (const H2kVmdkSparse *s, guint64 start, guint64 next)
 /* The records of COUNT entries from FIRST of TABLE on, in the file's order, which is not always the
  * table's: writers that compress with several threads mix them. Returns how many there are. */
 static guint
-find_records (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count,
-              Record *records)
+find_records (const Hosted *s, const H2kVmdkBlock *table, guint first, guint count, Record *records)
 {
   guint n = 0;
 
@@ -566,7 +541,7 @@ find_records (const H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, gu
 
 /* The span that starts with the first of COUNT RECORDS. */
 static Span
-plan_span (const H2kVmdkSparse *s, const Record *records, guint count)
+plan_span (const Hosted *s, const Record *records, guint count)
 {
   Span span = {1, records->at, (gsize)(records->end - records->at)};
 
@@ -584,8 +559,8 @@ plan_span (const H2kVmdkSparse *s, const Record *records, guint count)
 
 /* Decompress grain GRAIN, which ENTRY points to, from the span's bytes in BUFFER. */
 static gboolean
-decode_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const Span *span,
-              const guint8 *buffer, guint8 *out, GError **error)
+decode_grain (const Hosted *s, guint64 grain, guint32 entry, const Span *span, const guint8 *buffer,
+              guint8 *out, GError **error)
 {
   guint64 at = (guint64)entry * H2K_VMDK_SECTOR;
   gsize skip = (gsize)(at - span->start), available = span->length - skip;
@@ -611,7 +586,7 @@ decode_grain (const H2kVmdkSparse *s, guint64 grain, guint32 entry, const Span *
 
 /* COUNT whole grains from entry FIRST of TABLE on. */
 static gboolean
-read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
+read_compressed (Hosted *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
                  GError **error)
 {
   Record records[TABLE_ENTRIES];
@@ -619,7 +594,7 @@ read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint
 
   for (guint i = first; n < count && i < first + count; i++)
     if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
-      memset (out + (gsize)(i - first) * s->grain_size, 0, s->grain_size);
+      memset (out + (gsize)(i - first) * s->base.grain_size, 0, s->base.grain_size);
   for (guint i = 0; i < n;)
     {
       Span span = plan_span (s, &records[i], n - i);
@@ -633,7 +608,7 @@ read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint
         {
           guint e = records[i].index;
           if (!decode_grain (s, table->index * TABLE_ENTRIES + e, table_entry (table, e), &span,
-                             buffer, out + (gsize)(e - first) * s->grain_size, error))
+                             buffer, out + (gsize)(e - first) * s->base.grain_size, error))
             return FALSE;
         }
     }
@@ -643,8 +618,8 @@ read_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint first, guint
 /* LENGTH bytes that start WITHIN the compressed grain of entry I: through the cache, since readers
  * of filesystems come back to the same grain many times. */
 static gboolean
-read_part (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint i, guint32 within, gsize length,
-           guint8 *out, GError **error)
+read_part (Hosted *s, const H2kVmdkBlock *table, guint i, guint32 within, gsize length, guint8 *out,
+           GError **error)
 {
   guint64 grain = table->index * TABLE_ENTRIES + i;
   g_autoptr (H2kVmdkBlock) block = NULL;
@@ -657,7 +632,7 @@ read_part (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint i, guint32 within,
   block = h2k_vmdk_cache_get (s->grain_cache, s, grain);
   if (!block)
     {
-      block = h2k_vmdk_block_new (s, grain, s->grain_size);
+      block = h2k_vmdk_block_new (s, grain, s->base.grain_size);
       if (!read_compressed (s, table, i, 1, block->data, error))
         return FALSE;
       h2k_vmdk_cache_put (s->grain_cache, block);
@@ -669,24 +644,24 @@ read_part (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint i, guint32 within,
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* A range inside one table's reach, OFFSET relative to that. */
-typedef gboolean (*ReadFunc) (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset,
-                              gsize length, guint8 *out, GError **error);
+typedef gboolean (*ReadFunc) (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
+                              guint8 *out, GError **error);
 
 static gboolean
-read_table_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
+read_table_compressed (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
                        guint8 *out, GError **error)
 {
   while (length)
     {
-      guint i = (guint)(offset / s->grain_size);
-      guint32 within = (guint32)(offset % s->grain_size);
-      gsize n = MIN (length, s->grain_size - within);
+      guint i = (guint)(offset / s->base.grain_size);
+      guint32 within = (guint32)(offset % s->base.grain_size);
+      gsize n = MIN (length, s->base.grain_size - within);
       gboolean ok;
 
-      if (n == s->grain_size)
+      if (n == s->base.grain_size)
         {
-          n = length - length % s->grain_size;
-          ok = read_compressed (s, table, i, (guint)(n / s->grain_size), out, error);
+          n = length - length % s->base.grain_size;
+          ok = read_compressed (s, table, i, (guint)(n / s->base.grain_size), out, error);
         }
       else
         ok = read_part (s, table, i, within, n, out, error);
@@ -701,23 +676,23 @@ read_table_compressed (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offs
 
 /* Grains that lie one after the other in the file are read at once. */
 static gboolean
-read_table_plain (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
-                  guint8 *out, GError **error)
+read_table_plain (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length, guint8 *out,
+                  GError **error)
 {
-  const guint32 sectors = s->grain_size / H2K_VMDK_SECTOR;
+  const guint32 sectors = s->base.grain_size / H2K_VMDK_SECTOR;
 
   while (length)
     {
-      guint i = (guint)(offset / s->grain_size);
-      guint32 entry = table_entry (table, i), within = (guint32)(offset % s->grain_size);
-      gsize n = MIN (length, s->grain_size - within);
+      guint i = (guint)(offset / s->base.grain_size);
+      guint32 entry = table_entry (table, i), within = (guint32)(offset % s->base.grain_size);
+      gsize n = MIN (length, s->base.grain_size - within);
       gboolean data = entry_kind (s, entry) == H2K_EXTENT_DATA;
       guint64 at = (guint64)entry * H2K_VMDK_SECTOR + within;
 
       while (data && n < length
              && table_entry (table, i + 1) == (guint64)table_entry (table, i) + sectors)
         {
-          n += MIN (length - n, s->grain_size);
+          n += MIN (length - n, s->base.grain_size);
           i++;
         }
       if (!data)
@@ -734,14 +709,13 @@ read_table_plain (H2kVmdkSparse *s, const H2kVmdkBlock *table, guint64 offset, g
   return TRUE;
 }
 
-gboolean
-h2k_vmdk_sparse_pread (H2kVmdkSparse *s, guint64 offset, gsize length, void *buffer, GError **error)
+static gboolean
+hosted_pread (H2kVmdkSparse *sparse, guint64 offset, gsize length, guint8 *out, GError **error)
 {
-  const guint64 reach = (guint64)s->grain_size * TABLE_ENTRIES;
-  const ReadFunc read_table = s->compressed ? read_table_compressed : read_table_plain;
-  guint8 *out = buffer;
+  Hosted *s = (Hosted *)sparse;
+  const guint64 reach = (guint64)s->base.grain_size * TABLE_ENTRIES;
+  const ReadFunc read_table = s->base.compressed ? read_table_compressed : read_table_plain;
 
-  g_return_val_if_fail (offset <= s->size && length <= s->size - offset, FALSE);
   while (length)
     {
       guint64 i = offset / reach;
@@ -763,7 +737,7 @@ h2k_vmdk_sparse_pread (H2kVmdkSparse *s, guint64 offset, gsize length, void *buf
 
 /* Grains from GRAIN on, in its table, that are of one KIND, which is set. 0: ERROR is set. */
 static guint64
-same_kind (H2kVmdkSparse *s, guint64 grain, H2kExtentKind *kind, GError **error)
+same_kind (Hosted *s, guint64 grain, H2kExtentKind *kind, GError **error)
 {
   guint64 i = grain / TABLE_ENTRIES;
   guint first = (guint)(grain % TABLE_ENTRIES), e = first;
@@ -783,12 +757,12 @@ same_kind (H2kVmdkSparse *s, guint64 grain, H2kExtentKind *kind, GError **error)
   return e - first;
 }
 
-gboolean
-h2k_vmdk_sparse_extent (H2kVmdkSparse *s, guint64 offset, H2kExtent *extent, GError **error)
+static gboolean
+hosted_extent (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent, GError **error)
 {
-  guint64 first = offset / s->grain_size, grain = first;
+  Hosted *s = (Hosted *)sparse;
+  guint64 first = offset / s->base.grain_size, grain = first;
 
-  g_return_val_if_fail (offset < s->size, FALSE);
   for (guint tables = 0; grain < s->grains && tables < EXTENT_TABLES_MAX;)
     {
       H2kExtentKind kind;
@@ -803,7 +777,7 @@ h2k_vmdk_sparse_extent (H2kVmdkSparse *s, guint64 offset, H2kExtent *extent, GEr
       grain += n;
     }
   extent->offset = offset;
-  extent->length = MIN (grain * s->grain_size, s->size) - offset;
+  extent->length = MIN (grain * s->base.grain_size, s->base.size) - offset;
   return TRUE;
 }
 
@@ -812,13 +786,13 @@ h2k_vmdk_sparse_extent (H2kVmdkSparse *s, guint64 offset, H2kExtent *extent, GEr
 /* Whether the grain that lies last in the file is there as a whole: if not, the file was cut off.
  * A footer says the same for a stream; where there is none, the tables have to be read. */
 static gboolean
-check_end (H2kVmdkSparse *s, GError **error)
+check_end (Hosted *s, GError **error)
 {
   guint32 last = 0, budget = OPEN_TABLES_MAX;
   guint64 grain = 0, end;
   guint8 marker[sizeof (GrainMarker)];
 
-  for (guint32 i = 0; i < s->tables && budget; i++)
+  for (guint32 i = 0; i < s->base.tables && budget; i++)
     {
       g_autoptr (H2kVmdkBlock) table = NULL;
       if (!has_table (s, i))
@@ -838,16 +812,18 @@ check_end (H2kVmdkSparse *s, GError **error)
   if (last == 0)
     return TRUE;
   end = (guint64)last * H2K_VMDK_SECTOR
-        + (s->compressed ? sizeof marker : MIN (s->grain_size, s->size - grain * s->grain_size));
+        + (s->base.compressed
+               ? sizeof marker
+               : MIN (s->base.grain_size, s->base.size - grain * s->base.grain_size));
   if (end > s->file->size)
     return set_bad_grain (s, grain, last, "is not inside the file", error);
-  return !s->compressed
+  return !s->base.compressed
          || (read_at (s, (guint64)last * H2K_VMDK_SECTOR, sizeof marker, marker, error)
              && check_marker (s, grain, last, marker, error));
 }
 
 static gboolean
-open_tables (H2kVmdkSparse *s, GError **error)
+open_tables (Hosted *s, GError **error)
 {
   SparseExtentHeader header = {0};
   gboolean at_end;
@@ -866,55 +842,40 @@ open_tables (H2kVmdkSparse *s, GError **error)
   return open_directory (s, &header, error) && (at_end || check_end (s, error));
 }
 
-H2kVmdkSparse *
-h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains, GError **error)
+static void
+hosted_free (H2kVmdkSparse *sparse)
 {
-  g_autoptr (H2kVmdkSparse) s = g_new0 (H2kVmdkSparse, 1);
+  Hosted *s = (Hosted *)sparse;
 
-  s->file = h2k_file_ref (file);
-  s->name = file->name;
-  s->table_cache = tables;
-  s->grain_cache = grains;
-  return open_tables (s, error) ? g_steal_pointer (&s) : NULL;
-}
-
-void
-h2k_vmdk_sparse_free (H2kVmdkSparse *s)
-{
-  if (!s)
-    return;
   h2k_file_unref (s->file);
   g_free (s->directory);
   g_free (s);
 }
 
-guint64
-h2k_vmdk_sparse_size (const H2kVmdkSparse *s)
-{
-  return s->size;
-}
+static const H2kVmdkSparseOps hosted_ops = {
+    .pread = hosted_pread,
+    .extent = hosted_extent,
+    .free = hosted_free,
+};
 
-guint
-h2k_vmdk_sparse_tables (const H2kVmdkSparse *s)
+H2kVmdkSparse *
+h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains, GError **error)
 {
-  return s->tables;
-}
+  Hosted *s = g_new0 (Hosted, 1);
+  g_autoptr (H2kVmdkSparse) sparse = &s->base;
 
-guint64
-h2k_vmdk_sparse_grain_size (const H2kVmdkSparse *s)
-{
-  return s->grain_size;
-}
-
-gboolean
-h2k_vmdk_sparse_is_compressed (const H2kVmdkSparse *s)
-{
-  return s->compressed;
+  sparse->ops = &hosted_ops;
+  s->file = h2k_file_ref (file);
+  s->name = file->name;
+  s->table_cache = tables;
+  s->grain_cache = grains;
+  return open_tables (s, error) ? g_steal_pointer (&sparse) : NULL;
 }
 
 char *
-h2k_vmdk_sparse_read_descriptor (H2kVmdkSparse *s, gsize *size, GError **error)
+h2k_vmdk_sparse_read_descriptor (H2kVmdkSparse *sparse, gsize *size, GError **error)
 {
+  Hosted *s = (Hosted *)sparse;
   g_autofree char *text = NULL;
 
   if (s->descriptor_size == 0)

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define TABLE_CACHE (4 * 1024 * 1024) /* the tables of 128 GiB of disk */
+#define MIXED_RUN (32 * 1024)  /* shorter runs of a delta and its parent are read together, ... */
+#define MIXED_MAX (512 * 1024) /* ... as many bytes of them */
 #define GRAIN_CACHE (8 * 1024 * 1024) /* 128 grains */
 
 /* An extent's place on the disk. Neither sparse nor flat: zeros. */
@@ -78,9 +80,30 @@ set_outside (const char *descriptor, const char *name, const char *what, GError 
                safe_base);
 }
 
-/* The file that DESCRIPTOR names as its WHAT ("extent", "parent"). The caller's; NULL and ERROR. */
+/* PATH, which DESCRIPTOR names as WRITTEN, cannot be opened because of ERR: what to fetch. */
+static void
+set_missing (const char *descriptor, const char *written, const char *what, const char *path,
+             int err, GError **error)
+{
+  g_autofree char *label = h2k_escape_text (descriptor, -1), *safe = h2k_escape_text (path, -1);
+  g_autofree char *name = h2k_escape_text (written, -1);
+  const gboolean parent = g_str_equal (what, "parent");
+
+  h2k_set_errno (error, H2K_ERROR_SOURCE, err,
+                 "%s names the %s \"%s\", which %s: it was looked for as %s; fetch it%s from the "
+                 "folder that %s comes from%s",
+                 label, what, name, err == ENOENT ? "is missing" : "cannot be opened", safe,
+                 parent ? " (as a rule a small text) and the extents that it lists" : "",
+                 parent ? "the parent" : "the disk",
+                 parent ? ", a snapshot is complete only with all its parents"
+                        : ", a disk is complete only with all its files");
+}
+
+/* The file that DESCRIPTOR means by NAME, its WHAT ("extent", "parent"), which is WRITTEN in it.
+ * The caller's; NULL and ERROR. */
 static char *
-resolve_name (const char *descriptor, const char *name, const char *what, GError **error)
+resolve_name (const char *descriptor, const char *name, const char *written, const char *what,
+              GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (descriptor);
   g_autofree char *path
@@ -98,11 +121,7 @@ resolve_name (const char *descriptor, const char *name, const char *what, GError
   if (resolved)
     err = stat (resolved, &st) == 0 ? 0 : errno;
   if (err)
-    h2k_set_errno (
-        error, H2K_ERROR_SOURCE, err,
-        "%s names a file (%s) that is missing or unreadable: it was looked for as %s; bring "
-        "it there, a disk is complete only with all its files",
-        label, what, safe);
+    set_missing (descriptor, written, what, path, err, error);
   else if (!S_ISREG (st.st_mode))
     g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                  "%s names the %s %s, which is not a regular file: devices and folders are not "
@@ -153,20 +172,57 @@ read_parent (H2kDisk *parent, guint64 offset, gsize length, guint8 *out, GError 
 
 /* A sparse extent of a delta: what it does not hold comes from the parent. */
 static gboolean
-read_delta (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out, GError **error)
+read_delta_by_runs (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out,
+                    GError **error)
 {
   while (length)
     {
       H2kExtent run;
       gsize n;
       gboolean ok;
-      if (!h2k_vmdk_sparse_extent (part->sparse, offset, &run, error))
+      if (!part->sparse->ops->extent (part->sparse, offset, &run, error))
         return FALSE;
       n = (gsize)MIN (run.length, length);
       ok = run.kind == H2K_EXTENT_UNALLOCATED
                ? read_parent (vmdk->base.backing, part->start + offset, n, out, error)
-               : h2k_vmdk_sparse_pread (part->sparse, offset, n, out, error);
+               : part->sparse->ops->pread (part->sparse, offset, n, out, error);
       if (!ok)
+        return FALSE;
+      offset += n;
+      out += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+/* The same for a range where what the delta holds and what it does not are mixed: the parent is
+ * read at once, and the delta put over it. FALSE: it could not be done; the parent may be damaged
+ * where the delta covers it. */
+static gboolean
+read_delta_mixed (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out)
+{
+  const H2kVmdkSparseOps *ops = part->sparse->ops;
+
+  return ops->pread_over
+         && read_parent (vmdk->base.backing, part->start + offset, length, out, NULL)
+         && ops->pread_over (part->sparse, offset, length, out, NULL);
+}
+
+/* The grains of ESX's deltas are small, down to a sector: reading run by run would be slow. */
+static gboolean
+read_delta (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out, GError **error)
+{
+  while (length)
+    {
+      H2kExtent run;
+      gboolean mixed;
+      gsize n;
+      if (!part->sparse->ops->extent (part->sparse, offset, &run, error))
+        return FALSE;
+      mixed = run.length < MIN (length, MIXED_RUN);
+      n = (gsize)MIN (mixed ? MIXED_MAX : run.length, length);
+      if (!(mixed && read_delta_mixed (vmdk, part, offset, n, out))
+          && !read_delta_by_runs (vmdk, part, offset, n, out, error))
         return FALSE;
       offset += n;
       out += n;
@@ -183,7 +239,7 @@ read_part (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *o
   if (part->sparse && vmdk->base.backing)
     return read_delta (vmdk, part, offset, length, out, error);
   if (part->sparse)
-    return h2k_vmdk_sparse_pread (part->sparse, offset, length, out, error);
+    return part->sparse->ops->pread (part->sparse, offset, length, out, error);
   memset (out, 0, length);
   return TRUE;
 }
@@ -230,7 +286,7 @@ vmdk_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
       && !h2k_disk_extent (part->flat, part->flat_offset + within, part->flat_offset + part->length,
                            extent, error))
     return FALSE;
-  if (part->sparse && !h2k_vmdk_sparse_extent (part->sparse, within, extent, error))
+  if (part->sparse && !part->sparse->ops->extent (part->sparse, within, extent, error))
     return FALSE;
   extent->offset = offset;
   extent->length = MIN (extent->length, part->length - within);
@@ -264,15 +320,38 @@ h2k_vmdk_descriptor (H2kDisk *disk)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+/* What follows "the file is ..." for the kinds of sparse extent that are never a disk by
+ * themselves; their descriptor is a file of its own. */
+static const struct
+{
+  guint8 magic[8];
+  gsize length;
+  H2kVmdkSparseOpen *open;
+  const char *what;
+} deltas[] = {
+    {"COWD", 4, h2k_vmdk_cowd_open, "an ESX Server sparse extent (COWD), as a rule a snapshot's"},
+    {"\xbe\xba\xfe\xca", 8, h2k_vmdk_sesparse_open, "an seSparse extent, a snapshot's"},
+};
+
+/* The kind of delta that FILE starts like, its index; -1: none. */
+static int
+find_delta (H2kFile *file)
+{
+  guint8 head[8];
+
+  if (file->size < sizeof head || !h2k_file_pread (file, 0, sizeof head, head, NULL))
+    return -1;
+  for (gsize i = 0; i < G_N_ELEMENTS (deltas); i++)
+    if (memcmp (head, deltas[i].magic, deltas[i].length) == 0)
+      return (int)i;
+  return -1;
+}
+
 static const char *
 refused_type (H2kVmdkExtentType type)
 {
   switch (type)
     {
-    case H2K_VMDK_VMFSSPARSE:
-      return "an ESX Server sparse extent (VMFSSPARSE), a snapshot's delta";
-    case H2K_VMDK_SESPARSE:
-      return "an seSparse extent, a vSphere snapshot's delta";
     case H2K_VMDK_VMFSRDM:
     case H2K_VMDK_VMFSRAW:
       return "a raw device mapping, whose data is on a LUN and not in a file";
@@ -304,10 +383,11 @@ check_supported (const H2kVmdkDescriptor *d, const char *path, GError **error)
         what = "an extent that the guest had no access to (NOACCESS)";
       if (!what)
         continue;
-      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                   "%s: line %u of the descriptor is %s, which cannot be read: delete "
-                   "(consolidate) the VM's snapshots, or export the VM as OVF or OVA, and use that",
-                   path, extent->line, what);
+      g_set_error (
+          error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+          "%s: line %u of the descriptor is %s, which cannot be read: export the VM as OVF "
+          "or OVA, and use that",
+          path, extent->line, what);
       return FALSE;
     }
   return TRUE;
@@ -319,9 +399,9 @@ static gboolean
 check_capacity (const H2kVmdkSparse *sparse, const H2kVmdkExtent *extent, const char *path,
                 GError **error)
 {
-  guint64 nominal = extent->sectors * H2K_VMDK_SECTOR, size = h2k_vmdk_sparse_size (sparse);
+  guint64 nominal = extent->sectors * H2K_VMDK_SECTOR, size = sparse->size;
 
-  if (nominal <= size && size - nominal < h2k_vmdk_sparse_grain_size (sparse))
+  if (nominal <= size && size - nominal < sparse->grain_size)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
                "%s: the header says %" G_GUINT64_FORMAT
@@ -353,13 +433,24 @@ open_flat (Part *part, const H2kVmdkExtent *extent, const char *path, GError **e
 }
 
 static gboolean
+is_sparse (H2kVmdkExtentType type)
+{
+  return type == H2K_VMDK_SPARSE || type == H2K_VMDK_VMFSSPARSE || type == H2K_VMDK_SESPARSE;
+}
+
+/* What the descriptor calls the extent does not matter, old ESX servers say SPARSE for COWD: the
+ * file says what it is. */
+static gboolean
 open_sparse (Vmdk *vmdk, Part *part, const H2kVmdkExtent *extent, const char *path, GError **error)
 {
   g_autoptr (H2kFile) file = h2k_file_open (path, error);
+  int delta;
 
   if (!file)
     return FALSE;
-  part->sparse = h2k_vmdk_sparse_open (file, vmdk->tables, vmdk->grains, error);
+  delta = find_delta (file);
+  part->sparse = (delta < 0 ? h2k_vmdk_sparse_open : deltas[delta].open) (file, vmdk->tables,
+                                                                          vmdk->grains, error);
   return part->sparse && check_capacity (part->sparse, extent, file->name, error);
 }
 
@@ -383,13 +474,13 @@ open_parts (Vmdk *vmdk, const char *path, GPtrArray *files, GError **error)
       start += part->length;
       if (extent->type == H2K_VMDK_ZERO)
         continue;
-      file = resolve_name (path, extent->name, "extent", error);
+      file = resolve_name (path, extent->name, extent->name, "extent", error);
       if (!file)
         return FALSE;
-      if (extent->type == H2K_VMDK_SPARSE ? !open_sparse (vmdk, part, extent, file, error)
-                                          : !open_flat (part, extent, file, error))
+      if (is_sparse (extent->type) ? !open_sparse (vmdk, part, extent, file, error)
+                                   : !open_flat (part, extent, file, error))
         return FALSE;
-      tables += part->sparse ? h2k_vmdk_sparse_tables (part->sparse) : 0;
+      tables += part->sparse ? part->sparse->tables : 0;
       if (tables > H2K_VMDK_TABLES_MAX)
         {
           g_autofree char *label = h2k_escape_text (path, -1);
@@ -402,8 +493,22 @@ open_parts (Vmdk *vmdk, const char *path, GPtrArray *files, GError **error)
   return TRUE;
 }
 
-/* The parent that a delta's descriptor names. Hints are often absolute paths of the machine that
- * the disk comes from: then a file of that name beside the child is meant. */
+/* HINT, or only its last part when it is an absolute path of the machine that the disk comes from,
+ * ESXi or Windows: then a file of that name beside the child is meant. */
+static char *
+local_name (const char *hint)
+{
+  const gboolean windows
+      = (g_ascii_isalpha (hint[0]) && hint[1] == ':' && (hint[2] == '\\' || hint[2] == '/'))
+        || g_str_has_prefix (hint, "\\\\");
+  const char *base = strrchr (hint, '/'), *last = windows ? strrchr (hint, '\\') : NULL;
+
+  if (!windows && !g_path_is_absolute (hint))
+    return g_strdup (hint);
+  return g_strdup ((last && (!base || last > base) ? last : base) + 1);
+}
+
+/* The parent that a delta's descriptor names. */
 static H2kDisk *
 open_parent (const H2kVmdkDescriptor *d, const char *path, GError **error)
 {
@@ -420,9 +525,8 @@ open_parent (const H2kVmdkDescriptor *d, const char *path, GError **error)
                    label, d->parent_cid);
       return NULL;
     }
-  hint = g_path_is_absolute (d->parent_hint) ? g_path_get_basename (d->parent_hint)
-                                             : g_strdup (d->parent_hint);
-  file = resolve_name (path, hint, "parent", error);
+  hint = local_name (d->parent_hint);
+  file = resolve_name (path, hint, d->parent_hint, "parent", error);
   if (file)
     parent = h2k_disk_open (file, "vmdk", error);
   if (!parent)
@@ -492,6 +596,31 @@ check_piece (const char *path, const char *label, GError **error)
   return FALSE;
 }
 
+/* FILE, a delta of KIND, was given instead of the descriptor that lists it. */
+static void
+set_delta (const H2kFile *file, int kind, GError **error)
+{
+  g_autoptr (GRegex) suffix
+      = g_regex_new ("-(delta|sesparse)(?=\\.vmdk$)", G_REGEX_CASELESS | G_REGEX_RAW, 0, NULL);
+  g_autofree char *path = g_regex_replace_literal (suffix, file->path, -1, 0, "", 0, NULL);
+  g_autofree char *descriptor = path ? h2k_escape_text (path, -1) : NULL;
+  const char *what = deltas[kind].what;
+
+  if (!path || g_str_equal (path, file->path))
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                 "%s is %s: name the descriptor that lists it instead, the small text", file->name,
+                 what);
+  else if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s is %s: name its descriptor instead, %s",
+                 file->name, what, descriptor);
+  else
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                 "%s is %s: its descriptor has to be named instead, the small text %s, which is "
+                 "missing; fetch that, its parent and all their extents from the folder that the "
+                 "file comes from",
+                 file->name, what, descriptor);
+}
+
 /* FILE is a sparse extent and the whole disk. */
 static gboolean
 open_embedded (Vmdk *vmdk, H2kFile *file, GError **error)
@@ -502,11 +631,17 @@ open_embedded (Vmdk *vmdk, H2kFile *file, GError **error)
   Part part = {0};
   gsize size = 0;
   H2kVmdkExtent *extent;
+  int delta = find_delta (file);
 
+  if (delta >= 0)
+    {
+      set_delta (file, delta, error);
+      return FALSE;
+    }
   part.sparse = h2k_vmdk_sparse_open (file, vmdk->tables, vmdk->grains, error);
   if (!part.sparse)
     return FALSE;
-  part.length = h2k_vmdk_sparse_size (part.sparse);
+  part.length = part.sparse->size;
   g_array_append_val (vmdk->parts, part);
   text = h2k_vmdk_sparse_read_descriptor (part.sparse, &size, &local);
   if (local)
@@ -546,7 +681,7 @@ init_disk (Vmdk *vmdk, const char *path, GPtrArray *files)
 {
   const Part *last = &g_array_index (vmdk->parts, Part, vmdk->parts->len - 1);
   const H2kVmdkDescriptor *d = vmdk->descriptor;
-  gboolean compressed = last->sparse && h2k_vmdk_sparse_is_compressed (last->sparse);
+  gboolean compressed = last->sparse && last->sparse->compressed;
   H2kDisk *disk = &vmdk->base;
 
   h2k_disk_init (disk, &vmdk_ops, last->start + last->length, "vmdk", path);

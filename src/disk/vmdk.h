@@ -7,6 +7,9 @@
  *   vmdk.c             the disk: opens the extents and finds the one that holds an offset
  *   vmdk-descriptor.c  the text
  *   vmdk-sparse.c      hosted sparse extents, stream-optimised (compressed) ones among them
+ *   vmdk-cowd.c        ESX Server sparse extents, of snapshots (vmfsSparse)
+ *   vmdk-sesparse.c    seSparse extents, of newer snapshots
+ *   vmdk-delta.c       what the two have in common
  *   vmdk-cache.c       a bounded cache of grain tables or decompressed grains
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -123,27 +126,47 @@ gsize h2k_vmdk_cache_bytes (H2kVmdkCache *cache);
 
 typedef struct _H2kVmdkSparse H2kVmdkSparse;
 
+/* What a kind of sparse extent implements. Ranges lie inside the extent and are not empty. As pread
+ * and extent of H2kDiskOps, with offsets in the extent; what is not allocated reads as zeros, and
+ * whoever has a parent asks for extents first. Thread-safe. */
+typedef struct
+{
+  gboolean (*pread) (H2kVmdkSparse *sparse, guint64 offset, gsize length, guint8 *out,
+                     GError **error);
+  /* As pread, but OUT keeps what it holds where nothing is allocated. NULL: cannot. */
+  gboolean (*pread_over) (H2kVmdkSparse *sparse, guint64 offset, gsize length, guint8 *out,
+                          GError **error);
+  gboolean (*extent) (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent, GError **error);
+  void (*free) (H2kVmdkSparse *sparse);
+} H2kVmdkSparseOps;
+
+/* The part that every kind shares; its structure begins with it. */
+struct _H2kVmdkSparse
+{
+  const H2kVmdkSparseOps *ops;
+  guint64 size;        /* capacity in bytes */
+  guint32 grain_size;  /* bytes */
+  guint32 tables;      /* entries of a directory that is held in memory */
+  gboolean compressed; /* stream-optimised */
+};
+
 /* The sparse extent in FILE. TABLES and GRAINS are the disk's caches and outlive the extent. Reads
- * the grain directory, and the grain tables to see that the file is complete. Errors:
+ * the grain directory, and grain tables to see that the file is complete. Errors:
  * H2K_ERROR_FORMAT, _UNSUPPORTED, _SOURCE. */
-H2kVmdkSparse *h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains,
-                                     GError **error);
-void h2k_vmdk_sparse_free (H2kVmdkSparse *sparse);
+typedef H2kVmdkSparse *H2kVmdkSparseOpen (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains,
+                                          GError **error);
+H2kVmdkSparseOpen h2k_vmdk_sparse_open;   /* hosted: "KDMV" */
+H2kVmdkSparseOpen h2k_vmdk_cowd_open;     /* ESX Server: "COWD" */
+H2kVmdkSparseOpen h2k_vmdk_sesparse_open; /* seSparse */
+
+static inline void
+h2k_vmdk_sparse_free (H2kVmdkSparse *sparse)
+{
+  if (sparse)
+    sparse->ops->free (sparse);
+}
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kVmdkSparse, h2k_vmdk_sparse_free)
 
-guint h2k_vmdk_sparse_tables (const H2kVmdkSparse *sparse);
-/* Capacity and grain size in bytes. */
-guint64 h2k_vmdk_sparse_size (const H2kVmdkSparse *sparse);
-guint64 h2k_vmdk_sparse_grain_size (const H2kVmdkSparse *sparse);
-gboolean h2k_vmdk_sparse_is_compressed (const H2kVmdkSparse *sparse);
-
-/* The embedded descriptor's text, the caller's; its length in SIZE. NULL without ERROR set: there
- * is none. */
+/* The embedded descriptor's text of a hosted extent, the caller's; its length in SIZE. NULL without
+ * ERROR set: there is none. */
 char *h2k_vmdk_sparse_read_descriptor (H2kVmdkSparse *sparse, gsize *size, GError **error);
-
-/* As pread and extent of H2kDiskOps, with offsets in the extent. Unallocated grains read as zeros.
- * Thread-safe. */
-gboolean h2k_vmdk_sparse_pread (H2kVmdkSparse *sparse, guint64 offset, gsize length, void *buffer,
-                                GError **error);
-gboolean h2k_vmdk_sparse_extent (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent,
-                                 GError **error);

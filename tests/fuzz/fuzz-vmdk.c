@@ -36,13 +36,13 @@ read_extent (H2kVmdkSparse *sparse)
 {
   static const gsize pieces[] = {1, 511, 4096, 100000, 1024 * 1024};
   g_autofree guint8 *buffer = g_malloc (1024 * 1024);
-  guint64 size = h2k_vmdk_sparse_size (sparse), read = 0;
+  guint64 size = sparse->size, read = 0;
   H2kExtent extent;
   guint n = 0;
 
   for (guint64 offset = 0; offset < size && n < EXTENTS_MAX; offset += extent.length, n++)
     {
-      if (!h2k_vmdk_sparse_extent (sparse, offset, &extent, NULL))
+      if (!sparse->ops->extent (sparse, offset, &extent, NULL))
         return;
       g_assert (extent.offset == offset && extent.length > 0 && extent.length <= size - offset);
     }
@@ -50,7 +50,7 @@ read_extent (H2kVmdkSparse *sparse)
   for (guint64 offset = 0; offset < size && read < READ_MAX; n++)
     {
       gsize piece = (gsize)MIN (pieces[n % G_N_ELEMENTS (pieces)], size - offset);
-      (void)h2k_vmdk_sparse_pread (sparse, offset, piece, buffer, NULL);
+      (void)sparse->ops->pread (sparse, offset, piece, buffer, NULL);
       read += piece;
       offset += piece;
       if (size > READ_MAX && read > READ_MAX / 2 && offset < size - READ_MAX / 2)

@@ -290,8 +290,8 @@ test_broken_headers (Folder *folder, gconstpointer data)
     const char *words;
   } cases[] = {
       {0, 0, 4, 0x12345678, H2K_ERROR_FORMAT, "not a VMDK"},
-      {0, 0, 4, 0x44574f43, H2K_ERROR_UNSUPPORTED, "COWD"},
-      {0, 0, 8, 0xcafebabe, H2K_ERROR_UNSUPPORTED, "seSparse"},
+      {0, 0, 4, 0x44574f43, H2K_ERROR_FORMAT, "COWD"},
+      {0, 0, 8, 0xcafebabe, H2K_ERROR_FORMAT, "seSparse"},
       {0, 4, 4, 4, H2K_ERROR_UNSUPPORTED, "version 4"},
       {0, 4, 4, 0, H2K_ERROR_UNSUPPORTED, "version 0"},
       {0, 12, 8, 0, H2K_ERROR_FORMAT, "capacity"},
@@ -625,8 +625,8 @@ test_disks_that_are_refused (Folder *folder, gconstpointer data)
       {"a.vmdk", "version=1\nRW 9 FLAT \"flat.vmdk\" 0\n", H2K_ERROR_FORMAT, "truncated"},
       {"a.vmdk", "version=1\nRW 1 FLAT \"flat.vmdk\" 8\n", H2K_ERROR_FORMAT, "truncated"},
       {"a.vmdk", "version=1\nRW 1 SPARSE \"flat.vmdk\"\n", H2K_ERROR_FORMAT, "not a VMDK"},
-      {"a.vmdk", "version=1\nRW 1 VMFSSPARSE \"x\"\n", H2K_ERROR_UNSUPPORTED, "VMFSSPARSE"},
-      {"a.vmdk", "version=1\nRW 1 SESPARSE \"x\"\n", H2K_ERROR_UNSUPPORTED, "seSparse"},
+      {"a.vmdk", "version=1\nRW 8 VMFSSPARSE \"flat.vmdk\"\n", H2K_ERROR_FORMAT, "not a VMDK"},
+      {"a.vmdk", "version=1\nRW 8 SESPARSE \"flat.vmdk\"\n", H2K_ERROR_FORMAT, "not a VMDK"},
       {"a.vmdk", "version=1\nRW 1 VMFSRDM \"x\"\n", H2K_ERROR_UNSUPPORTED, "raw device mapping"},
       {"a.vmdk", "version=1\nNOACCESS 1 FLAT \"x\"\n", H2K_ERROR_UNSUPPORTED, "NOACCESS"},
       {"a.vmdk", "version=1\nencryptionKeys=\"v\"\nRW 1 ZERO\n", H2K_ERROR_UNSUPPORTED,
