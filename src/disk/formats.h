@@ -9,6 +9,8 @@
 extern const H2kDiskFormat h2k_raw_format;
 extern const H2kDiskFormat h2k_qcow2_format;
 extern const H2kDiskFormat h2k_vmdk_format;
+extern const H2kDiskFormat h2k_vhd_format;
+extern const H2kDiskFormat h2k_vdi_format;
 
 /* Backends open the further files of a chain (backing files, parents) with h2k_disk_open() while
  * their own opening is under way. It then refuses loops and chains that are too deep, and guards
@@ -18,3 +20,8 @@ extern const H2kDiskFormat h2k_vmdk_format;
 
 /* Say that DISK also reads every file of OTHER, in order and without repetitions. */
 void h2k_disk_add_files (H2kDisk *disk, H2kDisk *other);
+
+/* The file that IMAGE names as NAME, relative to IMAGE's own folder: its path when it is a regular
+ * file in that folder or below it, wherever symbolic links lead; else NULL, since a disk image must
+ * not choose files of this host. The caller's. */
+char *h2k_sibling_find (const char *image, const char *name);

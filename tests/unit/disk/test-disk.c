@@ -232,8 +232,10 @@ test_foreign_containers (void)
     guint64 offset;
     const char *magic, *words;
   } foreign[] = {
-      {0, "vhdxfile", "VHDX"},     {0, "conectix", "VHD"}, {64, "\x7f\x10\xda\xbe", "VDI"},
-      {0, "\x1f\x8b\x08", "gzip"}, {0, "\3757zXZ", "xz"},  {257, "ustar", "tar"},
+      {0, "vhdxfile", "VHDX"},
+      {0, "\x1f\x8b\x08", "gzip"},
+      {0, "\3757zXZ", "xz"},
+      {257, "ustar", "tar"},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (foreign); i++)
