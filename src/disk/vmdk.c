@@ -34,6 +34,7 @@ typedef struct
   GArray *parts;
   H2kVmdkDescriptor *descriptor; /* NULL: an extent that has none */
   H2kVmdkCache *tables, *grains;
+  gint by_runs; /* atomic: reading a range of delta and parent together has failed */
 } Vmdk;
 
 /* --- names of extents ------------------------------------------------------------------------- */
@@ -197,15 +198,21 @@ read_delta_by_runs (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, 
 
 /* The same for a range where what the delta holds and what it does not are mixed: the parent is
  * read at once, and the delta put over it. FALSE: it could not be done; the parent may be damaged
- * where the delta covers it. */
+ * where the delta covers it. That is not tried again, or the work could double with each disk of a
+ * chain.
+ */
 static gboolean
 read_delta_mixed (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out)
 {
   const H2kVmdkSparseOps *ops = part->sparse->ops;
 
-  return ops->pread_over
-         && read_parent (vmdk->base.backing, part->start + offset, length, out, NULL)
-         && ops->pread_over (part->sparse, offset, length, out, NULL);
+  if (!ops->pread_over || g_atomic_int_get (&vmdk->by_runs))
+    return FALSE;
+  if (read_parent (vmdk->base.backing, part->start + offset, length, out, NULL)
+      && ops->pread_over (part->sparse, offset, length, out, NULL))
+    return TRUE;
+  g_atomic_int_set (&vmdk->by_runs, TRUE);
+  return FALSE;
 }
 
 /* The grains of ESX's deltas are small, down to a sector: reading run by run would be slow. */
