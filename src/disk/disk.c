@@ -12,7 +12,8 @@
 
 /* One line a format. Probing takes the surest one; raw is sure of nothing and fits everything. */
 static const H2kDiskFormat *const formats[] = {
-    &h2k_raw_format, &h2k_qcow2_format, &h2k_vmdk_format, &h2k_vhd_format, &h2k_vdi_format,
+    &h2k_raw_format, &h2k_qcow2_format, &h2k_vmdk_format,
+    &h2k_vhd_format, &h2k_vdi_format,   &h2k_vhdx_format,
 };
 
 /* Containers that would otherwise pass for raw disks, and whose guest would then not be found. */
@@ -23,7 +24,6 @@ static const struct
   gsize length;
   const char *what;
 } foreign[] = {
-    {0, "vhdxfile", 8, "a VHDX image"},
     {0, "QED\0", 4, "a QED image"},
     {0, "WithoutFreeSpace", 16, "a Parallels image"},
     {0, "WithouFreSpacExt", 16, "a Parallels image"},

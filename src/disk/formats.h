@@ -11,6 +11,7 @@ extern const H2kDiskFormat h2k_qcow2_format;
 extern const H2kDiskFormat h2k_vmdk_format;
 extern const H2kDiskFormat h2k_vhd_format;
 extern const H2kDiskFormat h2k_vdi_format;
+extern const H2kDiskFormat h2k_vhdx_format;
 
 /* Backends open the further files of a chain (backing files, parents) with h2k_disk_open() while
  * their own opening is under way. It then refuses loops and chains that are too deep, and guards

@@ -1,0 +1,154 @@
+/* fuzz-vhdx.c - the input is the interesting parts of a VHDX file, without the mebibytes between
+ * them: the file is built from it, its checksums are made right, and then it is opened and read.
+ * What an extent calls zero has to read as zeros. A differencing image has a parent to find.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "disk/formats.h"
+#include "disk/vhdx.h"
+
+#include <glib/gstdio.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define MAX_READ (256 * 1024)
+#define FILE_SIZE (6 * H2K_VHDX_MIB)
+#define LOG_OFFSET H2K_VHDX_MIB
+#define LOG_BYTES 16384u
+
+int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
+
+/* Where the input's bytes go, one part after the other; the first byte is for itself: bit 0: the
+ * headers' checksums are as in the input, 1: the region tables', 2: the log entries'. */
+static const struct
+{
+  gsize offset, length;
+} parts[] = {
+    {0x0, 8},      /* signature */
+    {0x10000, 80}, /* headers */
+    {0x20000, 80},
+    {0x30000, 112}, /* region tables */
+    {0x40000, 112},
+    {0x200000, 256}, /* metadata table */
+    {0x210000, 512}, /* and items */
+    {0x300000, 128}, /* the first blocks' BAT entries */
+    {0x308000, 16},  /* of chunk 0's bitmap */
+    {0x400000, 64},  /* a sector bitmap, or data */
+    {LOG_OFFSET, LOG_BYTES},
+    {0x1fe000, 8192}, /* the log's end */
+};
+
+static char *folder, *parent, *child;
+static guint8 image[FILE_SIZE]; /* zeros outside the parts */
+
+static void
+clean_up (void)
+{
+  g_unlink (parent);
+  g_rmdir (folder);
+}
+
+static gboolean
+image_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  memcpy (buffer, image + offset, length);
+  return TRUE;
+}
+
+static const H2kFileOps image_ops = {.pread = image_pread};
+
+static void
+seal (gsize offset, gsize length)
+{
+  guint32 crc = GUINT32_TO_LE (~h2k_vhdx_crc (image + offset, length));
+
+  memcpy (image + offset + 4, &crc, 4);
+}
+
+/* Entries that lie in one piece in the log's first bytes. */
+static void
+seal_log (void)
+{
+  for (gsize at = 0; at < LOG_BYTES; at += 4096)
+    {
+      guint32 length = h2k_le32 (image + LOG_OFFSET + at + 8);
+      if (memcmp (image + LOG_OFFSET + at, "loge", 4) == 0 && length >= 4096
+          && length <= H2K_VHDX_MIB - at)
+        seal (LOG_OFFSET + at, length);
+    }
+}
+
+static void
+build (const guint8 *data, gsize size)
+{
+  guint8 keep = size ? data[0] : 0;
+  gsize at = 1;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (parts); i++)
+    {
+      gsize n = at < size ? MIN (parts[i].length, size - at) : 0;
+      memset (image + parts[i].offset, 0, parts[i].length);
+      if (n)
+        memcpy (image + parts[i].offset, data + at, n);
+      at += parts[i].length;
+    }
+  for (guint i = 1; i <= 2; i++)
+    {
+      if (!(keep & 1))
+        seal (i * 0x10000, 4096);
+      if (!(keep & 2))
+        seal ((i + 2) * 0x10000, 65536);
+    }
+  if (!(keep & 4))
+    seal_log ();
+}
+
+/* The first input that is an image of its own is every later one's parent. */
+static void
+keep_as_parent (const H2kDisk *disk)
+{
+  if (disk && !disk->backing && !g_file_test (parent, G_FILE_TEST_EXISTS)
+      && !g_file_set_contents (parent, (const char *)image, FILE_SIZE, NULL))
+    g_error ("cannot write to %s", parent);
+}
+
+static GLogWriterOutput
+say_nothing (GLogLevelFlags level, const GLogField *fields, gsize n, gpointer data)
+{
+  return G_LOG_WRITER_HANDLED;
+}
+
+int
+LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
+{
+  static guint8 buffer[MAX_READ];
+  g_autoptr (H2kFile) file = g_new0 (H2kFile, 1);
+  g_autoptr (H2kDisk) disk = NULL;
+  H2kExtent extent;
+  guint64 at = 0;
+
+  if (!folder)
+    {
+      folder = g_dir_make_tmp ("h2k-fuzz-XXXXXX", NULL);
+      parent = g_build_filename (folder, "p.vhdx", NULL);
+      child = g_build_filename (folder, "child.vhdx", NULL);
+      atexit (clean_up);
+      g_log_set_writer_func (say_nothing, NULL, NULL);
+    }
+  build (data, size);
+  h2k_file_init (file, &image_ops, FILE_SIZE, child);
+  disk = h2k_vhdx_format.open (file, NULL);
+  keep_as_parent (disk);
+  for (guint i = 0; disk && i < 64 && at < disk->size; i++, at += extent.length)
+    {
+      gsize n;
+      gboolean mapped = h2k_disk_extent (disk, at, disk->size, &extent, NULL);
+      if (!mapped)
+        extent = (H2kExtent){at, 512, H2K_EXTENT_DATA};
+      n = (gsize)MIN (extent.length, MAX_READ);
+      if (h2k_disk_pread (disk, at, n, buffer, NULL) && extent.kind != H2K_EXTENT_DATA)
+        g_assert_true (h2k_is_zero (buffer, n));
+      h2k_disk_pread (disk, at + n - 1, 1, buffer, NULL);
+    }
+  return 0;
+}
