@@ -91,6 +91,8 @@ typedef struct
 {
   GPtrArray *sources;         /* char *: disk images or block devices, first disk first */
   char *source_format;        /* NULL: found by content; else a word of "info" as "raw" */
+  char *appliance;            /* instead of sources: an exported VM's description, with its disks */
+  char *appliance_kind;       /* of it: "ova", "ovf" or "vmx" */
   char *output;               /* path of the first disk's output; further disks get "-diskN" */
   char *output_format;        /* "qcow2" (default) or "raw" */
   char *name;                 /* the domain's name; NULL: from the output's file name */
@@ -107,8 +109,8 @@ typedef struct
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
   gboolean flatten;           /* default TRUE: a chain of snapshots becomes one disk */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */
-  guint memory_mib;           /* domain memory; default 2048 */
-  guint vcpus;                /* domain CPUs; default 2 */
+  guint memory_mib;           /* domain memory; 0 (default): as described, else 2048 */
+  guint vcpus;                /* domain CPUs; 0 (default): as described, else 2 */
   H2kBus bus;                 /* disks' bus in the domain; default H2K_BUS_VIRTIO_BLK */
   H2kBootTest boot_test;      /* default H2K_BOOT_TEST_NONE */
   guint boot_timeout;         /* seconds; 0 (default): 300 under KVM, 900 under emulation */

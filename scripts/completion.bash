@@ -18,7 +18,7 @@ _hyper2kvm() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --vmdk | --vhd | --vhdx | --vdi | --disk | --to-output | --report | --log-file)
+    --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --report | --log-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -30,7 +30,7 @@ _hyper2kvm() {
     if [ -z "$words" ]; then
         case $command in
         local)
-            words="--vmdk --vhd --vhdx --vdi --disk --to-output --out-format --report --dry-run --force --name
+            words="--vmdk --vhd --vhdx --vdi --ova --ovf --vmx --disk --to-output --out-format --report --dry-run --force --name
                 --compress --no-compress --verify --fast --flatten --no-sparsify --threads
                 --temp-dir --no-guest-inspection --qemu-test --no-test --headless --window
                 --boot-timeout --bus --mac --memory --vcpus --json

@@ -27,7 +27,7 @@ static const struct
 typedef struct
 {
   GStrv vmdks, vhds, vhdxs, vdis, disks, macs;
-  char *bus;
+  char *bus, *ova, *ovf, *vmx;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
   int threads, timeout, memory, vcpus;
   gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
@@ -38,6 +38,9 @@ flags_clear (Flags *flags)
 {
   g_strfreev (flags->vmdks);
   g_strfreev (flags->vhds);
+  g_free (flags->ova);
+  g_free (flags->ovf);
+  g_free (flags->vmx);
   g_strfreev (flags->vhdxs);
   g_strfreev (flags->vdis);
   g_strfreev (flags->disks);
@@ -98,6 +101,31 @@ set_bus (H2kMigrateOptions *options, const char *word)
   return -1;
 }
 
+/* --ova, --ovf or --vmx; -1 with *FOUND when one is given. */
+static int
+set_appliance (H2kMigrateOptions *options, const Flags *flags, int argc, gboolean *found)
+{
+  const struct
+  {
+    const char *file, *kind;
+  } kinds[] = {{flags->ova, "ova"}, {flags->ovf, "ovf"}, {flags->vmx, "vmx"}};
+  guint count = flags->vmdks || flags->vhds || flags->vhdxs || flags->vdis || flags->disks;
+
+  for (guint i = 0; i < G_N_ELEMENTS (kinds); i++)
+    if (kinds[i].file && ++count)
+      {
+        g_free (options->appliance);
+        g_free (options->appliance_kind);
+        options->appliance = g_strdup (kinds[i].file);
+        options->appliance_kind = g_strdup (kinds[i].kind);
+      }
+  *found = options->appliance != NULL;
+  if (*found && (count > 1 || argc > 1))
+    return cmd_usage ("local", "--ova, --ovf and --vmx stand alone: the disks are those that the "
+                               "description names");
+  return -1;
+}
+
 /* The sources in their order: an option may be repeated, operands are further disks. */
 static int
 set_sources (H2kMigrateOptions *options, const Flags *flags, int argc, char **argv)
@@ -111,7 +139,11 @@ set_sources (H2kMigrateOptions *options, const Flags *flags, int argc, char **ar
       {flags->vdis, "vdi"},   {flags->disks, NULL},
   };
   char **files = NULL;
+  gboolean found;
+  int code = set_appliance (options, flags, argc, &found);
 
+  if (code >= 0 || found)
+    return code;
   for (guint i = 0; i < G_N_ELEMENTS (kinds); i++)
     if (kinds[i].files && files)
       return cmd_usage ("local", "--vmdk, --vhd, --vhdx, --vdi and --disk exclude each other: "
@@ -199,6 +231,10 @@ cmd_local (int argc, char **argv)
        "FILE"},
       {"vdi", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vdis, "a VDI (VirtualBox); may be repeated",
        "FILE"},
+      {"ova", 0, 0, G_OPTION_ARG_FILENAME, &flags.ova,
+       "an exported VM in one archive, read in place", "FILE"},
+      {"ovf", 0, 0, G_OPTION_ARG_FILENAME, &flags.ovf, "an exported VM's description", "FILE"},
+      {"vmx", 0, 0, G_OPTION_ARG_FILENAME, &flags.vmx, "a VMware VM's configuration", "FILE"},
       {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.disks,
        "a disk of any known format (found by content); may be repeated", "FILE"},
       {"to-output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
@@ -241,9 +277,10 @@ cmd_local (int argc, char **argv)
        "BUS"},
       {"mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.macs,
        "MAC of a NIC, in the guest's order; may be repeated", "MAC"},
-      {"memory", 0, 0, G_OPTION_ARG_INT, &flags.memory, "the VM's memory in MiB (default 2048)",
-       "MIB"},
-      {"vcpus", 0, 0, G_OPTION_ARG_INT, &flags.vcpus, "the VM's CPUs (default 2)", "N"},
+      {"memory", 0, 0, G_OPTION_ARG_INT, &flags.memory,
+       "the VM's memory in MiB (default: as described, else 2048)", "MIB"},
+      {"vcpus", 0, 0, G_OPTION_ARG_INT, &flags.vcpus,
+       "the VM's CPUs (default: as described, else 2)", "N"},
       {"json", 0, 0, G_OPTION_ARG_NONE, &flags.json, "print the report as JSON on standard output",
        NULL},
       {NULL},

@@ -35,6 +35,14 @@ static const struct
     {257, "ustar", 5, "a tar archive (an OVA is one)"},
 };
 
+/* What QEMU calls formats that have another name here: images record it for their backing files. */
+static const struct
+{
+  const char *qemu, *name;
+} aliases[] = {
+    {"vpc", "vhd"},
+};
+
 /* The openings that are under way in this thread, the innermost one first. */
 typedef struct Opening
 {
@@ -54,6 +62,9 @@ find_format (const char *name, GError **error)
   g_autofree char *safe = NULL;
   g_autoptr (GString) known = g_string_new (NULL);
 
+  for (gsize i = 0; i < G_N_ELEMENTS (aliases); i++)
+    if (g_str_equal (aliases[i].qemu, name))
+      name = aliases[i].name;
   for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
     {
       if (g_str_equal (formats[i]->name, name))
@@ -144,15 +155,12 @@ make_absolute (GPtrArray *files)
 }
 
 H2kDisk *
-h2k_disk_open (const char *path, const char *format, GError **error)
+h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
 {
   Opening opening = {.outer = openings};
   const H2kDiskFormat *found = NULL;
   H2kDisk *disk = NULL;
-  g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
-  if (!file)
-    return NULL;
   opening.dev = file->dev;
   opening.ino = file->ino;
   opening.depth = openings ? openings->depth + 1 : 1;
@@ -168,6 +176,14 @@ h2k_disk_open (const char *path, const char *format, GError **error)
   if (disk)
     make_absolute (disk->files);
   return disk;
+}
+
+H2kDisk *
+h2k_disk_open (const char *path, const char *format, GError **error)
+{
+  g_autoptr (H2kFile) file = h2k_file_open (path, error);
+
+  return file ? h2k_disk_open_file (file, format, error) : NULL;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -83,6 +83,8 @@ typedef struct
  * Errors: H2K_ERROR_SOURCE (missing, unreadable), _FORMAT (corrupt, truncated, a broken chain),
  * _UNSUPPORTED (encrypted, unknown features or format name). */
 H2kDisk *h2k_disk_open (const char *path, const char *format, GError **error);
+/* The same for the image in FILE (a member of an archive). */
+H2kDisk *h2k_disk_open_file (H2kFile *file, const char *format, GError **error);
 
 H2kDisk *h2k_disk_ref (H2kDisk *disk);
 void h2k_disk_unref (H2kDisk *disk);

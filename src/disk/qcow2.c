@@ -551,7 +551,7 @@ qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError *
 
 /* One piece of an extent: a run of clusters, or what the backing file has in their place. */
 static gboolean
-find_piece (Qcow2 *q, guint64 offset, H2kExtent *piece, GError **error)
+find_piece (Qcow2 *q, guint64 offset, H2kExtent *piece, gboolean *below, GError **error)
 {
   static const H2kExtentKind kinds[] = {
       [KIND_UNALLOCATED] = H2K_EXTENT_UNALLOCATED,
@@ -566,7 +566,11 @@ find_piece (Qcow2 *q, guint64 offset, H2kExtent *piece, GError **error)
   if (!find_run (q, offset, q->disk.size, FALSE, &run, &end, error))
     return FALSE;
   if (run.kind == KIND_UNALLOCATED && backing && offset < backing->size)
-    return h2k_disk_extent (backing, offset, MIN (end, backing->size), piece, error);
+    {
+      *below = TRUE;
+      return h2k_disk_extent (backing, offset, MIN (end, backing->size), piece, error);
+    }
+  *below = FALSE;
   *piece = (H2kExtent){offset, end - offset, kinds[run.kind]};
   return TRUE;
 }
@@ -575,14 +579,18 @@ static gboolean
 qcow2_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
 {
   Qcow2 *q = (Qcow2 *)disk;
+  gboolean below;
 
-  if (!find_piece (q, offset, extent, error))
+  if (!find_piece (q, offset, extent, &below, error))
     return FALSE;
-  for (guint i = 1; i < MAX_PIECES && extent->length < disk->size - offset; i++)
+  /* What comes from the backing file is not joined: each image of a chain would ask the next one
+   * several times, and a long chain for ever. */
+  for (guint i = 1; i < MAX_PIECES && !below && extent->length < disk->size - offset; i++)
     {
       H2kExtent piece;
 
-      if (!find_piece (q, offset + extent->length, &piece, NULL) || piece.kind != extent->kind)
+      if (!find_piece (q, offset + extent->length, &piece, &below, NULL)
+          || piece.kind != extent->kind)
         break; /* trouble there is told to those who ask about it */
       extent->length += piece.length;
     }

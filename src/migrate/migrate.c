@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "migrate/migrate.h"
+#include "source/appliance.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -22,6 +23,11 @@ typedef struct
   const H2kMigrateOptions *options;
   GCancellable *cancellable;
   H2kReport *report;
+  H2kAppliance *appliance; /* NULL: the sources are disks */
+  GThread *digests;        /* compares them with the manifest meanwhile; NULL: none is running */
+  GCancellable *stop_digests;
+  GError *digest_error;
+  GPtrArray *macs;    /* char *: of the options, else of the description */
   GPtrArray *sources; /* H2kDisk * as opened */
   GPtrArray *disks;   /* H2kDisk *: overlays over the sources */
   H2kGuest *guest;    /* NULL with options->inspect off */
@@ -38,12 +44,21 @@ typedef struct
 static void
 migration_clear (Migration *m)
 {
+  if (m->digests)
+    {
+      g_cancellable_cancel (m->stop_digests);
+      g_thread_join (m->digests);
+    }
+  g_clear_error (&m->digest_error);
+  g_clear_object (&m->stop_digests);
+  g_clear_pointer (&m->macs, g_ptr_array_unref);
   g_clear_pointer (&m->outputs, g_ptr_array_unref);
   g_clear_pointer (&m->views, g_ptr_array_unref);
   g_clear_pointer (&m->repairs, h2k_repair_context_free);
   g_clear_pointer (&m->guest, h2k_guest_free);
   g_clear_pointer (&m->disks, g_ptr_array_unref);
   g_clear_pointer (&m->sources, g_ptr_array_unref);
+  g_clear_pointer (&m->appliance, h2k_appliance_free);
   g_clear_pointer (&m->domain, h2k_domain_free);
   g_clear_pointer (&m->name, g_free);
   g_clear_pointer (&m->xml_path, g_free);
@@ -77,8 +92,10 @@ output_path (const H2kMigrateOptions *options, guint disk)
 static void
 choose_names (Migration *m)
 {
-  g_autofree char *base = g_path_get_basename (m->options->output ? m->options->output
-                                                                  : m->options->sources->pdata[0]);
+  const H2kMigrateOptions *o = m->options;
+  g_autofree char *base = g_path_get_basename (o->output      ? o->output
+                                               : o->appliance ? o->appliance
+                                                              : o->sources->pdata[0]);
   g_autofree char *stem = NULL;
   char *dot = strrchr (base, '.');
 
@@ -105,8 +122,10 @@ usage (GError **error, const char *message)
 static gboolean
 check_options (const H2kMigrateOptions *o, GError **error)
 {
-  if (o->sources->len == 0)
+  if (o->sources->len == 0 && !o->appliance)
     return usage (error, "no source disk is named: give --vmdk or --disk");
+  if (o->sources->len && o->appliance)
+    return usage (error, "the disks are those that the description names: name no others");
   if (!o->output && !o->dry_run)
     return usage (error, "no output is named: give --to-output FILE, or --dry-run for the plan");
   if (!g_str_equal (o->output_format, "qcow2") && !g_str_equal (o->output_format, "raw"))
@@ -117,8 +136,6 @@ check_options (const H2kMigrateOptions *o, GError **error)
     return usage (error, "the report's name must end in .md, .json or .html");
   if (o->threads > 64)
     return usage (error, "more than 64 threads are not useful: give --threads 1 to 64");
-  if (o->memory_mib == 0 || o->vcpus == 0)
-    return usage (error, "the VM needs memory and at least one CPU");
   for (guint i = 0; i < o->macs->len; i++)
     {
       g_autofree char *mac = h2k_mac_parse (o->macs->pdata[i]);
@@ -182,22 +199,97 @@ check_side_file (Migration *m, const char *path, const char *what, GError **erro
   return TRUE;
 }
 
+static void
+add_source (Migration *m, H2kDisk *disk)
+{
+  g_autofree char *size = h2k_format_size (disk->size);
+
+  g_ptr_array_add (m->sources, h2k_disk_ref (disk));
+  g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir, OVERLAY_MEMORY));
+  g_message ("source: %s, %s%s%s, %s", disk->name, disk->format, disk->subformat ? " " : "",
+             disk->subformat ? disk->subformat : "", size);
+}
+
+static gpointer
+compare_digests (gpointer data)
+{
+  Migration *m = data;
+
+  h2k_appliance_verify (m->appliance, m->stop_digests, &m->digest_error);
+  return NULL;
+}
+
+static void
+warn (Migration *m, const char *text)
+{
+  g_warning ("%s", text);
+  h2k_report_warning (m->report, text);
+}
+
+/* The description's own words, where the options say nothing. */
+static void
+take_description (Migration *m)
+{
+  const H2kVm *vm = m->appliance->vm;
+
+  if (!m->options->name && vm->name && *vm->name && !strpbrk (vm->name, "/\n")
+      && g_utf8_validate (vm->name, -1, NULL))
+    {
+      g_free (m->name);
+      m->name = g_strdup (vm->name);
+      json_object_set_string_member (m->report->root, "name", m->name);
+    }
+  for (guint i = 0; m->macs->len == 0 && i < vm->nics->len; i++)
+    if (!((H2kVmNic *)vm->nics->pdata[i])->mac)
+      break;
+    else if (i + 1 == vm->nics->len)
+      for (guint n = 0; n < vm->nics->len; n++)
+        g_ptr_array_add (m->macs, g_strdup (((H2kVmNic *)vm->nics->pdata[n])->mac));
+  if (vm->secure_boot || vm->has_tpm)
+    warn (m, "the VM had secure boot or a TPM, which the new definition has not: what is sealed to "
+             "them (BitLocker, LUKS with a TPM) asks for its key");
+  for (guint i = 0; i < m->appliance->unchecked->len; i++)
+    {
+      g_autofree char *file = h2k_escape_text (m->appliance->unchecked->pdata[i], -1);
+      g_autofree char *text
+          = g_strdup_printf ("the manifest has no digest of %s: whether it is whole cannot be said",
+                             file);
+      warn (m, text);
+    }
+}
+
+static gboolean
+open_appliance (Migration *m, GError **error)
+{
+  m->appliance = h2k_appliance_open (m->options->appliance, m->options->appliance_kind, error);
+  if (!m->appliance)
+    return FALSE;
+  for (guint i = 0; i < m->appliance->disks->len; i++)
+    add_source (m, m->appliance->disks->pdata[i]);
+  take_description (m);
+  if (m->appliance->manifest && !m->options->dry_run)
+    {
+      m->stop_digests = g_cancellable_new ();
+      m->digests = g_thread_new ("h2k-digests", compare_digests, m);
+    }
+  return TRUE;
+}
+
 static gboolean
 step_open (Migration *m, GError **error)
 {
+  for (guint i = 0; i < m->options->macs->len; i++)
+    g_ptr_array_add (m->macs, h2k_mac_parse (m->options->macs->pdata[i]));
+  if (m->options->appliance && !open_appliance (m, error))
+    return FALSE;
   for (guint i = 0; i < m->options->sources->len; i++)
     {
-      H2kDisk *disk
+      g_autoptr (H2kDisk) disk
           = h2k_disk_open (m->options->sources->pdata[i], m->options->source_format, error);
-      g_autofree char *size = NULL;
 
       if (!disk)
         return FALSE;
-      g_ptr_array_add (m->sources, disk);
-      g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir, OVERLAY_MEMORY));
-      size = h2k_format_size (disk->size);
-      g_message ("source: %s, %s%s%s, %s", disk->name, disk->format, disk->subformat ? " " : "",
-                 disk->subformat ? disk->subformat : "", size);
+      add_source (m, disk);
     }
   h2k_report_sources (m->report, m->sources);
   m->may_report
@@ -209,10 +301,7 @@ static void
 take_warnings (Migration *m, GPtrArray *warnings)
 {
   for (guint i = 0; i < warnings->len; i++)
-    {
-      g_warning ("%s", (const char *)warnings->pdata[i]);
-      h2k_report_warning (m->report, warnings->pdata[i]);
-    }
+    warn (m, warnings->pdata[i]);
 }
 
 static gboolean
@@ -258,8 +347,8 @@ step_repair (Migration *m, GError **error)
   if (!m->guest)
     return TRUE;
   m->repairs = h2k_repair_context_new (m->guest);
-  for (guint i = 0; i < m->options->macs->len; i++)
-    g_ptr_array_add (m->repairs->macs, h2k_mac_parse (m->options->macs->pdata[i]));
+  for (guint i = 0; i < m->macs->len; i++)
+    g_ptr_array_add (m->repairs->macs, g_strdup (m->macs->pdata[i]));
   ok = h2k_repair_run (m->repairs, m->options->repairs, error);
 
   h2k_report_repairs (m->report, m->repairs, m->options->repairs);
@@ -427,12 +516,31 @@ inspect_outputs (Migration *m, GError **error)
   return FALSE;
 }
 
+/* Wait for the comparison with the manifest, which began when the source was opened. */
+static gboolean
+finish_digests (Migration *m, GError **error)
+{
+  JsonObject *output = h2k_report_object (m->report->root, "output");
+
+  if (!m->digests)
+    return TRUE;
+  g_thread_join (g_steal_pointer (&m->digests));
+  json_object_set_boolean_member (output, "manifest_verified", m->digest_error == NULL);
+  if (m->digest_error)
+    g_propagate_error (error, g_steal_pointer (&m->digest_error));
+  else
+    g_message ("manifest: every file is what it says");
+  return json_object_get_boolean_member (output, "manifest_verified");
+}
+
 static gboolean
 step_verify (Migration *m, GError **error)
 {
   H2kCopyOptions options = copy_options (m, "verify");
   JsonObject *output = h2k_report_object (m->report->root, "output");
 
+  if (!finish_digests (m, error))
+    return FALSE;
   for (guint i = 0; m->options->verify && i < m->views->len; i++)
     if (!h2k_verify (m->views->pdata[i], h2k_output_temp_path (m->outputs->pdata[i]),
                      m->options->output_format, &options, m->cancellable, error))
@@ -449,21 +557,37 @@ step_verify (Migration *m, GError **error)
 static void
 add_nics (Migration *m, H2kDomain *domain)
 {
-  const char *mac = m->options->macs->len ? m->options->macs->pdata[0] : NULL;
-
   if (m->repairs && m->repairs->nics->len)
     for (guint i = 0; i < m->repairs->nics->len; i++)
       h2k_domain_add_nic (domain, ((H2kNic *)m->repairs->nics->pdata[i])->mac, NULL);
+  else if (m->macs->len)
+    for (guint i = 0; i < m->macs->len; i++)
+      h2k_domain_add_nic (domain, m->macs->pdata[i], NULL);
   else
-    h2k_domain_add_nic (domain, mac, NULL);
+    h2k_domain_add_nic (domain, NULL, NULL);
+}
+
+/* What the options say, else the description, else a modest default. */
+static void
+define_size (Migration *m)
+{
+  const H2kVm *vm = m->appliance ? m->appliance->vm : NULL;
+  guint64 memory = m->options->memory_mib;
+
+  if (!memory && vm)
+    memory = vm->memory_mib;
+  m->domain->memory_mib = memory ? (guint)MIN (memory, G_MAXINT) : 2048;
+  m->domain->vcpus = m->options->vcpus ? m->options->vcpus : vm && vm->vcpus ? vm->vcpus : 2;
+  if (vm && vm->firmware != H2K_VM_FIRMWARE_UNKNOWN)
+    m->domain->firmware
+        = vm->firmware == H2K_VM_FIRMWARE_UEFI ? H2K_FIRMWARE_UEFI : H2K_FIRMWARE_BIOS;
 }
 
 static void
 define_domain (Migration *m)
 {
   m->domain = h2k_domain_new (m->name);
-  m->domain->memory_mib = m->options->memory_mib;
-  m->domain->vcpus = m->options->vcpus;
+  define_size (m);
   if (m->guest)
     {
       m->domain->firmware = m->guest->firmware;
@@ -660,6 +784,7 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
   if (!check_options (options, error))
     return FALSE;
   record = m.report = h2k_report_new ();
+  m.macs = g_ptr_array_new_with_free_func (g_free);
   m.sources = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
   m.disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
   m.views = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);

@@ -16,8 +16,6 @@ h2k_migrate_options_new (void)
   options->inspect = TRUE;
   options->sparsify = TRUE;
   options->flatten = TRUE;
-  options->memory_mib = 2048;
-  options->vcpus = 2;
   options->headless = TRUE;
   return options;
 }
@@ -30,6 +28,8 @@ h2k_migrate_options_free (H2kMigrateOptions *options)
   g_ptr_array_unref (options->sources);
   g_ptr_array_unref (options->macs);
   g_free (options->source_format);
+  g_free (options->appliance);
+  g_free (options->appliance_kind);
   g_free (options->output);
   g_free (options->output_format);
   g_free (options->name);

@@ -71,6 +71,15 @@ chain() {
         refused '3|4' "chain-1.$suffix" "$H2K" -q convert --force "$work/chain-3.$suffix" "$work/out.qcow2"
 }
 
+# A qcow2 whose backing file is a VHD, which QEMU calls vpc.
+over_vhd() {
+    rm -f "$work"/over.*
+    fill "$work/base.raw" 9000960 11 &&
+        qemu-img convert -q -f raw -O vpc -o force_size=on "$work/base.raw" "$work/over.vhd" &&
+        qemu-img create -q -f qcow2 -b over.vhd -F vpc "$work/over.qcow2" &&
+        qemu-io -c "write -P 5 1000448 70144" "$work/over.qcow2" && same "$work/over.qcow2" qcow2
+}
+
 differs() {
     fill "$work/a.raw" 5000192 7 && cp "$work/a.raw" "$work/b.raw" &&
         printf x | dd of="$work/b.raw" bs=1 seek=4999999 conv=notrunc &&
@@ -117,6 +126,7 @@ claim "VHDX, dynamic" variant vhdx vhdx "subformat=dynamic" 20000256
 claim "VHDX, fixed" variant vhdx vhdx "subformat=fixed" 9000448
 claim "a chain of qcow2 images" chain qcow2 qcow2
 claim "a chain of VMDKs" chain vmdk vmdk
+claim "a qcow2 over a VHD" over_vhd
 claim "compare tells what differs" differs
 claim "clusters from 512 bytes to 2 MiB" clusters
 claim "the source is never the output, and outputs are not replaced" keeps_source
