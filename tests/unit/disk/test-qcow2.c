@@ -649,8 +649,8 @@ test_bad_chains (Fixture *f, gconstpointer data)
   expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "not a local file");
   run (f, "qemu-img rebase -q -u -b /dev/zero -F raw a.qcow2");
   expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "a character device");
-  run (f, "qemu-img rebase -q -u -b b.qcow2 -F vpc a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "\"vpc\" is not known");
+  run (f, "qemu-img rebase -q -u -b b.qcow2 -F qed a.qcow2");
+  expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "\"qed\" is not known");
 }
 
 static void
