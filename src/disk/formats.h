@@ -22,6 +22,10 @@ extern const H2kDiskFormat h2k_vhdx_format;
 /* Say that DISK also reads every file of OTHER, in order and without repetitions. */
 void h2k_disk_add_files (H2kDisk *disk, H2kDisk *other);
 
+/* Whether PATH, which is absolute and without links, lies in IMAGE's folder or below it: in the one
+ * that IMAGE's path names, or the one that IMAGE leads to when it is a link. Never in /dev, /proc
+ * and /sys. */
+gboolean h2k_is_beside (const char *path, const char *image);
 /* The file that IMAGE names as NAME, relative to IMAGE's own folder: its path when it is a regular
  * file in that folder or below it, wherever symbolic links lead; else NULL, since a disk image must
  * not choose files of this host. The caller's. */

@@ -17,20 +17,28 @@ is_below (const char *path, const char *folder)
   return strncmp (path, folder, n) == 0 && path[n] == '/';
 }
 
+gboolean
+h2k_is_beside (const char *path, const char *image)
+{
+  g_autofree char *folder = g_path_get_dirname (image);
+  /* The folder that IMAGE's path names or, when that is a link, the one that it leads to. */
+  g_autofree char *named = realpath (folder, NULL), *file = realpath (image, NULL);
+  g_autofree char *led = file ? g_path_get_dirname (file) : NULL;
+
+  if (is_below (path, "/dev") || is_below (path, "/proc") || is_below (path, "/sys"))
+    return FALSE;
+  return (named && is_below (path, named)) || (led && is_below (path, led));
+}
+
 char *
 h2k_sibling_find (const char *image, const char *name)
 {
   g_autofree char *folder = g_path_get_dirname (image);
   g_autofree char *path = g_build_filename (folder, name, NULL);
-  /* The folder that IMAGE's path names or, when that is a link, the one that it leads to. */
-  g_autofree char *named = realpath (folder, NULL), *file = realpath (image, NULL);
-  g_autofree char *led = file ? g_path_get_dirname (file) : NULL;
   g_autofree char *resolved = g_path_is_absolute (name) ? NULL : realpath (path, NULL);
 
-  if (!resolved || is_below (resolved, "/dev") || is_below (resolved, "/proc")
-      || is_below (resolved, "/sys"))
+  if (!resolved || !h2k_is_beside (resolved, image)
+      || !g_file_test (resolved, G_FILE_TEST_IS_REGULAR))
     return NULL;
-  if (!(named && is_below (resolved, named)) && !(led && is_below (resolved, led)))
-    return NULL;
-  return g_file_test (resolved, G_FILE_TEST_IS_REGULAR) ? g_steal_pointer (&path) : NULL;
+  return g_steal_pointer (&path);
 }

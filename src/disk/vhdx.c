@@ -13,9 +13,6 @@
 #include "disk/formats.h"
 #include "disk/vhdx.h"
 
-#include <stdlib.h>
-#include <sys/stat.h>
-
 #define MIB H2K_VHDX_MIB
 #define MAX_DISK ((guint64)64 << 40)
 #define BITMAP_SECTORS ((guint64)1 << 23) /* that a sector bitmap block of 1 MiB describes */
@@ -931,36 +928,6 @@ read_locator (const Vhdx *v, const Range *place, Locator *locator, GError **erro
   return TRUE;
 }
 
-/* Whether the resolved PATH lies below FOLDER. */
-static gboolean
-is_below (const char *path, const char *folder)
-{
-  gsize n = folder ? strlen (folder) : 0;
-
-  if (n && folder[n - 1] == '/')
-    n--;
-  return folder && strncmp (path, folder, n) == 0 && path[n] == '/';
-}
-
-/* NAME, as seen from CHILD, if it is a regular file in the child's folder or below: an image must
- * not choose files of this host. The child may itself be a link; then the folder that it leads to
- * counts as well. The caller's. */
-static char *
-find_beside (const char *child, const char *name)
-{
-  g_autofree char *named = g_path_get_dirname (child), *folder = realpath (named, NULL);
-  g_autofree char *target = realpath (child, NULL);
-  g_autofree char *led = target ? g_path_get_dirname (target) : NULL;
-  g_autofree char *path = g_build_filename (named, name, NULL), *resolved = realpath (path, NULL);
-  struct stat st;
-
-  if (!resolved || (!is_below (resolved, folder) && !is_below (resolved, led))
-      || is_below (resolved, "/dev") || is_below (resolved, "/proc") || is_below (resolved, "/sys")
-      || stat (resolved, &st) != 0 || !S_ISREG (st.st_mode))
-    return NULL;
-  return g_steal_pointer (&path);
-}
-
 /* The parent's path: where the relative path leads to, else a file of the name that one of the
  * paths ends in, beside the child: they are those of the machine that the disk comes from. */
 static char *
@@ -968,15 +935,16 @@ find_parent (const Vhdx *v, const Locator *locator, GError **error)
 {
   const char *relative = locator->values[LOCATOR_RELATIVE], *any = NULL;
   g_autofree char *folder = g_path_get_dirname (v->file->path), *safe_folder = NULL, *safe = NULL;
-  char *path
-      = relative && !g_path_is_absolute (relative) ? find_beside (v->file->path, relative) : NULL;
+  char *path = relative && !g_path_is_absolute (relative)
+                   ? h2k_sibling_find (v->file->path, relative)
+                   : NULL;
 
   for (guint i = 0; !path && i <= LOCATOR_ABSOLUTE; i++)
     if (locator->values[i])
       {
         g_autofree char *base = g_path_get_basename (locator->values[i]);
         any = any ? any : locator->values[i];
-        path = find_beside (v->file->path, base);
+        path = h2k_sibling_find (v->file->path, base);
       }
   if (path)
     return path;

@@ -39,31 +39,6 @@ typedef struct
 
 /* --- names of extents ------------------------------------------------------------------------- */
 
-/* Whether the absolute, resolved PATH lies below FOLDER. */
-static gboolean
-is_below (const char *path, const char *folder)
-{
-  gsize n = strlen (folder);
-
-  if (n && folder[n - 1] == '/')
-    n--;
-  return strncmp (path, folder, n) == 0 && path[n] == '/';
-}
-
-/* Whether PATH, which is resolved, lies in the folder of DESCRIPTOR: the one that its path names,
- * or, when that is a link, the one that it leads to. */
-static gboolean
-is_beside (const char *path, const char *descriptor)
-{
-  g_autofree char *named = g_path_get_dirname (descriptor);
-  g_autofree char *folder = realpath (named, NULL), *file = realpath (descriptor, NULL);
-  g_autofree char *led = file ? g_path_get_dirname (file) : NULL;
-
-  if (is_below (path, "/dev") || is_below (path, "/proc") || is_below (path, "/sys"))
-    return FALSE;
-  return (folder && is_below (path, folder)) || (led && is_below (path, led));
-}
-
 static void
 set_outside (const char *descriptor, const char *name, const char *what, GError **error)
 {
@@ -114,7 +89,7 @@ resolve_name (const char *descriptor, const char *name, const char *written, con
   g_autofree char *safe = h2k_escape_text (path, -1), *label = h2k_escape_text (descriptor, -1);
   struct stat st;
 
-  if (resolved ? !is_beside (resolved, descriptor) : g_path_is_absolute (name))
+  if (resolved ? !h2k_is_beside (resolved, descriptor) : g_path_is_absolute (name))
     {
       set_outside (descriptor, name, what, error);
       return NULL;
