@@ -760,7 +760,6 @@ ext_close (H2kFs *fs)
 
   if (ext->fs)
     ext2fs_free (ext->fs);
-  h2k_ext_used_free (ext->used);
   g_free (ext);
 }
 
@@ -772,22 +771,34 @@ register_messages (gpointer unused)
 }
 
 static H2kFs *
-ext_open (H2kDisk *volume, const H2kFsId *id, GError **error)
+open_as (H2kDisk *volume, const H2kFsId *id, gboolean writable, GError **error)
 {
   static GOnce once = G_ONCE_INIT;
   ExtFs *ext = g_new0 (ExtFs, 1);
 
   g_once (&once, register_messages, NULL);
   h2k_fs_init (&ext->base, &h2k_ext_ops, volume, id);
-  ext->changes = ext->base.writable;
+  ext->changes = ext->base.writable = writable;
   if (open_checked (ext, error))
     return &ext->base;
   h2k_fs_free (&ext->base);
   return NULL;
 }
 
-static gboolean
-ext_takes (const H2kFsId *id)
+static H2kFs *
+ext_open (H2kDisk *volume, const H2kFsId *id, GError **error)
+{
+  return open_as (volume, id, h2k_disk_is_writable (volume), error);
+}
+
+H2kFs *
+h2k_ext_open_read_only (H2kDisk *volume, const H2kFsId *id, GError **error)
+{
+  return open_as (volume, id, FALSE, error);
+}
+
+gboolean
+h2k_ext_takes (const H2kFsId *id)
 {
   return g_str_equal (id->type, "ext2") || g_str_equal (id->type, "ext3")
          || g_str_equal (id->type, "ext4");
@@ -795,7 +806,7 @@ ext_takes (const H2kFsId *id)
 
 const H2kFsOps h2k_ext_ops = {
     .name = "ext",
-    .takes = ext_takes,
+    .takes = h2k_ext_takes,
     .open = ext_open,
     .lstat = ext_lstat,
     .list = ext_list,
@@ -810,7 +821,6 @@ const H2kFsOps h2k_ext_ops = {
     .list_xattr = h2k_ext_list_xattr,
     .get_xattr = h2k_ext_get_xattr,
     .set_xattr = h2k_ext_set_xattr,
-    .used = h2k_ext_used,
     .free_space = ext_free_space,
     .flush = h2k_ext_flush,
     .close = ext_close,

@@ -1,6 +1,6 @@
 /* ext.h - the ext2/3/4 driver: what its files share.
  *
- * ext.c opens and reads, ext-write.c changes, ext-used.c tells which blocks are in use,
+ * ext.c opens and reads, ext-write.c changes, ext-usage.c tells which blocks are in use,
  * ext-recover.c brings a filesystem that was not unmounted into order, ext-io.c is the channel
  * through which libext2fs reads and writes an H2kDisk.
  *
@@ -34,14 +34,10 @@ GError *h2k_ext_io_take_error (ext2_filsys fs);
 
 /* --- ext.c ------------------------------------------------------------------------------------ */
 
-/* Bitmaps of one group, for used(). */
-typedef struct _ExtUsed ExtUsed;
-
 typedef struct
 {
   H2kFs base;
   ext2_filsys fs;
-  ExtUsed *used;    /* made on first need */
   gboolean changes; /* the library may write to the volume: it is writable or an overlay of ours */
 } ExtFs;
 
@@ -55,6 +51,10 @@ typedef struct
     struct ext2_inode small;
   };
 } ExtInode;
+
+gboolean h2k_ext_takes (const H2kFsId *id);
+/* Open VOLUME as if it could not be written, whether it can or not. */
+H2kFs *h2k_ext_open_read_only (H2kDisk *volume, const H2kFsId *id, GError **error);
 
 /* Set ERROR for libext2fs's code ERR and return FALSE; FORMAT says what failed ("cannot read
  * /etc/fstab"). The disk's own error, if it was the reason, keeps its code. */
@@ -118,11 +118,6 @@ errcode_t h2k_ext_release_inode (ExtFs *ext, ExtInode *inode);
 errcode_t h2k_ext_punch (ExtFs *ext, ExtInode *inode, guint64 first);
 /* Read the bitmaps, which is put off until something is allocated or freed. */
 gboolean h2k_ext_load_bitmaps (ExtFs *ext, GError **error);
-
-/* --- ext-used.c ------------------------------------------------------------------------------- */
-
-gboolean h2k_ext_used (H2kFs *fs, guint64 offset, H2kExtent *extent, GError **error);
-void h2k_ext_used_free (ExtUsed *used);
 
 /* --- ext-recover.c ---------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* fs.h - files on a volume, and which blocks of it are in use.
+/* fs.h - files on a volume. Which blocks of it are in use is usage.h's.
  *
  * Paths are absolute inside the filesystem, without "." and "..", and no symbolic link in them is
  * followed, not even in the middle (that is an error): links are resolved by guest/tree.h, which
@@ -74,9 +74,6 @@ typedef struct
   gboolean (*set_xattr) (H2kFs *fs, const char *path, const char *name, GBytes *value,
                          GError **error);
 
-  /* Whether the block at OFFSET of the volume is in use: DATA or UNALLOCATED, as long as is cheap
-   * to find out. NULL: all of it is. Call after flush. */
-  gboolean (*used) (H2kFs *fs, guint64 offset, H2kExtent *extent, GError **error);
   /* Bytes that new files can take. */
   guint64 (*free_space) (H2kFs *fs);
   /* Write everything that is cached to the volume. */
@@ -104,8 +101,3 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFs, h2k_fs_free)
 
 /* For drivers. */
 void h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id);
-
-/* A view of DISK in which the blocks that the filesystems do not use are unallocated extents and
- * read as zeros. FILESYSTEMS (H2kFs *) lie at OFFSETS (guint64) of DISK; they must have been
- * flushed and must stay open and unchanged while the view is used. Read-only. */
-H2kDisk *h2k_used_view_new (H2kDisk *disk, GPtrArray *filesystems, GArray *offsets);

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "fs/usage.h"
 #include "migrate/migrate.h"
 #include "source/appliance.h"
 
@@ -393,22 +394,20 @@ start_outputs (Migration *m, GError **error)
   return TRUE;
 }
 
-/* What of disk I is copied: all of it, or what its filesystems use. */
+/* What of disk I is copied: all of it, or what is in use after the repairs. */
 static H2kDisk *
-used_view (Migration *m, guint i)
+used_view (Migration *m, guint i, GError **error)
 {
-  g_autoptr (GPtrArray) filesystems = g_ptr_array_new ();
-  g_autoptr (GArray) offsets = g_array_new (FALSE, FALSE, sizeof (guint64));
+  H2kDisk *disk = m->disks->pdata[i];
+  g_autoptr (GPtrArray) notes = g_ptr_array_new_with_free_func (g_free);
+  H2kDisk *view;
 
-  for (guint v = 0; m->guest && m->options->sparsify && v < m->guest->volumes->len; v++)
-    {
-      H2kGuestVolume *volume = m->guest->volumes->pdata[v];
-      if (volume->disk != i || !volume->fs)
-        continue;
-      g_ptr_array_add (filesystems, volume->fs);
-      g_array_append_val (offsets, volume->volume->offset);
-    }
-  return h2k_used_view_new (m->disks->pdata[i], filesystems, offsets);
+  if (!m->options->sparsify)
+    return h2k_disk_ref (disk);
+  view = h2k_used_view_new (disk, FALSE, notes, error);
+  for (guint n = 0; n < notes->len; n++)
+    g_message ("%s", (char *)notes->pdata[n]);
+  return view;
 }
 
 /* Both numbers are said, whether there is enough or not. */
@@ -439,9 +438,12 @@ step_prepare (Migration *m, GError **error)
 
   for (guint i = 0; i < m->disks->len; i++)
     {
+      H2kDisk *view = used_view (m, i, error);
       guint64 bytes;
-      g_ptr_array_add (m->views, used_view (m, i));
-      if (!h2k_copy_estimate (m->views->pdata[i], &bytes, error))
+      if (!view)
+        return FALSE;
+      g_ptr_array_add (m->views, view);
+      if (!h2k_copy_estimate (view, &bytes, error))
         return FALSE;
       needed += bytes;
     }

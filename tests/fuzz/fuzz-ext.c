@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/fs.h"
+#include "fs/usage.h"
 
 #include <stdint.h>
 #include <sys/stat.h>
@@ -61,6 +62,21 @@ walk (H2kFs *fs, const char *path, guint depth, guint *budget)
     }
 }
 
+static void
+look_at_usage (H2kDisk *disk)
+{
+  g_autoptr (H2kUsage) usage = h2k_usage_open (disk, FALSE, NULL);
+
+  for (guint64 at = 0, n = 0; usage && at < VOLUME_SIZE && n < 1000; n++)
+    {
+      H2kExtent extent;
+      if (!usage->ops->used (usage, at, &extent, NULL))
+        break;
+      g_assert (extent.length > 0);
+      at += extent.length;
+    }
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
@@ -71,14 +87,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   if (!fs)
     return 0;
   walk (fs, "/", 0, &budget);
-  for (guint64 at = 0, n = 0; at < VOLUME_SIZE && n < 1000; n++)
-    {
-      H2kExtent extent;
-      if (!fs->ops->used (fs, at, &extent, NULL))
-        break;
-      g_assert (extent.length > 0);
-      at += extent.length;
-    }
+  look_at_usage (disk);
   if (fs->ops->create (fs, "/fuzz", 0644, 0, 0, NULL, NULL)
       && fs->ops->write (fs, "/fuzz", 3000, data, size, NULL))
     fs->ops->remove (fs, "/fuzz", NULL);

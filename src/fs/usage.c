@@ -1,15 +1,59 @@
-/* used.c - a disk without the blocks that no filesystem on it uses.
+/* usage.c - finds the driver for a volume, and shows a disk without its unused blocks.
  *
- * What lies in no filesystem (partition tables, boot loaders, gaps) stays as it is.
+ * What lies in no volume (partition tables, boot loaders, gaps) stays as it is.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "fs/fs.h"
+#include "fs/usage.h"
+#include "volume/volume.h"
+
+static const H2kUsageOps *const drivers[] = {&h2k_ext_usage_ops};
+
+void
+h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume)
+{
+  usage->ops = ops;
+  usage->volume = h2k_disk_ref (volume);
+}
+
+static H2kUsage *
+open_usage (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (drivers); i++)
+    if (drivers[i]->takes (id))
+      return drivers[i]->open (volume, id, drop_swap, error);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s: which blocks are in use is not known for type %s", volume->name,
+               id->type[0] ? id->type : "unknown");
+  return NULL;
+}
+
+H2kUsage *
+h2k_usage_open (H2kDisk *volume, gboolean drop_swap, GError **error)
+{
+  H2kFsId id;
+
+  return h2k_fs_identify (volume, &id, error) ? open_usage (volume, &id, drop_swap, error) : NULL;
+}
+
+void
+h2k_usage_free (H2kUsage *usage)
+{
+  H2kDisk *volume;
+
+  if (!usage)
+    return;
+  volume = usage->volume;
+  usage->ops->close (usage);
+  h2k_disk_unref (volume);
+}
+
+/* --- the view --------------------------------------------------------------------------------- */
 
 typedef struct
 {
   guint64 offset, end; /* on the disk */
-  H2kFs *fs;
+  H2kUsage *usage;
 } Part;
 
 typedef struct
@@ -17,7 +61,7 @@ typedef struct
   H2kDisk base;
   H2kDisk *disk;
   GArray *parts; /* Part, by offset, apart from each other */
-  GMutex lock;   /* filesystems are used by one thread at a time */
+  GMutex lock;   /* each H2kUsage is used by one thread at a time */
 } UsedView;
 
 /* The part that holds OFFSET, or the next one behind it, or NULL. */
@@ -37,7 +81,7 @@ find_part (const UsedView *view, guint64 offset)
   return low < view->parts->len ? &g_array_index (view->parts, Part, low) : NULL;
 }
 
-/* Whether the filesystems use what lies at OFFSET, and how far that goes. */
+/* Whether what lies at OFFSET is in use, and how far that goes. */
 static gboolean
 used_at (UsedView *view, guint64 offset, guint64 *length, gboolean *used, GError **error)
 {
@@ -52,7 +96,7 @@ used_at (UsedView *view, guint64 offset, guint64 *length, gboolean *used, GError
       return TRUE;
     }
   g_mutex_lock (&view->lock);
-  ok = part->fs->ops->used (part->fs, offset - part->offset, &extent, error);
+  ok = part->usage->ops->used (part->usage, offset - part->offset, &extent, error);
   g_mutex_unlock (&view->lock);
   if (!ok)
     return FALSE;
@@ -125,6 +169,12 @@ compare_parts (gconstpointer a, gconstpointer b)
   return p->offset < q->offset ? -1 : p->offset > q->offset;
 }
 
+static void
+clear_part (gpointer data)
+{
+  h2k_usage_free (((Part *)data)->usage);
+}
+
 /* Leave out parts that reach into their predecessor: then nobody knows whose the blocks are. */
 static void
 drop_overlaps (GArray *parts)
@@ -141,25 +191,63 @@ drop_overlaps (GArray *parts)
     }
 }
 
-H2kDisk *
-h2k_used_view_new (H2kDisk *disk, GPtrArray *filesystems, GArray *offsets)
+static gboolean
+is_disk_error (const GError *error)
 {
-  UsedView *view = g_new0 (UsedView, 1);
+  return !g_error_matches (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED)
+         && !g_error_matches (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
+}
 
-  g_assert (filesystems->len == offsets->len);
+static gboolean
+add_part (UsedView *view, const H2kVolume *volume, gboolean drop_swap, GPtrArray *notes,
+          GError **error)
+{
+  Part part = {volume->offset, volume->offset + volume->length, NULL};
+  GError *reason = NULL;
+  H2kFsId id;
+
+  if (!h2k_fs_identify (volume->disk, &id, error))
+    return FALSE;
+  if (!id.type[0])
+    return TRUE;
+  part.usage = open_usage (volume->disk, &id, drop_swap, &reason);
+  if (part.usage)
+    {
+      g_array_append_val (view->parts, part);
+      return TRUE;
+    }
+  if (is_disk_error (reason))
+    {
+      g_propagate_error (error, reason);
+      return FALSE;
+    }
+  if (notes)
+    g_ptr_array_add (notes, g_strdup_printf ("all of it is copied: %s", reason->message));
+  g_error_free (reason);
+  return TRUE;
+}
+
+H2kDisk *
+h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError **error)
+{
+  g_autoptr (H2kTable) table = h2k_table_read (disk, error);
+  UsedView *view;
+
+  if (!table)
+    return NULL;
+  view = g_new0 (UsedView, 1);
   h2k_disk_init (&view->base, &used_ops, disk->size, "used", disk->name);
   view->base.sector_size = disk->sector_size;
   view->disk = h2k_disk_ref (disk);
   view->parts = g_array_new (FALSE, FALSE, sizeof (Part));
+  g_array_set_clear_func (view->parts, clear_part);
   g_mutex_init (&view->lock);
-  for (guint i = 0; i < filesystems->len; i++)
-    {
-      H2kFs *fs = filesystems->pdata[i];
-      guint64 offset = g_array_index (offsets, guint64, i);
-      Part part = {offset, offset + fs->volume->size, fs};
-      if (fs->ops->used && offset <= disk->size && fs->volume->size <= disk->size - offset)
-        g_array_append_val (view->parts, part);
-    }
+  for (guint i = 0; i < table->volumes->len; i++)
+    if (!add_part (view, table->volumes->pdata[i], drop_swap, notes, error))
+      {
+        h2k_disk_unref (&view->base);
+        return NULL;
+      }
   g_array_sort (view->parts, compare_parts);
   drop_overlaps (view->parts);
   return &view->base;

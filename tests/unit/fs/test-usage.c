@@ -1,8 +1,10 @@
-/* test-used.c - the blocks in use are those that dumpe2fs does not list as free.
+/* test-usage.c - the blocks in use are those that dumpe2fs does not list as free.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "images.h"
+
+#include "fs/usage.h"
 
 #include <stdlib.h>
 
@@ -61,7 +63,7 @@ static void
 test_bitmaps (gconstpointer options)
 {
   g_autoptr (H2kDisk) disk = NULL;
-  g_autoptr (H2kFs) fs = NULL;
+  g_autoptr (H2kUsage) usage = NULL;
   g_autoptr (GError) error = NULL;
   g_autofree guint8 *used = NULL;
   guint size, extents = 0;
@@ -69,14 +71,14 @@ test_bitmaps (gconstpointer options)
   if (!image_have ("dumpe2fs"))
     return;
   disk = image_mke2fs (options, "40M", TRUE);
-  fs = h2k_fs_open (disk, &error);
+  usage = h2k_usage_open (disk, FALSE, &error);
   g_assert_no_error (error);
   size = block_size_of (disk);
   used = blocks_by_dumpe2fs (disk->size / size, strstr (options, "bigalloc") ? 4 : 1);
   for (guint64 at = 0; at < disk->size;)
     {
       H2kExtent extent;
-      g_assert_true (fs->ops->used (fs, at, &extent, &error));
+      g_assert_true (usage->ops->used (usage, at, &extent, &error));
       g_assert_cmpuint (extent.offset, ==, at);
       g_assert_cmpuint (extent.length, >, 0);
       g_assert_cmpuint (extent.length % size, ==, 0);
@@ -93,7 +95,7 @@ static void
 test_bad_bitmap (void)
 {
   g_autoptr (H2kDisk) disk = NULL;
-  g_autoptr (H2kFs) fs = NULL;
+  g_autoptr (H2kUsage) usage = NULL;
   g_autofree char *output = NULL;
   H2kExtent extent;
   guint64 bitmap;
@@ -109,8 +111,8 @@ test_bad_bitmap (void)
   bitmap = strtoull (line + 16, NULL, 10) * 4096;
   disk = image_load ("image");
   g_assert_true (h2k_disk_pwrite (disk, bitmap, 1, &byte, NULL));
-  fs = h2k_fs_open (disk, NULL);
-  g_assert_true (fs->ops->used (fs, 0, &extent, NULL));
+  usage = h2k_usage_open (disk, FALSE, NULL);
+  g_assert_true (usage->ops->used (usage, 0, &extent, NULL));
   g_assert_cmpint (extent.kind, ==, H2K_EXTENT_DATA);
   g_assert_cmpuint (extent.length, ==, disk->size);
 }
@@ -124,7 +126,6 @@ test_bad_bitmap (void)
 typedef struct
 {
   H2kDisk *view, *disk;
-  H2kFs *fs;
 } Reader;
 
 /* Reads at odd places give what the disk has where the filesystem uses it, and zeros elsewhere. */
@@ -158,40 +159,44 @@ read_around (gpointer data)
   return NULL;
 }
 
+/* An MBR with one Linux partition. */
 static void
-test_view (void)
+write_table (H2kDisk *disk)
 {
-  g_autoptr (H2kDisk) disk = h2k_memory_disk_new (START + SIZE + TAIL);
-  g_autoptr (H2kDisk) part = NULL;
-  g_autoptr (H2kDisk) image = NULL;
-  g_autoptr (H2kDisk) view = NULL;
-  g_autoptr (H2kFs) fs = NULL;
-  g_autoptr (GPtrArray) filesystems = g_ptr_array_new ();
-  g_autoptr (GArray) offsets = g_array_new (FALSE, FALSE, sizeof (guint64));
-  g_autofree guint8 *junk = g_malloc (SIZE);
-  guint64 offset = START, data = 0;
-  GThread *threads[4];
-  Reader reader;
+  const guint32 start = GUINT32_TO_LE (START / 512), sectors = GUINT32_TO_LE (SIZE / 512);
+  guint8 sector[512] = {0};
 
-  if (!image_have ("mke2fs"))
-    return;
-  /* Deleted data everywhere, and a filesystem over it that is smaller than its partition. */
+  sector[446 + 4] = 0x83;
+  memcpy (sector + 446 + 8, &start, sizeof start);
+  memcpy (sector + 446 + 12, &sectors, sizeof sectors);
+  sector[510] = 0x55;
+  sector[511] = 0xaa;
+  g_assert_true (h2k_disk_pwrite (disk, 0, sizeof sector, sector, NULL));
+}
+
+/* Deleted data everywhere, and a filesystem over it that is smaller than its partition. */
+static H2kDisk *
+make_disk (void)
+{
+  H2kDisk *disk = h2k_memory_disk_new (START + SIZE + TAIL);
+  g_autoptr (H2kDisk) image = image_mke2fs ("-t ext4 -b 4096", "38M", TRUE);
+  g_autofree guint8 *junk = g_malloc (SIZE);
+
   memset (junk, 0xa5, SIZE);
   for (guint64 at = 0; at < disk->size; at += 1u << 20)
     g_assert_true (h2k_disk_pwrite (disk, at, 1u << 20, junk, NULL));
-  image = image_mke2fs ("-t ext4 -b 4096", "38M", TRUE);
   g_assert_true (h2k_disk_pread (image, 0, 38u << 20, junk, NULL));
   for (guint64 at = 0; at < 38u << 20; at += 4096)
     if (!h2k_is_zero (junk + at, 4096))
       g_assert_true (h2k_disk_pwrite (disk, START + at, 4096, junk + at, NULL));
-  part = h2k_slice_new (disk, START, SIZE, "part", NULL);
-  fs = h2k_fs_open (part, NULL);
-  g_assert_nonnull (fs);
-  g_ptr_array_add (filesystems, fs);
-  g_array_append_val (offsets, offset);
-  view = h2k_used_view_new (disk, filesystems, offsets);
-  g_assert_cmpuint (view->size, ==, disk->size);
-  g_assert_false (h2k_disk_is_writable (view));
+  write_table (disk);
+  return disk;
+}
+
+static guint64
+count_data (H2kDisk *view)
+{
+  guint64 data = 0;
 
   for (guint64 at = 0; at < view->size;)
     {
@@ -202,14 +207,56 @@ test_view (void)
       data += extent.kind == H2K_EXTENT_DATA ? extent.length : 0;
       at += extent.length;
     }
+  return data;
+}
+
+static void
+test_view (void)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (H2kDisk) view = NULL;
+  g_autoptr (GError) error = NULL;
+  guint64 data;
+  GThread *threads[4];
+  Reader reader;
+
+  if (!image_have ("mke2fs"))
+    return;
+  disk = make_disk ();
+  view = h2k_used_view_new (disk, FALSE, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (view->size, ==, disk->size);
+  g_assert_false (h2k_disk_is_writable (view));
+  data = count_data (view);
   g_assert_cmpuint (data, <, 20u << 20);
   g_assert_cmpuint (data, >=, START + TAIL + (2u << 20));
 
-  reader = (Reader){view, disk, fs};
+  reader = (Reader){view, disk};
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
     threads[i] = g_thread_new ("reader", read_around, &reader);
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
     g_thread_join (threads[i]);
+}
+
+/* A filesystem that was not unmounted is copied whole, and that is said. */
+static void
+test_unclean (void)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (H2kDisk) view = NULL;
+  g_autoptr (GPtrArray) notes = g_ptr_array_new_with_free_func (g_free);
+  guint8 flags;
+
+  if (!image_have ("mke2fs"))
+    return;
+  disk = make_disk ();
+  g_assert_true (h2k_disk_pread (disk, START + 1024 + 96, 1, &flags, NULL));
+  flags |= 4; /* s_feature_incompat: the journal is to be replayed */
+  g_assert_true (h2k_disk_pwrite (disk, START + 1024 + 96, 1, &flags, NULL));
+  view = h2k_used_view_new (disk, FALSE, notes, NULL);
+  g_assert_nonnull (view);
+  g_assert_cmpuint (count_data (view), ==, disk->size);
+  g_assert_cmpuint (notes->len, ==, 1);
 }
 
 int
@@ -221,11 +268,12 @@ main (int argc, char **argv)
   image_make_tree ();
   for (gsize i = 0; i < G_N_ELEMENTS (configs); i++)
     {
-      g_autofree char *name = g_strdup_printf ("/used/bitmaps/%s", configs[i]);
+      g_autofree char *name = g_strdup_printf ("/usage/bitmaps/%s", configs[i]);
       g_test_add_data_func (name, configs[i], test_bitmaps);
     }
-  g_test_add_func ("/used/bad-bitmap", test_bad_bitmap);
-  g_test_add_func ("/used/view", test_view);
+  g_test_add_func ("/usage/bad-bitmap", test_bad_bitmap);
+  g_test_add_func ("/usage/view", test_view);
+  g_test_add_func ("/usage/unclean", test_unclean);
   result = g_test_run ();
   image_cleanup ();
   return result;

@@ -1,4 +1,4 @@
-/* ext-used.c - which blocks of an ext2, ext3 or ext4 filesystem are in use.
+/* ext-usage.c - which blocks of an ext2, ext3 or ext4 filesystem are in use.
  *
  * From the block bitmaps on the disk, read group by group when they are asked for: all of a large
  * filesystem's bitmaps would not fit in memory. A bitmap that cannot be trusted (its checksum or
@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/ext.h"
+#include "fs/usage.h"
 
 #define N_CACHED 32u
 /* Groups that are looked at to make one extent longer. */
@@ -20,21 +21,13 @@ typedef struct
   guint8 *bits;  /* one a cluster, 1: in use; NULL: the whole group is in use */
 } Group;
 
-struct _ExtUsed
+typedef struct
 {
+  H2kUsage base;
+  ExtFs *ext;
   Group groups[N_CACHED]; /* group G can only be in slot G % N_CACHED */
   gsize bytes;            /* of a bitmap */
-};
-
-void
-h2k_ext_used_free (ExtUsed *used)
-{
-  if (!used)
-    return;
-  for (guint i = 0; i < N_CACHED; i++)
-    g_free (used->groups[i].bits);
-  g_free (used);
-}
+} ExtUsage;
 
 static guint
 clusters_in_group (ext2_filsys fs, dgrp_t group)
@@ -131,10 +124,10 @@ read_bitmap (ext2_filsys fs, dgrp_t group, guint8 *block, gsize bytes, gboolean 
 }
 
 static gboolean
-get_group (ExtFs *ext, dgrp_t group, const guint8 **bits, GError **error)
+get_group (ExtUsage *usage, dgrp_t group, const guint8 **bits, GError **error)
 {
-  ext2_filsys fs = ext->fs;
-  Group *slot = &ext->used->groups[group % N_CACHED];
+  ext2_filsys fs = usage->ext->fs;
+  Group *slot = &usage->groups[group % N_CACHED];
   gboolean full;
   errcode_t err;
 
@@ -143,9 +136,10 @@ get_group (ExtFs *ext, dgrp_t group, const guint8 **bits, GError **error)
       g_autofree guint8 *block = g_malloc (fs->blocksize);
       slot->group = G_MAXUINT64;
       g_clear_pointer (&slot->bits, g_free);
-      err = read_bitmap (fs, group, block, ext->used->bytes, &full);
+      err = read_bitmap (fs, group, block, usage->bytes, &full);
       if (err)
-        return h2k_ext_fail (ext, err, error, "cannot read the block bitmap of group %u", group);
+        return h2k_ext_fail (usage->ext, err, error, "cannot read the block bitmap of group %u",
+                             group);
       if (!full)
         slot->bits = g_steal_pointer (&block);
       slot->group = group;
@@ -173,22 +167,11 @@ run_length (const guint8 *bits, guint first, guint end, gboolean used)
   return i - first;
 }
 
-static ExtUsed *
-used_new (ext2_filsys fs)
-{
-  ExtUsed *used = g_new0 (ExtUsed, 1);
-
-  used->bytes = fs->super->s_clusters_per_group / 8;
-  for (guint i = 0; i < N_CACHED; i++)
-    used->groups[i].group = G_MAXUINT64;
-  return used;
-}
-
 /* The extent of the filesystem's own blocks at BLOCK. */
 static gboolean
-used_blocks (ExtFs *ext, guint64 block, guint64 *count, gboolean *used, GError **error)
+used_blocks (ExtUsage *usage, guint64 block, guint64 *count, gboolean *used, GError **error)
 {
-  ext2_filsys fs = ext->fs;
+  ext2_filsys fs = usage->ext->fs;
   dgrp_t group = ext2fs_group_of_blk2 (fs, block);
 
   *count = 0;
@@ -200,7 +183,7 @@ used_blocks (ExtFs *ext, guint64 block, guint64 *count, gboolean *used, GError *
       guint end = clusters_in_group (fs, group), run;
       const guint8 *bits = NULL;
 
-      if (!get_group (ext, group, &bits, error))
+      if (!get_group (usage, group, &bits, error))
         return FALSE;
       if (merged == 0)
         *used = !bits || get_bit (bits, first);
@@ -214,11 +197,11 @@ used_blocks (ExtFs *ext, guint64 block, guint64 *count, gboolean *used, GError *
   return TRUE;
 }
 
-gboolean
-h2k_ext_used (H2kFs *base, guint64 offset, H2kExtent *extent, GError **error)
+static gboolean
+ext_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
 {
-  ExtFs *ext = (ExtFs *)base;
-  ext2_filsys fs = ext->fs;
+  ExtUsage *usage = (ExtUsage *)base;
+  ext2_filsys fs = usage->ext->fs;
   guint size = fs->blocksize;
   guint64 first = (guint64)fs->super->s_first_data_block * size;
   guint64 end = ext2fs_blocks_count (fs->super) * size;
@@ -238,12 +221,54 @@ h2k_ext_used (H2kFs *base, guint64 offset, H2kExtent *extent, GError **error)
       extent->length = end - offset;
       return TRUE;
     }
-  if (!ext->used)
-    ext->used = used_new (fs);
-  h2k_ext_begin (ext, 0);
-  if (!used_blocks (ext, offset / size, &count, &used, error))
+  h2k_ext_begin (usage->ext, 0);
+  if (!used_blocks (usage, offset / size, &count, &used, error))
     return FALSE;
   extent->length = (offset / size + count) * size - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
   return TRUE;
 }
+
+static void
+ext_usage_close (H2kUsage *base)
+{
+  ExtUsage *usage = (ExtUsage *)base;
+
+  for (guint i = 0; i < N_CACHED; i++)
+    g_free (usage->groups[i].bits);
+  if (usage->ext)
+    h2k_fs_free (&usage->ext->base);
+  g_free (usage);
+}
+
+static H2kUsage *
+ext_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
+{
+  g_autoptr (H2kFs) fs = h2k_ext_open_read_only (volume, id, error);
+  ExtUsage *usage;
+
+  (void)drop_swap;
+  if (!fs)
+    return NULL;
+  if (fs->journal_replayed)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM, "%s: its journal has not been replayed",
+                   volume->name);
+      return NULL;
+    }
+  usage = g_new0 (ExtUsage, 1);
+  h2k_usage_init (&usage->base, &h2k_ext_usage_ops, volume);
+  usage->ext = (ExtFs *)g_steal_pointer (&fs);
+  usage->bytes = usage->ext->fs->super->s_clusters_per_group / 8;
+  for (guint i = 0; i < N_CACHED; i++)
+    usage->groups[i].group = G_MAXUINT64;
+  return &usage->base;
+}
+
+const H2kUsageOps h2k_ext_usage_ops = {
+    .name = "ext",
+    .takes = h2k_ext_takes,
+    .open = ext_usage_open,
+    .used = ext_used,
+    .close = ext_usage_close,
+};

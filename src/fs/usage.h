@@ -1,0 +1,63 @@
+/* usage.h - which blocks of a volume are in use, so that the others are neither read nor copied.
+ *
+ * A driver reads the allocation structures of one kind of volume, on demand and within bounded
+ * memory. It needs no more than that: a volume whose files cannot be read may well have one.
+ * Whatever cannot be trusted (a checksum that is wrong, counts that do not agree) is in use: too
+ * much is copied then, never too little.
+ *
+ * Thread-safety: one H2kUsage is used by one thread at a time; the view serialises by itself.
+ *
+ * A new driver is one file and one line in the table of usage.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "fs/fs.h"
+
+typedef struct _H2kUsage H2kUsage;
+
+typedef struct
+{
+  const char *name; /* for example "xfs" */
+  /* Whether the driver takes volumes of this type. */
+  gboolean (*takes) (const H2kFsId *id);
+  /* Look at VOLUME, which is not written. Errors: H2K_ERROR_UNSUPPORTED (a feature that the driver
+   * does not know) and H2K_ERROR_FILESYSTEM (not unmounted cleanly, corrupt), after which the
+   * volume is copied whole; those of the disk. */
+  H2kUsage *(*open) (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error);
+  /* Whether the block at OFFSET of the volume is in use: DATA or UNALLOCATED, as long as is cheap
+   * to find out, never past the volume's end. Errors: those of the disk. */
+  gboolean (*used) (H2kUsage *usage, guint64 offset, H2kExtent *extent, GError **error);
+  /* Free what the driver holds, the structure included, not the H2kUsage's own members. */
+  void (*close) (H2kUsage *usage);
+} H2kUsageOps;
+
+/* A driver's structure begins with this. */
+struct _H2kUsage
+{
+  const H2kUsageOps *ops;
+  H2kDisk *volume; /* a reference */
+};
+
+/* What VOLUME holds must have been flushed, and must not change while the result is used.
+ * DROP_SWAP: the contents of the guest's swap and hibernation files are not in use either.
+ * Errors: H2K_ERROR_UNSUPPORTED (no driver; a feature that is not known), H2K_ERROR_FILESYSTEM:
+ * the volume has to be copied whole; those of the disk. */
+H2kUsage *h2k_usage_open (H2kDisk *volume, gboolean drop_swap, GError **error);
+void h2k_usage_free (H2kUsage *usage);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kUsage, h2k_usage_free)
+
+/* For drivers: fill the shared part. */
+void h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume);
+
+/* The drivers. */
+extern const H2kUsageOps h2k_ext_usage_ops;
+
+/* A view of DISK in which unused blocks are unallocated extents and read as zeros. The volumes are
+ * those of its partition table, or the disk itself. NOTES (char *, may be NULL) gets a line for
+ * each volume with a known type that has to be copied whole, and why. Partition tables, boot
+ * loaders, gaps and volumes of unknown type stay as they are. The view is read-only and safe for
+ * use by several threads; DISK must not change while it is used.
+ * Errors: those of the disk. */
+H2kDisk *h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError **error);
