@@ -215,6 +215,37 @@ test_many_refcount_blocks (void)
     }
 }
 
+/* QEMU reads deflate streams whose distances are longer than those that it writes itself. */
+static void
+test_far_distances (void)
+{
+  const H2kOutputOptions options = {.format = "qcow2", .compression = H2K_COMPRESS_ZLIB};
+  g_autoptr (H2kDisk) disk = h2k_memory_disk_new (4 * MiB);
+  g_autoptr (GRand) random = g_rand_new_with_seed (32);
+  g_autoptr (GError) error = NULL;
+  g_autofree guint8 *cluster = g_malloc (64 * KiB);
+  g_autofree char *image = g_malloc0 (4 * MiB);
+  char *dir = fixture_dir ();
+  g_autofree char *reference = g_build_filename (dir, "reference", NULL);
+  g_autofree char *path = g_build_filename (dir, "disk", NULL);
+  H2kCopyStats stats;
+
+  for (guint64 at = 0; at < disk->size; at += 64 * KiB)
+    {
+      for (guint i = 0; i < 64 * KiB; i++)
+        cluster[i] = i < 24 * KiB ? (guint8)g_rand_int (random) : cluster[i - 24 * KiB];
+      g_assert_true (h2k_disk_pwrite (disk, at, 64 * KiB, cluster, NULL));
+      memcpy (image + at, cluster, 64 * KiB);
+    }
+  g_assert_true (g_file_set_contents (reference, image, 4 * MiB, &error));
+  convert (disk, path, &options, 2, NULL, &stats, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (stats.bytes_written, <, 5 * MiB / 2); /* a window of 4 KiB would find nothing */
+  if (have_qemu_img ())
+    assert_qemu_agrees (path, "qcow2", reference);
+  fixture_dir_remove (dir);
+}
+
 static void
 test_skips_and_counts (void)
 {
@@ -505,6 +536,7 @@ main (int argc, char **argv)
   g_test_add_func ("/copy/raw-is-sparse", test_raw_sparse);
   g_test_add_func ("/copy/empty-disk", test_empty_disk);
   g_test_add_func ("/copy/many-refcount-blocks", test_many_refcount_blocks);
+  g_test_add_func ("/copy/far-distances", test_far_distances);
   g_test_add_func ("/copy/skips-and-counts", test_skips_and_counts);
   g_test_add_func ("/copy/error-in-unused-block", test_error_in_unused_block);
   g_test_add_func ("/copy/read-error", test_read_error);
