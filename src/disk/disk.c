@@ -327,6 +327,12 @@ h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent
   return TRUE;
 }
 
+GPtrArray *
+h2k_disk_snapshots (H2kDisk *disk, GError **error)
+{
+  return disk->ops->snapshots ? disk->ops->snapshots (disk, error) : g_ptr_array_new ();
+}
+
 gboolean
 h2k_disk_is_writable (H2kDisk *disk)
 {

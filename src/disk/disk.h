@@ -32,6 +32,17 @@ typedef struct
   H2kExtentKind kind;
 } H2kExtent;
 
+/* A state of the disk that an image keeps besides the current one. */
+typedef struct
+{
+  char *id, *name;             /* as the image has them: of the guest's choosing, maybe not UTF-8 */
+  guint64 vm_state_size;       /* bytes; 0: of the disk alone */
+  guint64 disk_size;           /* bytes */
+  guint32 date_sec, date_nsec; /* since 1970 */
+  guint64 vm_clock_nsec;
+  gint64 icount; /* instructions that the VM had run; -1: not recorded */
+} H2kSnapshot;
+
 /* What a backend implements. Arguments are checked by the h2k_disk_*() wrappers below: ranges lie
  * inside the disk and are not empty. */
 typedef struct
@@ -48,6 +59,8 @@ typedef struct
   gboolean (*zero) (H2kDisk *disk, guint64 offset, guint64 length, GError **error);
   /* NULL: nothing to flush. */
   gboolean (*flush) (H2kDisk *disk, GError **error);
+  /* H2kSnapshot *: the snapshots inside the image. NULL: there cannot be any. */
+  GPtrArray *(*snapshots) (H2kDisk *disk, GError **error);
   /* Free what the backend holds, not the H2kDisk's own members. */
   void (*finalize) (H2kDisk *disk);
 } H2kDiskOps;
@@ -106,6 +119,9 @@ gboolean h2k_disk_flush (H2kDisk *disk, GError **error);
 gboolean h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent,
                           GError **error);
 gboolean h2k_disk_is_writable (H2kDisk *disk);
+/* H2kSnapshot *: the snapshots inside the image, the caller's; empty for most formats. Errors:
+ * H2K_ERROR_FORMAT, _SOURCE. */
+GPtrArray *h2k_disk_snapshots (H2kDisk *disk, GError **error);
 
 /* A part of PARENT (a partition): a disk of LENGTH bytes that starts at OFFSET. Keeps a reference.
  * Writable when the parent is. Errors: H2K_ERROR_FORMAT when it does not fit into PARENT. */

@@ -19,6 +19,11 @@ extern const H2kDiskFormat h2k_vhdx_format;
  * known format (FORMAT NULL) by another one must not name further files itself. Backends should
  * therefore pass the format that the image records. */
 
+/* Set H2K_ERROR_FORMAT: the image NAME (already escaped) of KIND ("qcow2") is corrupt, and in what.
+ * Always FALSE. */
+gboolean h2k_set_corrupt (GError **error, const char *kind, const char *name, const char *format,
+                          ...) G_GNUC_PRINTF (4, 5);
+
 /* Say that DISK also reads every file of OTHER, in order and without repetitions. */
 void h2k_disk_add_files (H2kDisk *disk, H2kDisk *other);
 

@@ -6,95 +6,33 @@
  * was truncated.
  *
  * A guest offset leads through the L1 table, which is held in memory, to a slice of an L2 table,
- * of which a bounded number is cached. Neither lock is held while anything is read.
+ * of which a bounded number is cached. Neither lock is held while anything is read. The smallest
+ * piece that is mapped, a unit, is a cluster, or a subcluster where L2 entries are extended.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/cache.h"
-#include "disk/formats.h"
+#include "disk/qcow2.h"
 
-#include <libdeflate.h>
-#include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
-
-#define MIN_CLUSTER_BITS 9
-#define MAX_CLUSTER_BITS 21
-#define MAX_L1_BYTES ((guint64)32 << 20) /* QEMU's limit */
-#define SLICE_BYTES 16384                /* of an L2 table, read and cached at once */
-#define SLICE_CACHE ((gsize)2 << 20)     /* bytes; 16 GiB of a disk with 64 KiB clusters */
-#define CLUSTER_CACHE ((gsize)2 << 20)   /* bytes of unpacked clusters, for small reads */
-#define MAX_SPAN ((guint64)2 << 20)      /* of compressed data, read at once */
-#define MAX_PIECES 4                     /* of an extent, merged */
-
-#define OFFSET_MASK ((guint64)0x00fffffffffffe00)
-#define ENTRY_COMPRESSED ((guint64)1 << 62)
-#define ENTRY_ZERO ((guint64)1)
-
-/* All numbers are big-endian. */
-typedef struct __attribute__ ((packed))
-{
-  guint8 magic[4];                   /* 0: "QFI\xfb" */
-  guint8 version[4];                 /* 4 */
-  guint8 backing_file_offset[8];     /* 8 */
-  guint8 backing_file_size[4];       /* 16 */
-  guint8 cluster_bits[4];            /* 20 */
-  guint8 size[8];                    /* 24: of the disk, bytes */
-  guint8 crypt_method[4];            /* 32 */
-  guint8 l1_size[4];                 /* 36: entries */
-  guint8 l1_table_offset[8];         /* 40 */
-  guint8 refcount_table_offset[8];   /* 48 */
-  guint8 refcount_table_clusters[4]; /* 56 */
-  guint8 nb_snapshots[4];            /* 60 */
-  guint8 snapshots_offset[8];        /* 64: here ends version 2 */
-  guint8 incompatible_features[8];   /* 72 */
-  guint8 compatible_features[8];     /* 80 */
-  guint8 autoclear_features[8];      /* 88 */
-  guint8 refcount_order[4];          /* 96 */
-  guint8 header_length[4];           /* 100 */
-  guint8 compression_type;           /* 104: when header_length is larger than that */
-} Qcow2Header;
-G_STATIC_ASSERT (G_STRUCT_OFFSET (Qcow2Header, incompatible_features) == 72);
-G_STATIC_ASSERT (G_STRUCT_OFFSET (Qcow2Header, compression_type) == 104);
-
-#define EXTENSION_END 0u
-#define EXTENSION_BACKING_FORMAT 0xe2792acau
-#define EXTENSION_FEATURE_NAMES 0x6803f857u
-
-enum
-{
-  FEATURE_DIRTY = 0,
-  FEATURE_CORRUPT = 1,
-  FEATURE_DATA_FILE = 2,
-  FEATURE_COMPRESSION_TYPE = 3,
-  FEATURE_EXTENDED_L2 = 4,
-};
-
-/* The header, checked. */
-typedef struct
-{
-  guint version;
-  guint cluster_bits;
-  guint64 size;
-  guint64 l1_offset;
-  guint64 features;
-  gboolean zstd;
-  char *backing_name;   /* NULL: none */
-  char *backing_format; /* NULL: not recorded */
-} Header;
+#define SLICE_BYTES 16384              /* of an L2 table, read and cached at once */
+#define SLICE_CACHE ((gsize)2 << 20)   /* bytes; 16 GiB of a disk with 64 KiB clusters */
+#define CLUSTER_CACHE ((gsize)2 << 20) /* bytes of unpacked clusters, for small reads */
+#define MAX_SPAN ((guint64)2 << 20)    /* of compressed data, read at once */
+#define MAX_PIECES 4                   /* of an extent, merged */
 
 typedef struct
 {
   H2kDisk disk;
   H2kFile *file;
-  guint version;
+  H2kFile *data;         /* where the data clusters are: FILE, or the external data file */
+  H2kQcow2Header header; /* without the strings */
   guint cluster_bits;
-  guint l2_bits; /* of an index into an L2 table */
-  guint slice_bits;
-  gboolean zstd;
-  guint64 l1_offset, l1_bytes; /* what of it is used */
-  guint64 *l1;                 /* as in the file, in host byte order */
-  guint64 l1_count;
+  guint unit_bits;    /* of a unit's size */
+  guint entry_bits;   /* of an L2 entry's size: 3, or 4 when it is extended */
+  guint l2_bits;      /* of an index into an L2 table */
+  guint slice_bits;   /* of an index into a slice */
+  guint64 l1_bytes;   /* what of the L1 table is used */
+  guint64 *l1;        /* as in the file, in host byte order */
   H2kCache *slices;   /* by number of the slice on the disk */
   H2kCache *clusters; /* unpacked, by number of the cluster on the disk */
 } Qcow2;
@@ -107,11 +45,11 @@ typedef enum
   KIND_COMPRESSED,
 } Kind;
 
-/* Where a cluster, or a run of them, is. */
+/* Where a unit, or a run of them, is. */
 typedef struct
 {
   Kind kind;
-  guint64 host;     /* data and compressed: offset in the file */
+  guint64 host;     /* data: offset in the data file; compressed: of its cluster, in the file */
   guint64 host_end; /* compressed: where the last one's data end at the latest */
 } Place;
 
@@ -121,25 +59,7 @@ cluster_size (const Qcow2 *q)
   return (guint64)1 << q->cluster_bits;
 }
 
-static gboolean set_corrupt (GError **error, const char *name, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
-
-/* Always FALSE. */
-static gboolean
-set_corrupt (GError **error, const char *name, const char *format, ...)
-{
-  g_autofree char *what = NULL;
-  va_list args;
-
-  va_start (args, format);
-  what = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-               "%s: the qcow2 image is corrupt: %s; fetch it again, or look at it with "
-               "\"qemu-img check\"",
-               name, what);
-  return FALSE;
-}
+#define set_corrupt(error, ...) h2k_set_corrupt (error, "qcow2", __VA_ARGS__)
 
 /* --- the mapping ------------------------------------------------------------------------------ */
 
@@ -148,8 +68,8 @@ static GBytes *
 get_slice (Qcow2 *q, guint64 number, GError **error)
 {
   guint64 l1_index = number >> q->l2_bits, slice = number >> q->slice_bits;
-  guint64 table = q->l1[l1_index] & OFFSET_MASK, at;
-  gsize bytes = (gsize)8 << q->slice_bits;
+  guint64 table = q->l1[l1_index] & H2K_QCOW2_OFFSET_MASK, at;
+  gsize bytes = (gsize)1 << (q->slice_bits + q->entry_bits);
   GBytes *block;
   guint8 *data;
   gboolean ok;
@@ -168,12 +88,13 @@ get_slice (Qcow2 *q, guint64 number, GError **error)
                  "the L2 table %" G_GUINT64_FORMAT " at %" G_GUINT64_FORMAT
                  " lies behind the end of the file at %" G_GUINT64_FORMAT,
                  l1_index, table, q->file->size);
-  else if (table < q->l1_offset + q->l1_bytes && q->l1_offset < table + cluster_size (q))
+  else if (table < q->header.l1_offset + q->l1_bytes
+           && q->header.l1_offset < table + cluster_size (q))
     set_corrupt (error, q->disk.name, "the L2 table %" G_GUINT64_FORMAT " overlaps the L1 table",
                  l1_index);
   else
     {
-      at = table + (slice << q->slice_bits) % ((guint64)1 << q->l2_bits) * 8;
+      at = table + ((slice << q->slice_bits) % ((guint64)1 << q->l2_bits) << q->entry_bits);
       data = g_malloc (bytes);
       ok = h2k_file_pread (q->file, at, bytes, data, error);
       block = g_bytes_new_take (data, bytes);
@@ -189,49 +110,59 @@ get_slice (Qcow2 *q, guint64 number, GError **error)
 }
 
 static gboolean
-check_place (Qcow2 *q, guint64 number, guint64 host, guint64 length, GError **error)
+check_place (Qcow2 *q, guint64 number, guint64 host, guint64 length, H2kFile *file, GError **error)
 {
-  if (host >= q->file->size)
-    return set_corrupt (error, q->disk.name,
+  guint64 offset = number << q->cluster_bits;
+
+  if (host >= file->size)
+    return set_corrupt (error, file->name,
                         "the cluster at disk offset %" G_GUINT64_FORMAT " is at %" G_GUINT64_FORMAT
                         ", behind the end of the file at %" G_GUINT64_FORMAT " (truncated?)",
-                        number << q->cluster_bits, host, q->file->size);
+                        offset, host, file->size);
+  if (file != q->file)
+    return host == offset
+           || set_corrupt (error, q->disk.name,
+                           "the cluster at disk offset %" G_GUINT64_FORMAT
+                           " is at another offset, %" G_GUINT64_FORMAT
+                           ", of the external data file",
+                           offset, host);
   if (host < sizeof (Qcow2Header)
-      || (host < q->l1_offset + q->l1_bytes && q->l1_offset < host + length))
+      || (host < q->header.l1_offset + q->l1_bytes && q->header.l1_offset < host + length))
     return set_corrupt (error, q->disk.name,
                         "the cluster at disk offset %" G_GUINT64_FORMAT
                         " overlaps the header or the L1 table",
-                        number << q->cluster_bits);
+                        offset);
   return TRUE;
 }
 
-/* What an L2 entry says about guest cluster NUMBER. */
+/* What the entry of guest cluster NUMBER says about the cluster as a whole. */
 static gboolean
-decode_entry (Qcow2 *q, guint64 number, guint64 entry, Place *place, GError **error)
+decode_cluster (Qcow2 *q, guint64 number, guint64 entry, Place *place, GError **error)
 {
-  guint offset_bits = 62 - (q->cluster_bits - 8);
-  guint64 sectors;
-
   *place = (Place){.kind = KIND_UNALLOCATED};
-  if (entry & ENTRY_COMPRESSED)
+  if (entry & H2K_QCOW2_COMPRESSED)
     {
       place->kind = KIND_COMPRESSED;
-      place->host = entry & (((guint64)1 << offset_bits) - 1);
-      sectors = (entry & (ENTRY_COMPRESSED - 1)) >> offset_bits;
-      place->host_end = place->host / 512 * 512 + (sectors + 1) * 512;
-      return check_place (q, number, place->host, 1, error);
+      place->host = h2k_qcow2_compressed_place (q->cluster_bits, entry, &place->host_end);
+      if (q->data != q->file)
+        return set_corrupt (error, q->disk.name,
+                            "the cluster at disk offset %" G_GUINT64_FORMAT
+                            " is compressed, which it cannot be in an external data file",
+                            number << q->cluster_bits);
+      return check_place (q, number, place->host, 1, q->file, error);
     }
-  if (entry & ENTRY_ZERO)
+  if ((entry & H2K_QCOW2_ZERO) && q->entry_bits == 3)
     {
       place->kind = KIND_ZERO;
-      return q->version >= 3
+      return q->header.version >= 3
              || set_corrupt (error, q->disk.name,
                              "the cluster at disk offset %" G_GUINT64_FORMAT
                              " has a zero flag, which version 2 does not know",
                              number << q->cluster_bits);
     }
-  place->host = entry & OFFSET_MASK;
-  if (place->host == 0)
+  place->host = entry & H2K_QCOW2_OFFSET_MASK;
+  /* Offset 0 is a place like any other in an external data file. */
+  if (place->host == 0 && (q->data == q->file || !(entry & H2K_QCOW2_COPIED)))
     return TRUE;
   place->kind = KIND_DATA;
   if (place->host % cluster_size (q))
@@ -239,11 +170,59 @@ decode_entry (Qcow2 *q, guint64 number, guint64 entry, Place *place, GError **er
                         "the cluster at disk offset %" G_GUINT64_FORMAT " is at %" G_GUINT64_FORMAT
                         ", which is not aligned",
                         number << q->cluster_bits, place->host);
-  return check_place (q, number, place->host, cluster_size (q), error);
+  return check_place (q, number, place->host, cluster_size (q), q->data, error);
 }
 
-/* Whether NEXT, the Nth cluster of a run, belongs to RUN; if so it is taken in. Without PLACES it
- * is enough that it is of the same kind. */
+/* Subcluster SUB of a cluster at PLACE, which is moved there, by the BITMAP of its entry: the lower
+ * half has a bit for each one that is allocated, the upper half for each one that reads as zeros.
+ * UNITS: how many from SUB on are of the same kind. */
+static gboolean
+decode_subcluster (Qcow2 *q, guint64 number, guint sub, guint64 bitmap, Place *place, guint *units,
+                   GError **error)
+{
+  guint32 allocated = (guint32)bitmap, zero = (guint32)(bitmap >> 32), same;
+
+  if ((allocated & zero) || (allocated && place->kind == KIND_UNALLOCATED))
+    return set_corrupt (error, q->disk.name,
+                        "the cluster at disk offset %" G_GUINT64_FORMAT
+                        " has an impossible bitmap of subclusters",
+                        number << q->cluster_bits);
+  if (allocated >> sub & 1)
+    {
+      same = allocated;
+      place->host += (guint64)sub << q->unit_bits;
+    }
+  else
+    {
+      place->kind = zero >> sub & 1 ? KIND_ZERO : KIND_UNALLOCATED;
+      same = place->kind == KIND_ZERO ? zero : ~(allocated | zero);
+    }
+  /* The ones in a row from bit SUB on; the shift brings in zeros. */
+  same = ~(same >> sub);
+  *units = same ? (guint)__builtin_ctz (same) : H2K_QCOW2_SUBCLUSTERS;
+  return TRUE;
+}
+
+/* What UNIT is by the SLICE of its cluster, and how many UNITS from there on, all of its cluster,
+ * are of that kind. */
+static gboolean
+decode_unit (Qcow2 *q, guint64 unit, const guint8 *slice, Place *place, guint *units,
+             GError **error)
+{
+  guint64 number = unit >> (q->cluster_bits - q->unit_bits);
+  guint64 index = number & (((guint64)1 << q->slice_bits) - 1);
+  const guint8 *entry = slice + (index << q->entry_bits);
+  guint sub = (guint)(unit - (number << (q->cluster_bits - q->unit_bits)));
+
+  *units = (1u << (q->cluster_bits - q->unit_bits)) - sub;
+  if (!decode_cluster (q, number, h2k_be64 (entry), place, error))
+    return FALSE;
+  return q->entry_bits == 3 || place->kind == KIND_COMPRESSED
+         || decode_subcluster (q, number, sub, h2k_be64 (entry + 8), place, units, error);
+}
+
+/* Whether NEXT, N units behind the start of RUN, belongs to it; if so it is taken in. Without
+ * PLACES it is enough that it is of the same kind. */
 static gboolean
 join_run (const Qcow2 *q, gboolean places, Place *run, const Place *next, guint64 n)
 {
@@ -255,7 +234,7 @@ join_run (const Qcow2 *q, gboolean places, Place *run, const Place *next, guint6
   if (next->kind != run->kind)
     return FALSE;
   if (places && run->kind == KIND_DATA)
-    return next->host == run->host + (n << q->cluster_bits);
+    return next->host == run->host + (n << q->unit_bits);
   if (places && run->kind == KIND_COMPRESSED)
     {
       /* QEMU packs one behind the other, often into the same sector. */
@@ -267,143 +246,52 @@ join_run (const Qcow2 *q, gboolean places, Place *run, const Place *next, guint6
   return TRUE;
 }
 
-/* The place of OFFSET, and in END how far it goes on, LIMIT at the most: clusters that follow each
- * other in the file, or any of one kind when PLACES do not matter; then no more than one slice is
- * read. Trouble behind the first cluster ends the run, it is no error yet. */
+/* The place of OFFSET's unit, and in END how far it goes on, LIMIT at the most: units that follow
+ * each other in the file, or any of one kind when PLACES do not matter; then no more than one slice
+ * is read. Trouble behind the first unit ends the run, it is no error yet. */
 static gboolean
 find_run (Qcow2 *q, guint64 offset, guint64 limit, gboolean places, Place *run, guint64 *end,
           GError **error)
 {
-  guint64 entries = (guint64)1 << q->slice_bits, first = offset >> q->cluster_bits, number = first;
-  guint64 last = (limit - 1) >> q->cluster_bits;
+  guint ratio_bits = q->cluster_bits - q->unit_bits, units;
+  guint64 per_slice = (guint64)1 << (q->slice_bits + ratio_bits);
+  guint64 per_table = (guint64)1 << (q->l2_bits + ratio_bits);
+  guint64 first = offset >> q->unit_bits, unit = first, last = (limit - 1) >> q->unit_bits;
   gboolean same = TRUE;
 
-  while (same && number <= last)
+  while (same && unit <= last)
     {
       g_autoptr (GError) failure = NULL;
-      g_autoptr (GBytes) slice = get_slice (q, number, &failure);
+      g_autoptr (GBytes) slice = get_slice (q, unit >> ratio_bits, &failure);
       const guint8 *data = slice ? g_bytes_get_data (slice, NULL) : NULL;
-      guint64 stop = MIN (last, number | (entries - 1));
+      guint64 stop = MIN (last, unit | (per_slice - 1));
       Place place = {.kind = KIND_UNALLOCATED};
 
       if (!data && !failure) /* nothing at all below this L1 entry */
         {
-          same = join_run (q, places, run, &place, number - first);
+          same = join_run (q, places, run, &place, unit - first);
           if (same)
-            number = (number | (((guint64)1 << q->l2_bits) - 1)) + 1;
+            unit = (unit | (per_table - 1)) + 1;
           continue;
         }
-      while (same && !failure && number <= stop)
+      while (same && !failure && unit <= stop)
         {
-          guint64 entry = h2k_be64 (data + number % entries * 8);
-          same = decode_entry (q, number, entry, &place, &failure)
-                 && join_run (q, places, run, &place, number - first);
-          number += same;
+          same = decode_unit (q, unit, data, &place, &units, &failure)
+                 && join_run (q, places, run, &place, unit - first);
+          unit += same ? units : 0;
         }
-      if (failure && number == first)
+      if (failure && unit == first)
         {
           g_propagate_error (error, g_steal_pointer (&failure));
           return FALSE;
         }
       same = same && !failure && places;
     }
-  *end = MIN (limit, number << q->cluster_bits);
+  *end = MIN (limit, unit << q->unit_bits);
   return TRUE;
 }
 
 /* --- compressed clusters ---------------------------------------------------------------------- */
-
-static void
-free_inflater (gpointer inflater)
-{
-  libdeflate_free_decompressor (inflater);
-}
-
-static void
-free_zstd (gpointer context)
-{
-  ZSTD_freeDCtx (context);
-}
-
-static GPrivate inflaters = G_PRIVATE_INIT (free_inflater);
-static GPrivate zstd_contexts = G_PRIVATE_INIT (free_zstd);
-
-/* With zlib, for data that libdeflate does not take: without an end, or longer than the cluster.
- * All that is asked is that OUT gets full. */
-static gboolean
-inflate_slowly (const guint8 *in, gsize in_length, guint8 *out, gsize out_length)
-{
-  z_stream stream = {.next_in = (Bytef *)in,
-                     .avail_in = (uInt)in_length,
-                     .next_out = out,
-                     .avail_out = (uInt)out_length};
-  int result;
-
-  if (inflateInit2 (&stream, -15) != Z_OK)
-    return FALSE;
-  result = inflate (&stream, Z_FINISH);
-  inflateEnd (&stream);
-  return (result == Z_STREAM_END || result == Z_BUF_ERROR) && stream.avail_out == 0;
-}
-
-/* Raw deflate data; what follows their end, up to the sector's, is not ours. */
-static gboolean
-unpack_zlib (const guint8 *in, gsize in_length, guint8 *out, gsize out_length)
-{
-  struct libdeflate_decompressor *inflater = g_private_get (&inflaters);
-  gsize used, made;
-
-  if (!inflater)
-    {
-      inflater = libdeflate_alloc_decompressor ();
-      g_private_set (&inflaters, inflater);
-    }
-  if (inflater
-      && libdeflate_deflate_decompress_ex (inflater, in, in_length, out, out_length, &used, &made)
-             == LIBDEFLATE_SUCCESS)
-    return made == out_length;
-  return inflate_slowly (in, in_length, out, out_length);
-}
-
-/* Several frames, or one that goes on behind the cluster. */
-static gboolean
-unpack_zstd_slowly (ZSTD_DCtx *context, const guint8 *in, gsize in_length, guint8 *out,
-                    gsize out_length)
-{
-  ZSTD_inBuffer input = {in, in_length, 0};
-  ZSTD_outBuffer output = {out, out_length, 0};
-
-  ZSTD_DCtx_reset (context, ZSTD_reset_session_only);
-  /* A window never needs to be larger than a cluster; a frame could ask for 128 MiB. */
-  ZSTD_DCtx_setParameter (context, ZSTD_d_windowLogMax, MAX_CLUSTER_BITS + 2);
-  while (output.pos < output.size)
-    {
-      gsize in_before = input.pos, out_before = output.pos;
-      gsize result = ZSTD_decompressStream (context, &output, &input);
-      if (ZSTD_isError (result) || (input.pos == in_before && output.pos == out_before))
-        return FALSE;
-    }
-  return TRUE;
-}
-
-static gboolean
-unpack_zstd (const guint8 *in, gsize in_length, guint8 *out, gsize out_length)
-{
-  ZSTD_DCtx *context = g_private_get (&zstd_contexts);
-  gsize frame = ZSTD_findFrameCompressedSize (in, in_length);
-
-  if (!context)
-    {
-      context = ZSTD_createDCtx ();
-      if (!context)
-        return FALSE;
-      g_private_set (&zstd_contexts, context);
-    }
-  if (!ZSTD_isError (frame)
-      && ZSTD_decompressDCtx (context, out, out_length, in, frame) == out_length)
-    return TRUE;
-  return unpack_zstd_slowly (context, in, in_length, out, out_length);
-}
 
 /* Read the packed data from HOST to END, or to the end of the file. The caller's. */
 static guint8 *
@@ -422,10 +310,8 @@ unpack (Qcow2 *q, guint64 number, const Place *place, const guint8 *data, guint6
 {
   const guint8 *in = data + (place->host - start);
   gsize length = (gsize)(MIN (place->host_end, q->file->size) - place->host);
-  gboolean ok = q->zstd ? unpack_zstd (in, length, out, cluster_size (q))
-                        : unpack_zlib (in, length, out, cluster_size (q));
 
-  return ok
+  return h2k_qcow2_unpack (q->header.zstd, in, length, out, cluster_size (q))
          || set_corrupt (error, q->disk.name,
                          "the compressed cluster at disk offset %" G_GUINT64_FORMAT
                          " cannot be unpacked",
@@ -491,10 +377,10 @@ read_packed_run (Qcow2 *q, const Place *run, guint64 number, guint64 count, guin
 static gboolean
 read_data (Qcow2 *q, guint64 host, gsize length, guint8 *out, GError **error)
 {
-  gsize inside = host < q->file->size ? (gsize)MIN (length, q->file->size - host) : 0;
+  gsize inside = host < q->data->size ? (gsize)MIN (length, q->data->size - host) : 0;
 
   memset (out + inside, 0, length - inside);
-  return h2k_file_pread (q->file, MIN (host, q->file->size), inside, out, error);
+  return h2k_file_pread (q->data, MIN (host, q->data->size), inside, out, error);
 }
 
 /* Zeros where there is no backing file, or it is shorter. */
@@ -528,7 +414,7 @@ static gboolean
 qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
 {
   Qcow2 *q = (Qcow2 *)disk;
-  guint64 limit = offset + length, end;
+  guint64 limit = offset + length, end, unit_size = (guint64)1 << q->unit_bits;
   gboolean ok = TRUE;
 
   for (guint8 *out = buffer; ok && offset < limit; out += end - offset, offset = end)
@@ -538,7 +424,7 @@ qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError *
       if (!find_run (q, offset, limit, TRUE, &run, &end, error))
         return FALSE;
       if (run.kind == KIND_DATA)
-        ok = read_data (q, run.host + offset % cluster_size (q), (gsize)(end - offset), out, error);
+        ok = read_data (q, run.host + offset % unit_size, (gsize)(end - offset), out, error);
       else if (run.kind == KIND_COMPRESSED)
         ok = read_compressed (q, &run, offset, &end, out, error);
       else if (run.kind == KIND_UNALLOCATED)
@@ -547,6 +433,22 @@ qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError *
         memset (out, 0, (gsize)(end - offset));
     }
   return ok;
+}
+
+/* What of PIECE, whose clusters are in the external data file, is a hole of that file: metadata
+ * that was reserved in advance calls everything data. */
+static gboolean
+find_hole (Qcow2 *q, H2kExtent *piece, GError **error)
+{
+  H2kExtent extent;
+
+  if (piece->offset >= q->data->size)
+    return TRUE;
+  if (!h2k_file_extent (q->data, piece->offset, &extent, error))
+    return FALSE;
+  piece->length = MIN (piece->length, extent.length);
+  piece->kind = extent.kind;
+  return TRUE;
 }
 
 /* One piece of an extent: a run of clusters, or what the backing file has in their place. */
@@ -572,7 +474,7 @@ find_piece (Qcow2 *q, guint64 offset, H2kExtent *piece, gboolean *below, GError 
     }
   *below = FALSE;
   *piece = (H2kExtent){offset, end - offset, kinds[run.kind]};
-  return TRUE;
+  return run.kind != KIND_DATA || q->data == q->file || find_hole (q, piece, error);
 }
 
 static gboolean
@@ -597,247 +499,61 @@ qcow2_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static GPtrArray *
+qcow2_snapshots (H2kDisk *disk, GError **error)
+{
+  Qcow2 *q = (Qcow2 *)disk;
+
+  return h2k_qcow2_snapshots (q->file, &q->header, NULL, error);
+}
+
 static void
 qcow2_finalize (H2kDisk *disk)
 {
   Qcow2 *q = (Qcow2 *)disk;
 
+  h2k_file_unref (q->data);
   h2k_file_unref (q->file);
   h2k_cache_free (q->slices);
   h2k_cache_free (q->clusters);
+  h2k_qcow2_header_clear (&q->header);
   g_free (q->l1);
 }
 
 static const H2kDiskOps qcow2_ops = {
     .pread = qcow2_pread,
     .extent = qcow2_extent,
+    .snapshots = qcow2_snapshots,
     .finalize = qcow2_finalize,
 };
-
-/* --- the header ------------------------------------------------------------------------------- */
-
-static void
-clear_header (Header *header)
-{
-  g_free (header->backing_name);
-  g_free (header->backing_format);
-}
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Header, clear_header)
-
-/* What the image itself calls an incompatible feature, for people. */
-static char *
-feature_name (const guint8 *table, gsize length, guint bit)
-{
-  for (; length >= 48; table += 48, length -= 48)
-    if (table[0] == 0 && table[1] == bit)
-      {
-        g_autofree char *name = g_strndup ((const char *)table + 2, 46);
-        g_autofree char *safe = h2k_escape_text (name, -1);
-        return g_strdup_printf ("\"%s\" (bit %u)", safe, bit);
-      }
-  return g_strdup_printf ("bit %u", bit);
-}
-
-static gboolean
-check_features (const Header *header, const char *name, const guint8 *names, gsize names_length,
-                GError **error)
-{
-  static const struct
-  {
-    guint bit;
-    H2kError code;
-    const char *what;
-  } refused[] = {
-      {FEATURE_CORRUPT, H2K_ERROR_FORMAT,
-       "is marked as corrupt; repair a copy of it with \"qemu-img check -r all\""},
-      {FEATURE_DATA_FILE, H2K_ERROR_UNSUPPORTED,
-       "keeps its data in an external data file; convert it with \"qemu-img convert\" first"},
-      {FEATURE_EXTENDED_L2, H2K_ERROR_UNSUPPORTED,
-       "has extended L2 entries (subclusters); convert it with \"qemu-img convert\" first"},
-  };
-  guint64 known = 1 << FEATURE_DIRTY | 1 << FEATURE_COMPRESSION_TYPE;
-
-  for (gsize i = 0; i < G_N_ELEMENTS (refused); i++)
-    if (header->features >> refused[i].bit & 1)
-      {
-        g_set_error (error, H2K_ERROR, (int)refused[i].code, "%s: the qcow2 image %s", name,
-                     refused[i].what);
-        return FALSE;
-      }
-  if (header->features & ~known)
-    {
-      guint bit = (guint)__builtin_ctzll (header->features & ~known);
-      g_autofree char *feature = feature_name (names, names_length, bit);
-      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                   "%s: the qcow2 image uses the feature %s, which is not known here", name,
-                   feature);
-      return FALSE;
-    }
-  return TRUE;
-}
-
-/* The header extensions between START and END of HEAD. */
-static gboolean
-parse_extensions (Header *header, const char *name, const guint8 *head, gsize start, gsize end,
-                  GError **error)
-{
-  const guint8 *names = NULL;
-  gsize names_length = 0;
-
-  while (end - start >= 8)
-    {
-      guint32 type = h2k_be32 (head + start), length = h2k_be32 (head + start + 4);
-
-      start += 8;
-      if (type == EXTENSION_END)
-        break;
-      if (length > end - start)
-        return set_corrupt (error, name, "a header extension is too long");
-      if (type == EXTENSION_BACKING_FORMAT)
-        {
-          g_free (header->backing_format);
-          header->backing_format = g_strndup ((const char *)head + start, length);
-        }
-      else if (type == EXTENSION_FEATURE_NAMES)
-        {
-          names = head + start;
-          names_length = length;
-        }
-      start += MIN (end - start, ((gsize)length + 7) / 8 * 8);
-    }
-  return check_features (header, name, names, names_length, error);
-}
-
-static gboolean
-parse_backing (Header *header, const Qcow2Header *raw, const char *name, const guint8 *head,
-               gsize length, GError **error)
-{
-  guint64 offset = h2k_be64 (raw->backing_file_offset);
-  guint32 size = h2k_be32 (raw->backing_file_size);
-
-  if (offset == 0 || size == 0)
-    return TRUE;
-  if (size > 1023 || offset > length || size > length - offset)
-    return set_corrupt (error, name, "the backing file's name is not within the first cluster");
-  header->backing_name = g_strndup ((const char *)head + offset, size);
-  return TRUE;
-}
-
-/* The features of version 3. */
-static gboolean
-parse_v3 (Header *header, const Qcow2Header *raw, const char *name, gsize *header_length,
-          GError **error)
-{
-  guint8 type;
-
-  *header_length = h2k_be32 (raw->header_length);
-  if (*header_length < 104 || *header_length % 8
-      || *header_length > (gsize)1 << header->cluster_bits)
-    return set_corrupt (error, name, "the header's length is impossible");
-  if (h2k_be32 (raw->refcount_order) > 6)
-    return set_corrupt (error, name, "the width of the reference counts is impossible");
-  header->features = h2k_be64 (raw->incompatible_features);
-  type = *header_length > 104 ? raw->compression_type : 0;
-  if ((type != 0) != (header->features >> FEATURE_COMPRESSION_TYPE & 1))
-    return set_corrupt (error, name, "the compression type contradicts the features");
-  if (type > 1)
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                   "%s: the qcow2 image's compression type %u is not known here", name, type);
-      return FALSE;
-    }
-  header->zstd = type == 1;
-  return TRUE;
-}
-
-static gboolean
-check_version (const Qcow2Header *raw, const char *name, GError **error)
-{
-  guint32 version = h2k_be32 (raw->version), crypt = h2k_be32 (raw->crypt_method);
-  g_autofree char *why = NULL;
-
-  if (version == 1)
-    why = g_strdup (
-        "is of the old format qcow; convert it with \"qemu-img convert -f qcow\" first");
-  else if (version != 2 && version != 3)
-    why = g_strdup_printf ("is of version %u, which is not known here", version);
-  else if (crypt)
-    why = g_strdup_printf ("is encrypted (%s); decrypt it with \"qemu-img convert\" first",
-                           crypt == 1   ? "AES"
-                           : crypt == 2 ? "LUKS"
-                                        : "method unknown");
-  if (why)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED, "%s: the qcow2 image %s", name, why);
-  return why == NULL;
-}
-
-/* Check the header at the start of HEAD, the file's first LENGTH bytes: its first cluster, or all
- * of a smaller file. */
-static gboolean
-parse_header (Header *header, const char *name, const guint8 *head, gsize length, GError **error)
-{
-  g_autofree guint8 *padded = g_malloc0 (sizeof (Qcow2Header));
-  const Qcow2Header *raw = (const Qcow2Header *)padded;
-  gsize header_length = 72, backing;
-
-  memcpy (padded, head, MIN (length, sizeof (Qcow2Header)));
-  if (length < 72 || memcmp (raw->magic, "QFI\xfb", 4) != 0)
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s: is not a qcow2 image", name);
-      return FALSE;
-    }
-  if (!check_version (raw, name, error))
-    return FALSE;
-  header->version = h2k_be32 (raw->version);
-  header->cluster_bits = h2k_be32 (raw->cluster_bits);
-  header->size = h2k_be64 (raw->size);
-  header->l1_offset = h2k_be64 (raw->l1_table_offset);
-  if (header->cluster_bits < MIN_CLUSTER_BITS || header->cluster_bits > MAX_CLUSTER_BITS)
-    return set_corrupt (error, name, "clusters of 2^%u bytes are impossible", header->cluster_bits);
-  if (header->size < 512 || header->size > G_MAXINT64)
-    return set_corrupt (error, name, "a disk of %" G_GUINT64_FORMAT " bytes is impossible",
-                        header->size);
-  if (header->version >= 3 && !parse_v3 (header, raw, name, &header_length, error))
-    return FALSE;
-  length = MIN (length, (gsize)1 << header->cluster_bits);
-  if (length < header_length)
-    return set_corrupt (error, name, "the file ends within the header");
-  backing = (gsize)MIN (h2k_be64 (raw->backing_file_offset), length);
-  return parse_extensions (header, name, head, header_length,
-                           backing ? MAX (backing, header_length) : length, error)
-         && parse_backing (header, raw, name, head, length, error);
-}
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
 /* As much of the L1 table as the disk's size calls for. */
 static gboolean
-load_l1 (Qcow2 *q, guint64 offset, guint64 entries, GError **error)
+load_l1 (Qcow2 *q, GError **error)
 {
   guint64 per_entry = (guint64)1 << (q->cluster_bits + q->l2_bits);
-  guint64 needed = (q->disk.size - 1) / per_entry + 1;
+  guint64 needed = (q->disk.size - 1) / per_entry + 1, offset = q->header.l1_offset;
   const char *name = q->disk.name;
 
-  if (needed > MAX_L1_BYTES / 8)
+  if (needed > H2K_QCOW2_MAX_L1_BYTES / 8)
     return set_corrupt (error, name,
                         "a disk of %" G_GUINT64_FORMAT
                         " bytes is too large for clusters of %" G_GUINT64_FORMAT " bytes",
                         q->disk.size, cluster_size (q));
-  if (entries < needed)
+  if (q->header.l1_entries < needed)
     return set_corrupt (error, name,
                         "the L1 table has %" G_GUINT64_FORMAT " entries, %" G_GUINT64_FORMAT
                         " are needed",
-                        entries, needed);
+                        q->header.l1_entries, needed);
   if (offset == 0 || offset % cluster_size (q) || offset > q->file->size
       || needed * 8 > q->file->size - offset)
     return set_corrupt (error, name,
                         "the L1 table at %" G_GUINT64_FORMAT
                         " is not aligned or not within the file (truncated?)",
                         offset);
-  q->l1_offset = offset;
   q->l1_bytes = needed * 8;
-  q->l1_count = needed;
   q->l1 = g_malloc (q->l1_bytes);
   if (!h2k_file_pread (q->file, offset, q->l1_bytes, q->l1, error))
     return FALSE;
@@ -869,14 +585,14 @@ resolve_backing (const char *path, const char *name, GError **error)
 /* Without a recorded format it is found by content; h2k_disk_open() then sees to it that what a
  * guest wrote onto a raw disk names no further files. */
 static gboolean
-open_backing (Qcow2 *q, const char *path, const Header *header, GError **error)
+open_backing (Qcow2 *q, GError **error)
 {
   g_autofree char *backing = NULL;
-  const char *format = header->backing_format;
+  const char *format = q->header.backing_format;
 
-  if (!header->backing_name)
+  if (!q->header.backing_name)
     return TRUE;
-  backing = resolve_backing (path, header->backing_name, error);
+  backing = resolve_backing (q->file->path, q->header.backing_name, error);
   if (!backing)
     return FALSE;
   /* Old QEMUs recorded the protocol instead. */
@@ -892,34 +608,74 @@ open_backing (Qcow2 *q, const char *path, const Header *header, GError **error)
   return TRUE;
 }
 
+/* The external data file: the one that the image names, which has to lie beside it. */
+static gboolean
+open_data_file (Qcow2 *q, GError **error)
+{
+  const char *name = q->header.data_name;
+  g_autofree char *safe = h2k_escape_text (name ? name : "", -1);
+  g_autofree char *base = name ? g_path_get_basename (name) : NULL, *path = NULL;
+
+  if (!(q->header.features & H2K_QCOW2_DATA_FILE))
+    {
+      q->data = h2k_file_ref (q->file);
+      return TRUE;
+    }
+  if (!name)
+    return set_corrupt (error, q->disk.name, "the external data file's name is not recorded");
+  path = h2k_sibling_find (q->file->path, name);
+  if (!path && g_path_is_absolute (name))
+    path = h2k_sibling_find (q->file->path, base);
+  if (!path)
+    {
+      g_autofree char *folder = g_path_get_dirname (q->file->path);
+      g_autofree char *safe_folder = h2k_escape_text (folder, -1);
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                   "%s: the chain is broken: the image keeps its data in the file \"%s\", which is "
+                   "not in the image's folder %s; fetch that file and put it there",
+                   q->disk.name, safe, safe_folder);
+      return FALSE;
+    }
+  q->data = h2k_file_open (path, error);
+  if (!q->data)
+    return FALSE;
+  if (q->data->dev == q->file->dev && q->data->ino == q->file->ino)
+    return set_corrupt (error, q->disk.name, "the image is its own external data file");
+  g_ptr_array_add (q->disk.files, g_steal_pointer (&path));
+  return TRUE;
+}
+
+static void
+set_geometry (Qcow2 *q)
+{
+  gboolean extended = !!(q->header.features & H2K_QCOW2_EXTENDED_L2);
+
+  q->cluster_bits = q->header.cluster_bits;
+  q->unit_bits = q->cluster_bits - (extended ? 5 : 0);
+  q->entry_bits = extended ? 4 : 3;
+  q->l2_bits = q->cluster_bits - q->entry_bits;
+  q->slice_bits = (guint)g_bit_nth_msf (MIN (cluster_size (q), SLICE_BYTES), -1) - q->entry_bits;
+}
+
 static H2kDisk *
 qcow2_open (H2kFile *file, GError **error)
 {
-  gsize length = (gsize)MIN (file->size, (guint64)1 << MAX_CLUSTER_BITS);
-  g_autofree guint8 *head = g_malloc (MAX (length, 1));
-  g_auto (Header) header = {0};
   g_autoptr (H2kDisk) disk = (H2kDisk *)g_new0 (Qcow2, 1);
   Qcow2 *q = (Qcow2 *)disk;
 
   h2k_disk_init (disk, &qcow2_ops, 0, "qcow2", file->path);
   g_ptr_array_add (disk->files, g_strdup (file->path));
   q->file = h2k_file_ref (file);
-  if (!h2k_file_pread (file, 0, length, head, error)
-      || !parse_header (&header, file->name, head, length, error))
+  if (!h2k_qcow2_header_read (file, FALSE, &q->header, error))
     return NULL;
 
   /* As QEMU: whole sectors only. */
-  disk->size = header.size / 512 * 512;
-  disk->subformat = g_strdup_printf ("version %u", header.version);
-  q->version = header.version;
-  q->cluster_bits = header.cluster_bits;
-  q->l2_bits = q->cluster_bits - 3;
-  q->slice_bits = (guint)g_bit_nth_msf (MIN (cluster_size (q), SLICE_BYTES), -1) - 3;
-  q->zstd = header.zstd;
+  disk->size = q->header.size / 512 * 512;
+  disk->subformat = g_strdup_printf ("version %u", q->header.version);
+  set_geometry (q);
   q->slices = h2k_cache_new (SLICE_CACHE);
   q->clusters = h2k_cache_new (MAX (CLUSTER_CACHE, 2 * cluster_size (q)));
-  if (!load_l1 (q, header.l1_offset, h2k_be32 (((Qcow2Header *)head)->l1_size), error)
-      || !open_backing (q, file->path, &header, error))
+  if (!load_l1 (q, error) || !open_data_file (q, error) || !open_backing (q, error))
     return NULL;
   return g_steal_pointer (&disk);
 }

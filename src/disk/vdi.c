@@ -70,25 +70,7 @@ typedef struct
   guint64 host; /* of data: offset in the file of the first block */
 } Run;
 
-static gboolean set_corrupt (GError **error, const char *name, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
-
-/* Always FALSE. */
-static gboolean
-set_corrupt (GError **error, const char *name, const char *format, ...)
-{
-  g_autofree char *what = NULL;
-  va_list args;
-
-  va_start (args, format);
-  what = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-               "%s: the VDI image is corrupt: %s; fetch it again, or look at it with "
-               "\"qemu-img check\"",
-               name, what);
-  return FALSE;
-}
+#define set_corrupt(error, ...) h2k_set_corrupt (error, "VDI", __VA_ARGS__)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 

@@ -248,25 +248,7 @@ clear_locator (Locator *locator)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Locator, clear_locator)
 
-static gboolean set_corrupt (GError **error, const char *name, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
-
-/* Always FALSE. */
-static gboolean
-set_corrupt (GError **error, const char *name, const char *format, ...)
-{
-  g_autofree char *what = NULL;
-  va_list args;
-
-  va_start (args, format);
-  what = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-               "%s: the VHDX image is corrupt: %s; fetch it again, or look at it in Hyper-V with "
-               "Test-VHD",
-               name, what);
-  return FALSE;
-}
+#define set_corrupt(error, ...) h2k_set_corrupt (error, "VHDX", __VA_ARGS__)
 
 static gboolean
 overlaps (const Range *a, const Range *b)

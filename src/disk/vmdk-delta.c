@@ -21,22 +21,6 @@
 /* --- errors ----------------------------------------------------------------------------------- */
 
 gboolean
-h2k_vmdk_delta_set_corrupt (const H2kFile *file, GError **error, const char *format, ...)
-{
-  g_autofree char *what = NULL;
-  va_list args;
-
-  va_start (args, format);
-  what = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-               "%s is truncated or corrupt: %s; fetch it again and compare checksums with the "
-               "original",
-               file->name, what);
-  return FALSE;
-}
-
-gboolean
 h2k_vmdk_delta_set_unsupported (const H2kFile *file, GError **error, const char *format, ...)
 {
   g_autofree char *what = NULL;

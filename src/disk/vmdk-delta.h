@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "disk/formats.h"
 #include "disk/vmdk.h"
 
 #define H2K_VMDK_DELTA_ENTRIES 4096
@@ -51,7 +52,7 @@ guint64 h2k_vmdk_delta_tables (guint64 size, guint32 grain_size);
 gboolean h2k_vmdk_delta_in_file (const H2kFile *file, guint64 first, guint64 count);
 
 /* Set H2K_ERROR_FORMAT or H2K_ERROR_UNSUPPORTED and return FALSE. */
-gboolean h2k_vmdk_delta_set_corrupt (const H2kFile *file, GError **error, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
+#define h2k_vmdk_delta_set_corrupt(file, error, ...)                                               \
+  h2k_set_corrupt (error, "VMDK", (file)->name, __VA_ARGS__)
 gboolean h2k_vmdk_delta_set_unsupported (const H2kFile *file, GError **error, const char *format,
                                          ...) G_GNUC_PRINTF (3, 4);

@@ -12,6 +12,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "disk/formats.h"
 #include "disk/vmdk.h"
 
 #include <libdeflate.h>
@@ -108,24 +109,7 @@ typedef struct
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
-static gboolean set_corrupt (const Hosted *s, GError **error, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
-
-static gboolean
-set_corrupt (const Hosted *s, GError **error, const char *format, ...)
-{
-  g_autofree char *what = NULL;
-  va_list args;
-
-  va_start (args, format);
-  what = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-               "%s is truncated or corrupt: %s; fetch it again and compare checksums with the "
-               "original",
-               s->name, what);
-  return FALSE;
-}
+#define set_corrupt(s, error, ...) h2k_set_corrupt (error, "VMDK", (s)->name, __VA_ARGS__)
 
 static gboolean
 read_at (const Hosted *s, guint64 offset, gsize length, void *buffer, GError **error)

@@ -10,6 +10,17 @@
 
 /* --- what an image is ------------------------------------------------------------------------- */
 
+#define NSEC_PER_SEC 1000000000u
+
+/* Whether the disk's file I is its own, not one of the images below it. */
+static gboolean
+is_own (const H2kDisk *disk, guint i)
+{
+  return !disk->backing
+         || !g_ptr_array_find_with_equal_func (disk->backing->files, disk->files->pdata[i],
+                                               g_str_equal, NULL);
+}
+
 /* Bytes that the files of this image alone take on their filesystems. */
 static guint64
 own_bytes (const H2kDisk *disk)
@@ -18,16 +29,41 @@ own_bytes (const H2kDisk *disk)
   struct stat st;
 
   for (guint i = 0; i < disk->files->len; i++)
-    if ((!disk->backing
-         || !g_ptr_array_find_with_equal_func (disk->backing->files, disk->files->pdata[i],
-                                               g_str_equal, NULL))
-        && stat (disk->files->pdata[i], &st) == 0)
+    if (is_own (disk, i) && stat (disk->files->pdata[i], &st) == 0)
       bytes += (guint64)st.st_blocks * 512;
   return bytes;
 }
 
+/* As "qemu-img info" names things. */
+static JsonArray *
+snapshots_to_json (GPtrArray *snapshots)
+{
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < snapshots->len; i++)
+    {
+      const H2kSnapshot *s = snapshots->pdata[i];
+      g_autofree char *id = g_utf8_make_valid (s->id, -1);
+      g_autofree char *name = g_utf8_make_valid (s->name, -1);
+      JsonObject *o = json_object_new ();
+
+      json_object_set_string_member (o, "id", id);
+      json_object_set_string_member (o, "name", name);
+      json_object_set_int_member (o, "vm-state-size", (gint64)s->vm_state_size);
+      json_object_set_int_member (o, "virtual-size", (gint64)s->disk_size);
+      json_object_set_int_member (o, "date-sec", s->date_sec);
+      json_object_set_int_member (o, "date-nsec", s->date_nsec);
+      json_object_set_int_member (o, "vm-clock-sec", (gint64)(s->vm_clock_nsec / NSEC_PER_SEC));
+      json_object_set_int_member (o, "vm-clock-nsec", (gint64)(s->vm_clock_nsec % NSEC_PER_SEC));
+      if (s->icount != -1)
+        json_object_set_int_member (o, "icount", s->icount);
+      json_array_add_object_element (array, o);
+    }
+  return array;
+}
+
 static JsonNode *
-image_to_json (H2kDisk *disk)
+image_to_json (H2kDisk *disk, GPtrArray *snapshots)
 {
   JsonNode *node = json_node_new (JSON_NODE_OBJECT);
   JsonObject *o = json_object_new ();
@@ -44,42 +80,76 @@ image_to_json (H2kDisk *disk)
   for (guint i = 0; i < disk->files->len; i++)
     json_array_add_string_element (files, disk->files->pdata[i]);
   json_object_set_array_member (o, "files", files);
+  if (snapshots->len)
+    json_object_set_array_member (o, "snapshots", snapshots_to_json (snapshots));
   return node;
 }
 
 /* The chain from DISK down as nested objects, built from its end: no recursion for a long chain. */
 static char *
-chain_to_json (H2kDisk *disk)
+chain_to_json (H2kDisk *disk, GError **error)
 {
   g_autoptr (GPtrArray) chain = g_ptr_array_new ();
-  JsonNode *below = NULL;
-  char *text;
+  g_autoptr (JsonNode) below = NULL;
 
   for (H2kDisk *d = disk; d; d = d->backing)
     g_ptr_array_add (chain, d);
   for (guint i = chain->len; i-- > 0;)
     {
-      JsonNode *node = image_to_json (chain->pdata[i]);
+      g_autoptr (GPtrArray) snapshots = h2k_disk_snapshots (chain->pdata[i], error);
+      JsonNode *node;
+
+      if (!snapshots)
+        return NULL;
+      node = image_to_json (chain->pdata[i], snapshots);
       if (below)
-        json_object_set_member (json_node_get_object (node), "backing", below);
+        json_object_set_member (json_node_get_object (node), "backing", g_steal_pointer (&below));
       below = node;
     }
-  text = json_to_string (below, TRUE);
-  json_node_unref (below);
-  return text;
+  return json_to_string (below, TRUE);
+}
+
+/* A table as "qemu-img info" has it. */
+static void
+snapshots_to_text (GPtrArray *snapshots, GString *text)
+{
+  if (snapshots->len)
+    g_string_append_printf (text, "Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG",
+                            "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+  for (guint i = 0; i < snapshots->len; i++)
+    {
+      const H2kSnapshot *s = snapshots->pdata[i];
+      guint64 seconds = s->vm_clock_nsec / NSEC_PER_SEC;
+      g_autoptr (GDateTime) date = g_date_time_new_from_unix_local (s->date_sec);
+      g_autofree char *when = date ? g_date_time_format (date, "%Y-%m-%d %H:%M:%S") : NULL;
+      g_autofree char *id = h2k_escape_text (s->id, -1), *name = h2k_escape_text (s->name, -1);
+      g_autofree char *size = h2k_format_size (s->vm_state_size);
+      g_autofree char *clock
+          = g_strdup_printf ("%02" G_GUINT64_FORMAT ":%02u:%02u.%03u", seconds / 3600,
+                             (guint)(seconds / 60 % 60), (guint)(seconds % 60),
+                             (guint)(s->vm_clock_nsec / 1000000 % 1000));
+      g_autofree char *icount
+          = s->icount == -1 ? g_strdup ("") : g_strdup_printf ("%" G_GINT64_FORMAT, s->icount);
+
+      g_string_append_printf (text, "%-9s %-16s %8s%20s%13s%11s\n", id, name, size,
+                              when ? when : "", clock, icount);
+    }
 }
 
 static char *
-chain_to_text (H2kDisk *disk)
+chain_to_text (H2kDisk *disk, GError **error)
 {
-  GString *text = g_string_new (NULL);
+  g_autoptr (GString) text = g_string_new (NULL);
 
   for (H2kDisk *d = disk; d; d = d->backing)
     {
       g_autofree char *name = h2k_escape_text (d->files->pdata[0], -1);
       g_autofree char *size = h2k_format_size (d->size);
       g_autofree char *own = h2k_format_size (own_bytes (d));
+      g_autoptr (GPtrArray) snapshots = h2k_disk_snapshots (d, error);
 
+      if (!snapshots)
+        return NULL;
       g_string_append_printf (text, "%simage: %s\n", d == disk ? "" : "\n", name);
       g_string_append_printf (text, "file format: %s%s%s%s\n", d->format, d->subformat ? " (" : "",
                               d->subformat ? d->subformat : "", d->subformat ? ")" : "");
@@ -93,8 +163,14 @@ chain_to_text (H2kDisk *disk)
           g_autofree char *backing = h2k_escape_text (d->backing->files->pdata[0], -1);
           g_string_append_printf (text, "backing file: %s\n", backing);
         }
+      for (guint i = 1; i < d->files->len && is_own (d, i); i++)
+        {
+          g_autofree char *file = h2k_escape_text (d->files->pdata[i], -1);
+          g_string_append_printf (text, "data file: %s\n", file);
+        }
+      snapshots_to_text (snapshots, text);
     }
-  return g_string_free (text, FALSE);
+  return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
 char *
@@ -104,7 +180,7 @@ h2k_image_info (const char *path, const char *format, gboolean json, GError **er
 
   if (!disk)
     return NULL;
-  return json ? chain_to_json (disk) : chain_to_text (disk);
+  return json ? chain_to_json (disk, error) : chain_to_text (disk, error);
 }
 
 /* --- converting ------------------------------------------------------------------------------- */

@@ -574,7 +574,7 @@ test_changed_parents (Folder *folder, gconstpointer data)
   loop = delta_descriptor (COWD, 4000, "x", 0x100, 0x103, "vm-000003.vmdk");
   put_text (folder, "vm.vmdk", loop);
   put (folder, "x", "", 0);
-  assert_refused (folder, "vm-000003.vmdk", H2K_ERROR_FORMAT, "x is truncated");
+  assert_refused (folder, "vm-000003.vmdk", H2K_ERROR_FORMAT, "x: the VMDK image is truncated");
   {
     g_auto (Delta) delta = delta_new (COWD, 4000, 1);
     put (folder, "x", delta.file->data, delta.file->len);
