@@ -160,13 +160,18 @@ H2K_PUBLIC char *h2k_image_info (const char *path, const char *format, gboolean 
 typedef struct
 {
   char *source;
-  char *source_format; /* as above */
-  char *output;
-  char *output_format;        /* "qcow2" (default) or "raw" */
+  char *source_format;  /* as above */
+  char *output;         /* a file; for what can be written there also a block device, an NBD
+                         * URI, or "-": standard output */
+  char *output_format;  /* "qcow2" (default) or "raw" */
+  char *output_options; /* "key=value,..." of the format, as `qemu-img convert -o`; or NULL */
+  char *backing;        /* of a qcow2: only what differs from this image is written; NULL: none */
+  char *backing_format; /* NULL: found by content */
   H2kCompression compression; /* default H2K_COMPRESS_NONE */
-  guint32 cluster_size;       /* bytes, of a qcow2; 0: 65536 */
+  guint32 cluster_size;       /* bytes, of a qcow2; 0: as in output_options, else 65536 */
   guint threads;              /* 0 (default): one a core; at most 64 */
-  gboolean force;             /* default FALSE; TRUE: an existing output is replaced */
+  gboolean force;             /* default FALSE; TRUE: an existing output is replaced, a device
+                               * overwritten */
   gboolean verify;            /* default FALSE; TRUE: read the output back and compare */
   gboolean fast;              /* default FALSE; TRUE: no fsync of the output before the rename */
   H2kProgressFunc progress;   /* may be NULL; phases "copy" and "verify" */

@@ -24,6 +24,7 @@ cmd_convert (int argc, char **argv)
 {
   g_autoptr (H2kConvertOptions) options = h2k_convert_options_new ();
   g_autofree char *cluster_size = NULL;
+  g_auto (GStrv) output_options = NULL;
   gboolean zlib = FALSE;
   int threads = 0;
   const GOptionEntry entries[] = {
@@ -31,6 +32,12 @@ cmd_convert (int argc, char **argv)
        "the source's format (default: found)", "FMT"},
       {"out-format", 'O', 0, G_OPTION_ARG_STRING, &options->output_format, "qcow2 (default) or raw",
        "FMT"},
+      {"options", 'o', 0, G_OPTION_ARG_STRING_ARRAY, &output_options,
+       "the output format's, KEY=VALUE,... as qemu-img has them", "OPTIONS"},
+      {"backing", 'B', 0, G_OPTION_ARG_FILENAME, &options->backing,
+       "write only what differs from this image, and build on it (qcow2)", "FILE"},
+      {"backing-format", 'F', 0, G_OPTION_ARG_STRING, &options->backing_format,
+       "its format (default: found)", "FMT"},
       {"compressed", 'c', 0, G_OPTION_ARG_NONE, &zlib, "the same as --compress", NULL},
       {"compress", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, cmd_parse_compress,
        "compress the qcow2 with zlib (default) or zstd", "HOW"},
@@ -64,6 +71,7 @@ cmd_convert (int argc, char **argv)
   if (cluster_size && !options->cluster_size)
     return cmd_usage ("convert", "--cluster-size=%s: choose a power of two from 512 to 2M",
                       cluster_size);
+  options->output_options = output_options ? g_strjoinv (",", output_options) : NULL;
   options->source = g_strdup (argv[1]);
   options->output = g_strdup (argv[2]);
   options->threads = (guint)threads;

@@ -24,13 +24,13 @@ h2k_aligned_new0 (gsize length)
 }
 
 H2kChunk *
-h2k_chunk_new (gsize capacity, gsize unit, gboolean packed)
+h2k_chunk_new (gsize capacity, gsize unit, gsize packed)
 {
   H2kChunk *chunk = g_new0 (H2kChunk, 1);
 
   chunk->capacity = capacity;
   chunk->data = capacity ? h2k_aligned_new0 (capacity) : NULL;
-  chunk->packed = packed ? h2k_aligned_new0 (capacity) : NULL;
+  chunk->packed = packed ? h2k_aligned_new0 (capacity / unit * packed) : NULL;
   chunk->units = g_new0 (H2kUnit, unit ? capacity / unit : 0);
   chunk->ranges = g_array_new (FALSE, FALSE, sizeof (H2kRange));
   chunk->segments = g_array_new (FALSE, FALSE, sizeof (H2kSegment));
@@ -184,7 +184,7 @@ h2k_cursor_next (H2kCursor *cursor, H2kChunk *chunk, GError **error)
   guint64 size = cursor->disk->size;
 
   h2k_chunk_reset (chunk);
-  while (cursor->offset < size && cursor->known_end <= cursor->offset)
+  while (!cursor->all && cursor->offset < size && cursor->known_end <= cursor->offset)
     {
       H2kExtent extent;
 

@@ -3,7 +3,8 @@
  *   extents of the source ──► chunks ──► worker threads: pread, find zeros, compress ──► writer
  *
  * An H2kOutput is a file under a temporary name in the output's own directory; it gets its final
- * name only by h2k_output_commit(), and is removed when it is freed without that.
+ * name only by h2k_output_commit(), and is removed when it is freed without that. It may as well be
+ * a block device, standard output or an export of an NBD server, which have no name to be given.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,19 +14,44 @@
 
 typedef struct _H2kOutput H2kOutput;
 
+typedef enum
+{
+  H2K_PREALLOCATION_OFF,
+  H2K_PREALLOCATION_METADATA, /* every block has its place in the file */
+  H2K_PREALLOCATION_FALLOC,   /* and space on the filesystem */
+  H2K_PREALLOCATION_FULL,     /* and is written */
+} H2kPreallocation;
+
 typedef struct
 {
-  const char *format;         /* "qcow2" or "raw" */
+  const char *format;         /* a word of h2k_output_formats() */
   H2kCompression compression; /* qcow2 only */
-  gboolean force;             /* replace an existing PATH at commit */
+  gboolean force;             /* replace an existing PATH at commit; overwrite a device */
   gboolean sync;              /* fsync the file and its directory at commit */
-  guint32 cluster_size;       /* qcow2; 0: 64 KiB */
+  gboolean files_only;        /* PATH is a file's name, whatever it looks like */
+  const char *backing;        /* qcow2: only what differs from this image is written; or NULL */
+  const char *backing_format; /* NULL: found by content */
+  /* What h2k_output_options_parse() fills; 0: the format's default. */
+  guint32 cluster_size;     /* qcow2 */
+  guint32 compat;           /* qcow2: its version, 2 or 3 */
+  guint32 compression_type; /* qcow2: H2kCompression that the header names */
+  guint32 preallocation;    /* qcow2, raw: H2kPreallocation */
+  guint32 block_size;       /* vhdx */
+  guint32 adapter;          /* vmdk: entry of its table */
+  guint32 hw_version;       /* vmdk */
+  guint32 no_choice;        /* options that can have one value only */
 } H2kOutputOptions;
 
-/* Start an output of SIZE virtual bytes at PATH. SOURCES (char *, may be NULL) are host files that
- * PATH must not be, also through links.
+/* Sort "key=value,..." of the format that OPTIONS name into OPTIONS. The keys are those of
+ * `qemu-img convert -o` where it has them. Errors: H2K_ERROR_USAGE. */
+gboolean h2k_output_options_parse (const char *text, H2kOutputOptions *options, GError **error);
+
+/* Start an output of SIZE virtual bytes at PATH: a file's name, a block device, "-" for standard
+ * output, or an NBD URI. SOURCES (char *, may be NULL) are host files that PATH must not be, also
+ * through links.
  * Errors: H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _USAGE (PATH is a source; unknown format; compressed
- * raw), _NO_SPACE. */
+ * raw; a format that cannot be written to such a place), _NO_SPACE, those of h2k_disk_open() for
+ * the backing file. */
 H2kOutput *h2k_output_new (const char *path, guint64 size, const H2kOutputOptions *options,
                            GPtrArray *sources, GError **error);
 
@@ -33,8 +59,11 @@ H2kOutput *h2k_output_new (const char *path, guint64 size, const H2kOutputOption
  * has both numbers. */
 gboolean h2k_output_check_space (H2kOutput *output, guint64 needed, GError **error);
 
-/* Where the file is until the commit. Owned by OUTPUT. */
+/* Where the content is until the commit; NULL: it cannot be read back. Owned by OUTPUT. */
 const char *h2k_output_temp_path (H2kOutput *output);
+/* The finished content, opened afresh through the reader of its format. Errors: those of
+ * h2k_disk_open(), H2K_ERROR_USAGE when it cannot be read back. */
+H2kDisk *h2k_output_reopen (H2kOutput *output, GError **error);
 const char *h2k_output_path (H2kOutput *output);
 
 /* Give the finished file its final name. Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS. */
@@ -79,6 +108,9 @@ gboolean h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options,
  * that differs. */
 gboolean h2k_verify (H2kDisk *source, const char *path, const char *format,
                      const H2kCopyOptions *options, GCancellable *cancellable, GError **error);
+/* The same for an output before its commit, whatever it is. */
+gboolean h2k_output_verify (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
+                            GCancellable *cancellable, GError **error);
 
 /* Save the changes of OVERLAY as a qcow2 at PATH whose backing file is BACKING (absolute path) in
  * BACKING_FORMAT. PATH must not exist; it is complete or absent.

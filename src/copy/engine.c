@@ -99,8 +99,7 @@ fill_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **erro
   if (!h2k_chunk_find_ranges (chunk, e->source, e->extent, error)
       || !h2k_chunk_read (chunk, e->source, error))
     return FALSE;
-  writer->ops->prepare (writer, chunk, compressor);
-  return TRUE;
+  return writer->ops->prepare (writer, chunk, compressor, error);
 }
 
 /* Do one piece of work. Called with the lock, which is given up meanwhile. */
@@ -178,14 +177,18 @@ engine_init (Engine *e, guint threads)
   g_mutex_init (&e->lock);
   g_cond_init (&e->changed);
   g_queue_init (&e->placed);
-  e->cursor = (H2kCursor){.disk = e->source, .extent = e->extent, .window = window};
+  e->cursor = (H2kCursor){.disk = e->source,
+                          .other = e->output->base,
+                          .extent = e->extent,
+                          .window = window,
+                          .all = writer->all_chunks};
   /* One in each thread's hands, and some that wait for their turn. */
   e->n_chunks = threads + WRITING_THREADS + MIN (threads, 8) + 2;
   e->max_reading = threads + 1;
   e->waiting = g_new0 (H2kChunk *, e->n_chunks);
   e->free = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_chunk_free);
   for (guint i = 0; i < e->n_chunks; i++)
-    g_ptr_array_add (e->free, h2k_chunk_new (window, writer->unit, writer->may_pack));
+    g_ptr_array_add (e->free, h2k_chunk_new (window, writer->unit, writer->packed_unit));
 }
 
 static void
@@ -208,7 +211,7 @@ engine_clear (Engine *e)
 static gboolean
 finish_output (H2kOutput *output, GError **error)
 {
-  g_autoptr (H2kChunk) tail = h2k_chunk_new (0, 0, FALSE);
+  g_autoptr (H2kChunk) tail = h2k_chunk_new (0, 0, 0);
   guint64 length = 0;
 
   return output->writer->ops->finish (output->writer, tail, &length, error)
@@ -233,20 +236,17 @@ estimate (H2kDisk *source, H2kExtentFunc extent, guint64 *bytes, GError **error)
 
 /* Space that is there already is written without taking turns, which filesystems else enforce for
  * direct writes into holes and past the end: TOTAL bytes of the file when the writer fills it from
- * its start, else where the extents have data. Only an optimisation, so nothing fails here. */
+ * its start, or where the extents have data. Only an optimisation, so nothing fails here. */
 static void
 reserve (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output, guint64 total)
 {
   H2kExtent e;
   guint64 end = 0, start = 0; /* of the range that is being collected */
 
-  if (output->options.compression != H2K_COMPRESS_NONE)
+  if (output->writer->reserve == H2K_RESERVE_START)
+    h2k_output_reserve (output, 0, total);
+  if (output->writer->reserve != H2K_RESERVE_EXTENTS)
     return;
-  if (!output->writer->extents)
-    {
-      h2k_output_reserve (output, 0, total);
-      return;
-    }
   for (guint64 at = 0, n = 0; at < source->size; at = e.offset + e.length)
     {
       if (!extent (source, at, source->size, &e, NULL) || n > RESERVED_RANGES_MAX)
@@ -286,6 +286,7 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
   if (h2k_is_cancelled (cancellable, error) || !estimate (source, extent, &total, error))
     return FALSE;
   output->expected = total;
+  output->cancellable = cancellable;
   reserve (source, extent, output, total);
   h2k_meter_init (&e.meter, options, total);
   engine_init (&e, threads);
@@ -298,6 +299,7 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
   e.stats.bytes_total = source->size;
   e.stats.bytes_skipped = source->size - MIN (total, source->size);
   e.stats.bytes_written = output->written;
+  output->cancellable = NULL;
   if (stats)
     *stats = e.stats;
   engine_clear (&e);
@@ -308,6 +310,6 @@ gboolean
 h2k_copy (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
           GCancellable *cancellable, H2kCopyStats *stats, GError **error)
 {
-  g_return_val_if_fail ((source->size + 511) / 512 * 512 == output->size, FALSE);
+  g_return_val_if_fail (source->size <= output->size, FALSE);
   return h2k_copy_extents (source, h2k_disk_extent, output, options, cancellable, stats, error);
 }

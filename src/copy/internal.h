@@ -14,6 +14,8 @@
 
 #include "copy/copy.h"
 
+#include <sys/stat.h>
+
 #define H2K_WINDOW (1u << 20) /* the least size of a chunk */
 #define H2K_IO_ALIGN 4096u    /* of memory, offset and length for direct I/O */
 #define H2K_MAX_THREADS 64u
@@ -70,7 +72,8 @@ typedef struct
 /* Zeroed memory, aligned for direct I/O; for free(). */
 guint8 *h2k_aligned_new0 (gsize length);
 
-H2kChunk *h2k_chunk_new (gsize capacity, gsize unit, gboolean packed);
+/* PACKED: bytes of PACKED that each unit needs; 0: none. */
+H2kChunk *h2k_chunk_new (gsize capacity, gsize unit, gsize packed);
 void h2k_chunk_free (H2kChunk *chunk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kChunk, h2k_chunk_free)
 void h2k_chunk_reset (H2kChunk *chunk);
@@ -96,6 +99,7 @@ typedef struct
   H2kDisk *other;
   H2kExtentFunc extent;
   gsize window;
+  gboolean all;      /* windows without data count, too */
   guint64 offset;    /* where the next window may start */
   guint64 number;    /* of the next chunk */
   guint64 known_end; /* everything from OFFSET to here is data */
@@ -136,17 +140,61 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCompressor, h2k_compressor_free)
 gsize h2k_compress (H2kCompressor *compressor, const void *in, gsize length, void *out,
                     gsize limit);
 
-/* --- outputs ---------------------------------------------------------------------------------- */
+/* --- outputs ----------------------------------------------------------------------------------
+ *
+ * An output is a writer, which knows the format (what goes where), and a sink, which knows where
+ * the bytes go. Neither knows the other's kinds.
+ */
 
 typedef struct _H2kWriter H2kWriter;
+typedef struct _H2kSink H2kSink;
+
+typedef enum
+{
+  H2K_SINK_FILE = 1 << 0,   /* a regular file, under a temporary name until it is complete */
+  H2K_SINK_DEVICE = 1 << 1, /* a block device */
+  H2K_SINK_PIPE = 1 << 2,   /* standard output: from the start to the end, each byte once */
+  H2K_SINK_NBD = 1 << 3,    /* an export of an NBD server */
+} H2kSinkKind;
+
+/* What of the file is worth having space before it is written. */
+typedef enum
+{
+  H2K_RESERVE_NOTHING,
+  H2K_RESERVE_START,   /* as much as there are data, from the start: the file is filled in order */
+  H2K_RESERVE_EXTENTS, /* where the disk has data: each byte has its place from the beginning */
+} H2kReserve;
+
+/* An option of a format, as qemu-img spells it, and the guint32 of H2kOutputOptions that it sets.
+ */
+typedef struct
+{
+  const char *word;
+  guint32 value;
+} H2kOptionWord;
+
+typedef struct
+{
+  const char *name;
+  gsize field;                /* its offset */
+  const H2kOptionWord *words; /* ends with an entry without a word; NULL: a number of bytes */
+} H2kFormatOption;
+
+extern const H2kOptionWord h2k_option_off[];
 
 typedef struct
 {
   const char *format;
-  /* Errors: H2K_ERROR_USAGE. */
+  const char *alias;              /* what QEMU calls it, if it does otherwise; or NULL */
+  guint sinks;                    /* H2kSinkKind: where it can be written to */
+  gboolean backing;               /* an image can build on another one */
+  const H2kFormatOption *options; /* ends with an entry without a name */
+  /* May enlarge the output's size where the format cannot have every size, and sets the members of
+   * H2kWriter below. Errors: H2K_ERROR_USAGE. */
   H2kWriter *(*create) (H2kOutput *output, GError **error);
   /* Sort the units of a chunk that was read: zero, plain, packed. Any thread. */
-  void (*prepare) (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor);
+  gboolean (*prepare) (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor,
+                       GError **error);
   /* Give every unit its place and add the segments to write. In the order of the chunks' numbers,
    * one thread at a time. */
   gboolean (*place) (H2kWriter *writer, H2kChunk *chunk, GError **error);
@@ -159,37 +207,69 @@ typedef struct
 struct _H2kWriter
 {
   const H2kWriterOps *ops;
-  guint32 unit;      /* bytes of a unit: what is zero or not, compressed or not */
-  gboolean extents;  /* the file has to be as long as the disk from the start */
-  gboolean may_pack; /* units may be compressed */
+  guint32 unit;        /* bytes of a unit: what is zero or not, compressed or not */
+  guint32 packed_unit; /* bytes of PACKED that a unit may need; 0: units are not compressed */
+  gboolean may_pack;   /* prepare() gets a compressor of the kind that the options name */
+  gboolean all_chunks; /* windows without data come as chunks, too */
+  H2kReserve reserve;
 };
 
 extern const H2kWriterOps h2k_qcow2_writer;
 extern const H2kWriterOps h2k_raw_writer;
 
-#define H2K_BEHIND 32u /* buffered writes that may be in the page cache */
+typedef struct
+{
+  H2kSinkKind kind;
+  const char *name; /* for messages */
+  gboolean (*matches) (const char *path);
+  /* Open what the output's path names. What stands there is checked, and that it is none of
+   * SOURCES (char *, may be NULL). MODE: of a new file. Errors: those of h2k_output_new(). */
+  H2kSink *(*open) (H2kOutput *output, GPtrArray *sources, int mode, GError **error);
+  /* As h2k_output_reserve(). NULL: nothing can be reserved. */
+  gboolean (*reserve) (H2kSink *sink, guint64 offset, guint64 length);
+  /* Write N segments. Any thread. Errors: H2K_ERROR_OUTPUT, _NO_SPACE, _CANCELLED. */
+  gboolean (*write) (H2kSink *sink, const H2kSegment *segments, guint n, GError **error);
+  /* Everything is written, LENGTH bytes: flush it if the output's options say so. */
+  gboolean (*complete) (H2kSink *sink, guint64 length, GError **error);
+  /* NULL: there is no name to be given. */
+  gboolean (*commit) (H2kSink *sink, GError **error);
+  /* The content, opened afresh. NULL: it cannot be read back. */
+  H2kDisk *(*reopen) (H2kSink *sink, GError **error);
+  /* Bytes that may still be written; G_MAXUINT64 when nobody says. NULL: they are not limited, or
+   * were checked by open(). */
+  guint64 (*available) (H2kSink *sink);
+  void (*free) (H2kSink *sink);
+} H2kSinkOps;
+
+/* Every sink's structure begins with this. */
+struct _H2kSink
+{
+  const H2kSinkOps *ops;
+  H2kOutput *output;
+  char *path;     /* where the content is until the commit, or NULL */
+  gboolean dense; /* what is not written is not zero: zeros have to be written, too */
+};
+
+extern const H2kSinkOps h2k_file_sink;
 
 struct _H2kOutput
 {
-  char *path;  /* the final name */
-  char *given; /* as the user wrote it, for messages */
-  char *temp;
-  int dir_fd;
-  int fd;        /* holds the lock; page cache */
-  int direct_fd; /* the same file without the page cache, or -1 */
-  guint64 size;  /* virtual, whole sectors */
+  char *path;   /* the final name */
+  char *given;  /* as the user wrote it, for messages */
+  guint64 size; /* virtual, whole sectors */
   H2kOutputOptions options;
-  char *backing; /* qcow2: a backing file, or NULL */
+  char *backing; /* qcow2: the name of a backing file, or NULL ... */
   char *backing_format;
+  H2kDisk *base; /* ... and its content, when what it has is left out */
   H2kWriter *writer;
+  H2kSink *sink;
+  gboolean dense; /* every byte of the disk is in a segment */
   gboolean complete;
   gboolean committed;
-  gboolean reserved; /* the file has space where nothing is written yet */
-  GMutex lock;       /* for what follows */
+  GCancellable *cancellable; /* during the copy; may be NULL */
+  GMutex lock;               /* for what follows */
   guint64 written;
   guint64 expected; /* bytes that will have been written; for messages */
-  H2kRange behind[H2K_BEHIND];
-  guint n_behind;
 };
 
 /* What h2k_output_new() does; further arguments may be NULL. */
@@ -207,7 +287,54 @@ gboolean h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error);
 /* Set the file's length and flush what is asked for: the output is complete. */
 gboolean h2k_output_complete (H2kOutput *output, guint64 length, GError **error);
 
+/* For sinks: writing failed with errno value ERR. */
+void h2k_output_write_error (H2kOutput *output, int err, GError **error);
+/* For sinks: FALSE when ST is one of SOURCES. */
+gboolean h2k_output_check_sources (const char *path, const struct stat *st, GPtrArray *sources,
+                                   GError **error);
+
 /* The engine with another view of SOURCE's extents. */
 gboolean h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
                            const H2kCopyOptions *options, GCancellable *cancellable,
                            H2kCopyStats *stats, GError **error);
+
+/* --- files and devices: what sink-fd.c offers to sinks ---------------------------------------- */
+
+#define H2K_BEHIND 32u /* buffered writes that may be in the page cache */
+
+typedef struct _H2kFdSink H2kFdSink;
+
+struct _H2kFdSink
+{
+  H2kSink parent;
+  int fd;        /* page cache */
+  int direct_fd; /* the same without the page cache, or -1 */
+  /* Make a range read as zeros. Returns an errno value. */
+  int (*zero) (H2kFdSink *sink, guint64 offset, guint64 length);
+  GMutex lock; /* for what follows */
+  H2kRange behind[H2K_BEHIND];
+  guint n_behind;
+};
+
+void h2k_fd_sink_init (H2kFdSink *sink);
+/* Closes what is open. */
+void h2k_fd_sink_clear (H2kFdSink *sink);
+/* Open direct_fd if fd can be written so; PROBE: find out by writing zeros to the start. */
+void h2k_fd_sink_open_direct (H2kFdSink *sink, gboolean probe);
+/* H2kSinkOps' write. */
+gboolean h2k_fd_sink_write (H2kSink *sink, const H2kSegment *segments, guint n, GError **error);
+/* Write zeros. Returns an errno value. */
+int h2k_fd_sink_write_zeros (H2kFdSink *sink, guint64 offset, guint64 length);
+
+/* --- for formats that keep the disk as it is ---------------------------------------------------
+ */
+
+/* Add what of CHUNK is not zero as segments at their offsets on the disk, and zeros where there may
+ * be something else: all of them when DENSE. */
+void h2k_raw_prepare (H2kChunk *chunk, gboolean dense);
+/* For a dense output: put zeros from *END to START, where CHUNK begins, before its segments. Sets
+ * *END to the chunk's end. */
+void h2k_raw_fill_gap (H2kOutput *output, H2kChunk *chunk, guint64 *end, guint64 start);
+
+/* The writer of FORMAT. Errors: H2K_ERROR_USAGE. */
+const H2kWriterOps *h2k_writer_find (const char *format, GError **error);

@@ -1,4 +1,4 @@
-/* qcow2-writer.c - qcow2 version 3 outputs, after QEMU's docs/interop/qcow2.txt.
+/* qcow2-writer.c - qcow2 outputs, versions 2 and 3, after QEMU's docs/interop/qcow2.txt.
  *
  * The file is written from its start to its end and never read:
  *
@@ -12,6 +12,9 @@
  * Compressed clusters are packed byte by byte into host clusters of their own, each of which counts
  * the compressed clusters that touch it.
  *
+ * Over a backing file only the clusters that differ from it are stored. With preallocation every
+ * cluster gets a place, in the disk's order.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "copy/internal.h"
@@ -19,8 +22,8 @@
 #include <stdlib.h>
 
 #define QCOW2_MAGIC 0x514649fbu /* "QFI\xfb" */
-#define QCOW2_VERSION 3
-#define QCOW2_REFCOUNT_ORDER 4 /* 16 bits a cluster */
+#define QCOW2_V2_HEADER 72      /* bytes */
+#define QCOW2_REFCOUNT_ORDER 4  /* 16 bits a cluster */
 #define QCOW2_INCOMPAT_COMPRESSION (1u << 3)
 #define QCOW2_COMPRESSION_ZSTD 1
 #define QCOW2_EXT_END 0
@@ -86,7 +89,29 @@ typedef struct
   guint64 pack_end;  /* ... and the end of the clusters allocated for it */
   GArray *reftable;  /* guint64: offsets of the refcount blocks that are complete */
   guint16 *refcount; /* of the block that is being filled, host order */
+
+  gboolean preallocate; /* every cluster of the disk has one in the file */
+  GMutex lock;          /* for what follows */
+  GPtrArray *spare;     /* H2kChunk *: for reading the backing file */
 } Qcow2Writer;
+
+static const H2kOptionWord compat_words[]
+    = {{"0.10", 2}, {"1.1", 3}, {"v2", 2}, {"v3", 3}, {NULL, 0}};
+static const H2kOptionWord compression_words[]
+    = {{"zlib", H2K_COMPRESS_ZLIB}, {"zstd", H2K_COMPRESS_ZSTD}, {NULL, 0}};
+static const H2kOptionWord preallocation_words[] = {{"off", H2K_PREALLOCATION_OFF},
+                                                    {"metadata", H2K_PREALLOCATION_METADATA},
+                                                    {"falloc", H2K_PREALLOCATION_FALLOC},
+                                                    {"full", H2K_PREALLOCATION_FULL},
+                                                    {NULL, 0}};
+static const H2kFormatOption qcow2_options[]
+    = {{"cluster_size", G_STRUCT_OFFSET (H2kOutputOptions, cluster_size), NULL},
+       {"compat", G_STRUCT_OFFSET (H2kOutputOptions, compat), compat_words},
+       {"compression_type", G_STRUCT_OFFSET (H2kOutputOptions, compression_type),
+        compression_words},
+       {"preallocation", G_STRUCT_OFFSET (H2kOutputOptions, preallocation), preallocation_words},
+       {"lazy_refcounts", G_STRUCT_OFFSET (H2kOutputOptions, no_choice), h2k_option_off},
+       {NULL, 0, NULL}};
 
 static guint64
 refcounts_per_block (const Qcow2Writer *q)
@@ -121,35 +146,64 @@ check_geometry (H2kOutput *output, guint32 cluster, GError **error)
 }
 
 static gboolean
-check_backing (H2kOutput *output, GError **error)
+check_backing (H2kOutput *output, guint32 cluster, GError **error)
 {
-  gsize room = DEFAULT_CLUSTER - sizeof (Qcow2Header) - 2 * sizeof (Qcow2Extension) - 16;
+  gsize room = cluster - sizeof (Qcow2Header) - 2 * sizeof (Qcow2Extension) - 16, most;
 
   if (!output->backing)
     return TRUE;
-  if (strlen (output->backing) <= QCOW2_MAX_BACKING
-      && strlen (output->backing) + strlen (output->backing_format) < room)
+  most = MIN (QCOW2_MAX_BACKING, room - strlen (output->backing_format));
+  if (strlen (output->backing) <= most)
     return TRUE;
-  g_set_error (
-      error, H2K_ERROR, H2K_ERROR_OUTPUT,
-      "the path of the backing file of %s is longer than the %d bytes that qcow2 can hold; "
-      "move it to a shorter path: %s",
-      output->given, QCOW2_MAX_BACKING, output->backing);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT,
+               "the path of the backing file of %s is longer than the %" G_GSIZE_FORMAT
+               " bytes that qcow2 can hold with clusters of %u bytes; move it to a shorter path: "
+               "%s",
+               output->given, most, cluster, output->backing);
+  return FALSE;
+}
+
+/* What QEMU does not have either. */
+static gboolean
+check_combination (H2kOutput *output, GError **error)
+{
+  const H2kOutputOptions *o = &output->options;
+  gboolean zstd = o->compression == H2K_COMPRESS_ZSTD || o->compression_type == H2K_COMPRESS_ZSTD;
+
+  if (o->compat == 2 && zstd)
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
+                         "zstd needs a newer qcow2: leave out compat=0.10");
+  else if (o->preallocation && o->compression)
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
+                         "compressed clusters have no place beforehand: leave out preallocation");
+  else if (o->preallocation && output->backing)
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
+                         "preallocation would hide the backing file: leave out one of the two");
+  else
+    return TRUE;
   return FALSE;
 }
 
 static H2kWriter *
 qcow2_create (H2kOutput *output, GError **error)
 {
-  guint32 cluster = output->options.cluster_size ? output->options.cluster_size : DEFAULT_CLUSTER;
+  H2kOutputOptions *o = &output->options;
+  guint32 cluster = o->cluster_size ? o->cluster_size : DEFAULT_CLUSTER;
   Qcow2Writer *q;
 
-  if (!check_geometry (output, cluster, error) || !check_backing (output, error))
+  if (o->compression && o->compression_type)
+    o->compression = o->compression_type;
+  if (!check_geometry (output, cluster, error) || !check_backing (output, cluster, error)
+      || !check_combination (output, error))
     return NULL;
   q = g_new0 (Qcow2Writer, 1);
   q->parent.ops = &h2k_qcow2_writer;
   q->parent.unit = cluster;
-  q->parent.may_pack = output->options.compression != H2K_COMPRESS_NONE;
+  q->parent.may_pack = o->compression != H2K_COMPRESS_NONE;
+  q->parent.packed_unit = q->parent.may_pack ? cluster : 0;
+  q->preallocate = q->parent.all_chunks = o->preallocation != H2K_PREALLOCATION_OFF;
+  if (!q->preallocate && !q->parent.may_pack)
+    q->parent.reserve = H2K_RESERVE_START;
   q->output = output;
   q->cluster = cluster;
   q->cluster_bits = (guint)g_bit_nth_lsf (cluster, -1);
@@ -162,6 +216,8 @@ qcow2_create (H2kOutput *output, GError **error)
   q->refcount = g_new0 (guint16, refcounts_per_block (q));
   q->refcount[0] = 1; /* the header */
   q->next = 1;
+  g_mutex_init (&q->lock);
+  q->spare = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_chunk_free);
   return &q->parent;
 }
 
@@ -174,6 +230,8 @@ qcow2_free (H2kWriter *writer)
   g_free (q->l1);
   g_free (q->refcount);
   g_array_unref (q->reftable);
+  g_ptr_array_unref (q->spare);
+  g_mutex_clear (&q->lock);
   g_free (q);
 }
 
@@ -196,14 +254,58 @@ mark_used (H2kChunk *chunk, guint32 cluster)
     }
 }
 
-static void
-qcow2_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor)
+/* Mark the units that are not what the backing file has; THERE is for its content. */
+static gboolean
+mark_different (H2kChunk *chunk, guint32 cluster, H2kDisk *base, H2kChunk *there, GError **error)
 {
+  h2k_chunk_reset (there);
+  there->offset = chunk->offset;
+  there->length = chunk->length;
+  if (!h2k_chunk_find_ranges (there, base, h2k_disk_extent, error)
+      || !h2k_chunk_read (there, base, error))
+    return FALSE;
+  for (guint i = 0; i < chunk->n_units; i++)
+    {
+      gsize at = (gsize)i * cluster, n = MIN (cluster, chunk->length - at);
+      gboolean same = memcmp (chunk->data + at, there->data + at, n) == 0;
+
+      chunk->units[i] = (H2kUnit){same ? H2K_UNIT_UNUSED : H2K_UNIT_ZERO, 0, 0};
+    }
+  return TRUE;
+}
+
+static gboolean
+leave_out_base (Qcow2Writer *q, H2kChunk *chunk, GError **error)
+{
+  H2kChunk *there = NULL;
+  gboolean ok;
+
+  g_mutex_lock (&q->lock);
+  if (q->spare->len)
+    there = g_ptr_array_steal_index_fast (q->spare, q->spare->len - 1);
+  g_mutex_unlock (&q->lock);
+  if (!there)
+    there = h2k_chunk_new (chunk->capacity, 0, 0);
+  ok = mark_different (chunk, q->cluster, q->output->base, there, error);
+  g_mutex_lock (&q->lock);
+  g_ptr_array_add (q->spare, there);
+  g_mutex_unlock (&q->lock);
+  if (!ok)
+    g_prefix_error (error, "reading the backing file: ");
+  return ok;
+}
+
+static gboolean
+qcow2_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
+{
+  Qcow2Writer *q = (Qcow2Writer *)writer;
   guint32 cluster = writer->unit;
   gsize packed = 0, zero = 0;
 
   chunk->n_units = (guint)((chunk->length + cluster - 1) / cluster);
   mark_used (chunk, cluster);
+  if (q->output->base && !leave_out_base (q, chunk, error))
+    return FALSE;
   for (guint i = 0; i < chunk->n_units; i++)
     {
       H2kUnit *unit = &chunk->units[i];
@@ -225,6 +327,7 @@ qcow2_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor)
       packed += n;
     }
   chunk->bytes_zero = MIN (zero, chunk->bytes_data);
+  return TRUE;
 }
 
 /* --- in the disk's order ---------------------------------------------------------------------- */
@@ -346,6 +449,12 @@ place_unit (Qcow2Writer *q, H2kChunk *chunk, guint i)
       h2k_chunk_add_segment (chunk, at, chunk->packed + unit->offset, unit->length);
       entry = packed_entry (q, at, unit->length);
     }
+  else if (q->preallocate || q->output->options.compat == 2) /* which has no mark for zeros */
+    {
+      at = allocate (q, chunk) << q->cluster_bits;
+      h2k_chunk_add_segment (chunk, at, NULL, q->cluster);
+      entry = at | QCOW2_COPIED;
+    }
   q->l2[index % q->l2_entries] = GUINT64_TO_BE (entry);
 }
 
@@ -374,7 +483,7 @@ qcow2_place (H2kWriter *writer, H2kChunk *chunk, GError **error)
         {
           H2kUnitKind kind = chunk->units[i].kind;
           gboolean stored = kind == H2K_UNIT_PLAIN || kind == H2K_UNIT_PACKED
-                            || (kind == H2K_UNIT_ZERO && q->output->backing);
+                            || (kind == H2K_UNIT_ZERO && q->output->backing) || q->preallocate;
 
           if (stored && (kind == H2K_UNIT_PACKED) == (pass == 0))
             place_unit (q, chunk, i);
@@ -401,11 +510,13 @@ add_header (Qcow2Writer *q, H2kChunk *chunk, guint64 l1_at, guint64 table_at,
             guint64 table_clusters)
 {
   guint8 *header = h2k_chunk_add_buffer (chunk, q->cluster);
-  gboolean zstd = q->output->options.compression == H2K_COMPRESS_ZSTD;
-  gsize at = sizeof (Qcow2Header);
+  const H2kOutputOptions *o = &q->output->options;
+  gboolean v2 = o->compat == 2;
+  gboolean zstd = o->compression == H2K_COMPRESS_ZSTD || o->compression_type == H2K_COMPRESS_ZSTD;
+  gsize size = v2 ? QCOW2_V2_HEADER : sizeof (Qcow2Header), at = size;
   Qcow2Header h = {
       .magic = GUINT32_TO_BE (QCOW2_MAGIC),
-      .version = GUINT32_TO_BE (QCOW2_VERSION),
+      .version = GUINT32_TO_BE (v2 ? 2 : 3),
       .cluster_bits = GUINT32_TO_BE (q->cluster_bits),
       .size = GUINT64_TO_BE (q->output->size),
       .l1_size = GUINT32_TO_BE (q->l1_size),
@@ -426,7 +537,7 @@ add_header (Qcow2Writer *q, H2kChunk *chunk, guint64 l1_at, guint64 table_at,
       h.backing_file_size = GUINT32_TO_BE ((guint32)strlen (q->output->backing));
       memcpy (header + at, q->output->backing, strlen (q->output->backing));
     }
-  memcpy (header, &h, sizeof h);
+  memcpy (header, &h, size);
   h2k_chunk_add_segment (chunk, 0, header, q->cluster);
 }
 
@@ -478,6 +589,9 @@ qcow2_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError *
 
 const H2kWriterOps h2k_qcow2_writer = {
     .format = "qcow2",
+    .sinks = H2K_SINK_FILE,
+    .backing = TRUE,
+    .options = qcow2_options,
     .create = qcow2_create,
     .prepare = qcow2_prepare,
     .place = qcow2_place,

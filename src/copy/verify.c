@@ -68,8 +68,8 @@ static gpointer
 compare_thread (gpointer data)
 {
   Comparison *c = data;
-  g_autoptr (H2kChunk) expected = h2k_chunk_new (H2K_WINDOW, 0, FALSE);
-  g_autoptr (H2kChunk) actual = h2k_chunk_new (H2K_WINDOW, 0, FALSE);
+  g_autoptr (H2kChunk) expected = h2k_chunk_new (H2K_WINDOW, 0, 0);
+  g_autoptr (H2kChunk) actual = h2k_chunk_new (H2K_WINDOW, 0, 0);
 
   g_mutex_lock (&c->lock);
   while (!c->error && c->differs == G_MAXUINT64)
@@ -112,10 +112,8 @@ drop_cache (const char *path, GError **error)
 }
 
 static gboolean
-check_sizes (H2kDisk *source, H2kDisk *output, GError **error)
+check_sizes (guint64 expected, H2kDisk *output, GError **error)
 {
-  guint64 expected = (source->size + 511) / 512 * 512;
-
   if (output->size == expected)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
@@ -157,15 +155,14 @@ h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options, GCancellable
   return c.error == NULL;
 }
 
-gboolean
-h2k_verify (H2kDisk *source, const char *path, const char *format, const H2kCopyOptions *options,
-            GCancellable *cancellable, GError **error)
+/* OUTPUT must hold SOURCE in SIZE bytes. */
+static gboolean
+verify_disk (H2kDisk *source, H2kDisk *output, guint64 size, const H2kCopyOptions *options,
+             GCancellable *cancellable, GError **error)
 {
-  g_autoptr (H2kDisk) output = NULL;
   guint64 differs;
 
-  if (!drop_cache (path, error) || !(output = h2k_disk_open (path, format, error))
-      || !check_sizes (source, output, error)
+  if (!check_sizes (size, output, error)
       || !h2k_compare (source, output, options, cancellable, &differs, error))
     return FALSE;
   if (differs == G_MAXUINT64)
@@ -173,6 +170,29 @@ h2k_verify (H2kDisk *source, const char *path, const char *format, const H2kCopy
   g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
                "%s, read back, differs from %s at offset %" G_GUINT64_FORMAT
                " of the disk; check the storage below it and convert again",
-               path, source->name, differs);
+               output->name, source->name, differs);
   return FALSE;
+}
+
+gboolean
+h2k_verify (H2kDisk *source, const char *path, const char *format, const H2kCopyOptions *options,
+            GCancellable *cancellable, GError **error)
+{
+  g_autoptr (H2kDisk) output = NULL;
+
+  return drop_cache (path, error) && (output = h2k_disk_open (path, format, error))
+         && verify_disk (source, output, (source->size + 511) / 512 * 512, options, cancellable,
+                         error);
+}
+
+gboolean
+h2k_output_verify (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
+                   GCancellable *cancellable, GError **error)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+
+  if (output->sink->path && !drop_cache (output->sink->path, error))
+    return FALSE;
+  disk = h2k_output_reopen (output, error);
+  return disk && verify_disk (source, disk, output->size, options, cancellable, error);
 }

@@ -203,6 +203,9 @@ h2k_convert_options_free (H2kConvertOptions *options)
   g_free (options->source_format);
   g_free (options->output);
   g_free (options->output_format);
+  g_free (options->output_options);
+  g_free (options->backing);
+  g_free (options->backing_format);
   g_free (options);
 }
 
@@ -234,22 +237,34 @@ check_options (const H2kConvertOptions *o, GError **error)
   return FALSE;
 }
 
+static gboolean
+output_options (const H2kConvertOptions *options, H2kOutputOptions *oo, GError **error)
+{
+  *oo = (H2kOutputOptions){
+      .format = options->output_format,
+      .compression = options->compression,
+      .force = options->force,
+      .sync = !options->fast,
+      .backing = options->backing,
+      .backing_format = options->backing_format,
+  };
+  if (!h2k_output_options_parse (options->output_options, oo, error))
+    return FALSE;
+  if (options->cluster_size)
+    oo->cluster_size = options->cluster_size;
+  return TRUE;
+}
+
 gboolean
 h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **error)
 {
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kOutput) output = NULL;
   H2kCopyOptions copy = copy_options (options, "copy"), verify = copy_options (options, "verify");
-  H2kOutputOptions oo = {
-      .format = options->output_format,
-      .compression = options->compression,
-      .force = options->force,
-      .sync = !options->fast,
-      .cluster_size = options->cluster_size,
-  };
+  H2kOutputOptions oo;
   guint64 needed;
 
-  if (!check_options (options, error))
+  if (!check_options (options, error) || !output_options (options, &oo, error))
     return FALSE;
   disk = h2k_disk_open (options->source, options->source_format, error);
   if (!disk)
@@ -259,9 +274,7 @@ h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError
       || !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error)
       || !h2k_copy (disk, output, &copy, cancellable, NULL, error))
     return FALSE;
-  if (options->verify
-      && !h2k_verify (disk, h2k_output_temp_path (output), options->output_format, &verify,
-                      cancellable, error))
+  if (options->verify && !h2k_output_verify (disk, output, &verify, cancellable, error))
     return FALSE;
   return h2k_output_commit (output, error);
 }

@@ -1,0 +1,419 @@
+/* sink-file.c - a file that gets its name only when it is complete.
+ *
+ * It is written as .NAME.h2k-XXXXXX.part in the output's directory. The writing process holds a
+ * flock() on it, so that a later run can tell what a killed one left behind from what a living one
+ * is writing. (flock() and not fcntl(): QEMU's own locks must not meet ours when the file is tested
+ * before it gets its name.)
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "copy/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define TEMP_MARK ".h2k-"
+#define TEMP_SUFFIX ".part"
+#define TEMP_RANDOM 6
+#define TEMP_EXTRA (1 + (sizeof TEMP_MARK - 1) + TEMP_RANDOM + (sizeof TEMP_SUFFIX - 1))
+
+typedef struct
+{
+  H2kFdSink parent; /* its fd holds the lock */
+  int dir_fd;
+  gboolean named;    /* it has its final name */
+  gboolean reserved; /* the file has space where nothing is written yet */
+} FileSink;
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* The part of a temporary file's name before the random characters. */
+static char *
+temp_prefix (const char *path)
+{
+  g_autofree char *name = g_path_get_basename (path);
+
+  return g_strdup_printf (".%.*s" TEMP_MARK, (int)(NAME_MAX - TEMP_EXTRA), name);
+}
+
+static gboolean
+is_temp_name (const char *name, const char *prefix)
+{
+  return g_str_has_prefix (name, prefix) && g_str_has_suffix (name, TEMP_SUFFIX)
+         && strlen (name) == strlen (prefix) + TEMP_RANDOM + sizeof TEMP_SUFFIX - 1;
+}
+
+static gboolean
+is_same_file (const struct stat *a, const struct stat *b)
+{
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Remove one file that nobody is writing any more. Every doubt leaves it alone. */
+static void
+remove_if_stale (int dir_fd, const char *name)
+{
+  struct stat here, there;
+  int fd = openat (dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+  if (fd < 0)
+    return;
+  if (fstat (fd, &here) == 0 && S_ISREG (here.st_mode) && here.st_uid == geteuid ()
+      && flock (fd, LOCK_EX | LOCK_NB) == 0
+      && fstatat (dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && is_same_file (&here, &there)
+      && unlinkat (dir_fd, name, 0) == 0)
+    g_info ("removed %s, which a killed run had left", name);
+  close (fd);
+}
+
+static void
+remove_stale (int dir_fd, const char *dir, const char *prefix)
+{
+  g_autoptr (GDir) d = g_dir_open (dir, 0, NULL);
+  const char *name;
+
+  while (d && (name = g_dir_read_name (d)))
+    if (is_temp_name (name, prefix))
+      remove_if_stale (dir_fd, name);
+}
+
+/* --- checks before anything is created -------------------------------------------------------- */
+
+/* What stands at PATH already, if anything. */
+static gboolean
+check_existing (const char *path, const H2kOutputOptions *options, GPtrArray *sources,
+                GError **error)
+{
+  struct stat st, link;
+
+  if (lstat (path, &link) < 0)
+    {
+      if (errno == ENOENT)
+        return TRUE;
+      h2k_set_errno (error, errno == ENAMETOOLONG ? H2K_ERROR_USAGE : H2K_ERROR_OUTPUT, errno,
+                     "cannot create the output %s", path);
+      return FALSE;
+    }
+  if (stat (path, &st) < 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno,
+                     "the output %s is a symbolic link that leads nowhere; remove it", path);
+      return FALSE;
+    }
+  if (!h2k_output_check_sources (path, &st, sources, error))
+    return FALSE;
+  if (S_ISDIR (st.st_mode))
+    g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                 "the output %s is a directory; name a file in it", path);
+  else if (!S_ISREG (st.st_mode))
+    g_set_error (
+        error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+        "the output %s is a character device or another special file; name a regular file, "
+        "a block device, or - for standard output",
+        path);
+  else if (!options->force)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+                 "the output %s exists already; --force replaces it", path);
+  else
+    return TRUE;
+  return FALSE;
+}
+
+/* --- creation --------------------------------------------------------------------------------- */
+
+/* Create a temporary file and lock it; between the two another run may take it for a stale one, in
+ * which case the next name is tried. Returns an errno value. */
+static int
+create_temp (FileSink *sink, const char *dir, const char *prefix, int mode)
+{
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+  struct stat here, there;
+
+  for (guint tries = 0; tries < 100; tries++)
+    {
+      char random[TEMP_RANDOM + 1] = "";
+      g_autofree char *name = NULL;
+      int fd;
+
+      for (guint i = 0; i < TEMP_RANDOM; i++)
+        random[i] = letters[g_random_int_range (0, sizeof letters - 1)];
+      name = g_strconcat (prefix, random, TEMP_SUFFIX, NULL);
+      fd = openat (sink->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+      if (fd < 0 && errno == EEXIST)
+        continue;
+      if (fd < 0)
+        return errno;
+      if (flock (fd, LOCK_EX | LOCK_NB) == 0 || errno == ENOSYS || errno == ENOTSUP)
+        if (fstat (fd, &here) == 0 && fstatat (sink->dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0
+            && is_same_file (&here, &there))
+          {
+            sink->parent.fd = fd;
+            sink->parent.parent.path = g_build_filename (dir, name, NULL);
+            return 0;
+          }
+      close (fd);
+    }
+  return EEXIST;
+}
+
+static gboolean
+open_temp (FileSink *sink, int mode, GError **error)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  g_autofree char *dir = g_path_get_dirname (output->path);
+  g_autofree char *prefix = temp_prefix (output->path);
+  int err;
+
+  sink->dir_fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (sink->dir_fd < 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno,
+                     "cannot open the directory %s of the output %s (create it, or choose another "
+                     "output)",
+                     dir, output->given);
+      return FALSE;
+    }
+  remove_stale (sink->dir_fd, dir, prefix);
+  err = create_temp (sink, dir, prefix, mode);
+  if (err)
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, err,
+                     "cannot create the output %s in %s (make the directory writable, or choose "
+                     "another output)",
+                     output->given, dir);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+static void
+file_free (H2kSink *base)
+{
+  FileSink *sink = (FileSink *)base;
+
+  if (base->path && !sink->named)
+    unlink (base->path);
+  h2k_fd_sink_clear (&sink->parent);
+  if (sink->dir_fd >= 0)
+    close (sink->dir_fd);
+  g_free (base->path);
+  g_free (sink);
+}
+
+/* Zeros need no place; what was reserved for them is given back, unless it was asked for. That this
+ * is not possible costs only space. */
+static int
+file_zero (H2kFdSink *base, guint64 offset, guint64 length)
+{
+  FileSink *sink = (FileSink *)base;
+  H2kPreallocation preallocation = base->parent.output->options.preallocation;
+
+  if (preallocation == H2K_PREALLOCATION_FULL)
+    return h2k_fd_sink_write_zeros (base, offset, length);
+  if (sink->reserved && preallocation == H2K_PREALLOCATION_OFF)
+    (void)fallocate (base->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)length);
+  return 0;
+}
+
+/* Space for all that the file will hold, if that was asked for. Returns an errno value. */
+static int
+preallocate (FileSink *sink, guint64 length)
+{
+  H2kPreallocation preallocation = sink->parent.parent.output->options.preallocation;
+
+  if (preallocation < H2K_PREALLOCATION_FALLOC || length == 0)
+    return 0;
+  return posix_fallocate (sink->parent.fd, 0, (off_t)length);
+}
+
+/* The start of the file stays zeros until the writer's last step, or is written by it. */
+static gboolean
+prepare_file (FileSink *sink, GError **error)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  int fd = sink->parent.fd, err = 0;
+
+  h2k_fd_sink_open_direct (&sink->parent, TRUE);
+  if (ftruncate (fd, 0) < 0)
+    err = errno;
+  if (!err && output->writer->reserve == H2K_RESERVE_EXTENTS
+      && ftruncate (fd, (off_t)output->size) < 0)
+    err = errno;
+  if (!err)
+    err = preallocate (sink, output->size);
+  if (err == ENOSPC || err == EDQUOT)
+    h2k_output_write_error (output, err, error);
+  else if (err)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, err,
+                   "cannot make the output %s %" G_GUINT64_FORMAT " bytes long", output->given,
+                   output->size);
+  return err == 0;
+}
+
+static gboolean
+file_matches (const char *path)
+{
+  return TRUE;
+}
+
+static H2kSink *
+file_open (H2kOutput *output, GPtrArray *sources, int mode, GError **error)
+{
+  FileSink *sink;
+  g_autofree char *name = g_path_get_basename (output->given);
+  char *real;
+
+  if (!check_existing (output->given, &output->options, sources, error))
+    return NULL;
+  if (strlen (name) > NAME_MAX || !*output->given || g_str_has_suffix (output->given, "/"))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE, "the output \"%s\" is not a file name%s",
+                   output->given, strlen (name) > NAME_MAX ? ": it is too long" : "");
+      return NULL;
+    }
+  /* A link stays a link: what is replaced is the file it leads to. */
+  real = realpath (output->given, NULL);
+  if (real)
+    {
+      g_free (output->path);
+      output->path = real;
+    }
+  sink = g_new0 (FileSink, 1);
+  sink->parent.parent.ops = &h2k_file_sink;
+  sink->parent.parent.output = output;
+  h2k_fd_sink_init (&sink->parent);
+  sink->parent.zero = file_zero;
+  sink->dir_fd = -1;
+  if (open_temp (sink, mode, error) && prepare_file (sink, error))
+    return &sink->parent.parent;
+  file_free (&sink->parent.parent);
+  return NULL;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static gboolean
+file_reserve (H2kSink *base, guint64 offset, guint64 length)
+{
+  FileSink *sink = (FileSink *)base;
+  H2kOutput *output = base->output;
+  int fd = sink->parent.fd;
+  guint64 size = output->writer->reserve == H2K_RESERVE_EXTENTS ? output->size : 0;
+  struct statfs fs;
+
+  if (output->options.preallocation >= H2K_PREALLOCATION_FALLOC)
+    return TRUE;
+  /* Through the page cache nothing is gained, and FAT writes zeros instead. */
+  if (sink->parent.direct_fd < 0 || fstatfs (fd, &fs) < 0 || fs.f_type == MSDOS_SUPER_MAGIC)
+    return FALSE;
+  if (fallocate (fd, 0, (off_t)offset, (off_t)length) == 0)
+    {
+      sink->reserved = TRUE;
+      return TRUE;
+    }
+  g_debug ("%s: no space is reserved: %s", base->path, g_strerror (errno));
+  /* A part may have been taken: the file is made anew. */
+  if (ftruncate (fd, 0) < 0 || ftruncate (fd, (off_t)size) < 0)
+    g_info ("%s: %s", base->path, g_strerror (errno));
+  sink->reserved = FALSE;
+  return FALSE;
+}
+
+static gboolean
+file_complete (H2kSink *base, guint64 length, GError **error)
+{
+  FileSink *sink = (FileSink *)base;
+  int err = 0;
+
+  if (ftruncate (sink->parent.fd, (off_t)length) < 0)
+    err = errno;
+  if (!err)
+    err = preallocate (sink, length);
+  if (!err && base->output->options.sync && fsync (sink->parent.fd) < 0)
+    err = errno;
+  if (err)
+    h2k_output_write_error (base->output, err, error);
+  return err == 0;
+}
+
+static guint64
+file_available (H2kSink *base)
+{
+  struct statvfs st;
+
+  if (fstatvfs (((FileSink *)base)->dir_fd, &st) < 0 || st.f_blocks == 0)
+    return G_MAXUINT64;
+  return (guint64)st.f_bavail * st.f_frsize;
+}
+
+static H2kDisk *
+file_reopen (H2kSink *base, GError **error)
+{
+  return h2k_disk_open (base->path, base->output->options.format, error);
+}
+
+/* --- the final name --------------------------------------------------------------------------- */
+
+/* Give TEMP the name PATH if nothing has it. Returns an errno value. */
+static int
+rename_no_replace (const char *temp, const char *path)
+{
+  if (renameat2 (AT_FDCWD, temp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS)
+    return errno;
+  if (link (temp, path) < 0)
+    return errno;
+  unlink (temp);
+  return 0;
+}
+
+static gboolean
+file_commit (H2kSink *base, GError **error)
+{
+  FileSink *sink = (FileSink *)base;
+  H2kOutput *output = base->output;
+  int err = 0;
+
+  if (output->options.sync && fsync (sink->parent.fd) < 0)
+    err = errno;
+  else if (output->options.force)
+    err = rename (base->path, output->path) < 0 ? errno : 0;
+  else
+    err = rename_no_replace (base->path, output->path);
+  if (err == EEXIST)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+                 "the output %s has appeared in the meantime; --force replaces it", output->given);
+  else if (err)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, err, "cannot give the output its name %s",
+                   output->given);
+  if (err)
+    return FALSE;
+  sink->named = TRUE;
+  /* The name is there; only whether it survives a power cut is in doubt. */
+  if (output->options.sync && fsync (sink->dir_fd) < 0)
+    g_warning ("cannot flush the directory of %s: %s", output->given, g_strerror (errno));
+  return TRUE;
+}
+
+const H2kSinkOps h2k_file_sink = {
+    .kind = H2K_SINK_FILE,
+    .name = "a file",
+    .matches = file_matches,
+    .open = file_open,
+    .reserve = file_reserve,
+    .write = h2k_fd_sink_write,
+    .complete = file_complete,
+    .commit = file_commit,
+    .reopen = file_reopen,
+    .available = file_available,
+    .free = file_free,
+};
