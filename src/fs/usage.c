@@ -7,7 +7,10 @@
 #include "fs/usage.h"
 #include "volume/volume.h"
 
-static const H2kUsageOps *const drivers[] = {&h2k_ext_usage_ops};
+static const H2kUsageOps *const drivers[] = {
+    &h2k_ext_usage_ops,
+    &h2k_xfs_usage_ops,
+};
 
 void
 h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume)
