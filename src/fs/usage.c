@@ -11,6 +11,7 @@ static const H2kUsageOps *const drivers[] = {
     &h2k_ext_usage_ops,
     &h2k_xfs_usage_ops,
     &h2k_swap_usage_ops,
+    &h2k_ntfs_usage_ops,
 };
 
 void

@@ -55,6 +55,7 @@ void h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume);
 extern const H2kUsageOps h2k_ext_usage_ops;
 extern const H2kUsageOps h2k_xfs_usage_ops;
 extern const H2kUsageOps h2k_swap_usage_ops;
+extern const H2kUsageOps h2k_ntfs_usage_ops;
 
 /* A view of DISK in which unused blocks are unallocated extents and read as zeros. The volumes are
  * those of its partition table, or the disk itself. NOTES (char *, may be NULL) gets a line for

@@ -1,0 +1,86 @@
+/* ntfs-attr.h - the records and attributes of an NTFS volume, read only as far as is needed to know
+ * which of its clusters are in use. As "NTFS Documentation" (Russon, Fledel) describes them.
+ *
+ * Nothing is cached but the runs of the $MFT. Offsets and lengths are bytes unless they are called
+ * clusters (LCN: on the volume, VCN: in a stream).
+ *
+ * Errors of all functions: H2K_ERROR_FILESYSTEM (corrupt), H2K_ERROR_UNSUPPORTED, those of the
+ * disk.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "disk/disk.h"
+
+/* Attribute types. */
+#define NTFS_VOLUME_INFORMATION 0x70u
+#define NTFS_DATA 0x80u
+#define NTFS_INDEX_ROOT 0x90u
+#define NTFS_INDEX_ALLOCATION 0xa0u
+#define NTFS_BITMAP 0xb0u
+
+/* File records with a fixed number. */
+enum
+{
+  NTFS_FILE_MFT,
+  NTFS_FILE_MFTMIRR,
+  NTFS_FILE_LOGFILE,
+  NTFS_FILE_VOLUME,
+  NTFS_FILE_ATTRDEF,
+  NTFS_FILE_ROOT,
+  NTFS_FILE_BITMAP,
+  NTFS_FILE_BOOT,
+  NTFS_FILE_BADCLUS,
+  NTFS_FILE_SECURE,
+  NTFS_FILE_UPCASE,
+};
+
+#define NTFS_SPARSE G_MAXUINT64 /* as the LCN of a run */
+
+typedef struct
+{
+  guint64 vcn, lcn, count; /* clusters */
+} NtfsRun;
+
+/* The contents of one attribute. */
+typedef struct
+{
+  guint8 *value;             /* when it is resident, else NULL */
+  GArray *runs;              /* NtfsRun, without a gap from VCN 0 on */
+  guint64 size, initialized; /* what is behind INITIALIZED reads as zeros */
+  guint16 flags;             /* not 0: compressed, encrypted or sparse */
+} NtfsStream;
+
+typedef struct
+{
+  H2kDisk *disk;
+  guint cluster_size, record_size;
+  guint64 n_clusters;
+  guint64 mft; /* LCN */
+  NtfsStream *mft_stream;
+} NtfsVolume;
+
+/* Look at the boot sector of DISK, which is borrowed, and at the $MFT's own record. Clear VOLUME
+ * in any case. */
+gboolean h2k_ntfs_open (NtfsVolume *volume, H2kDisk *disk, GError **error);
+void h2k_ntfs_clear (NtfsVolume *volume);
+
+/* Set *STREAM to the attribute of TYPE and NAME ("" for none) of the file with the number RECORD,
+ * or to NULL when the file has no such attribute. SEQUENCE is the one of the reference to it, or 0.
+ */
+gboolean h2k_ntfs_stream (NtfsVolume *volume, guint64 record, guint sequence, guint32 type,
+                          const char *name, NtfsStream **stream, GError **error);
+void h2k_ntfs_stream_free (NtfsStream *stream);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (NtfsStream, h2k_ntfs_stream_free)
+
+/* Read LENGTH bytes at OFFSET of STREAM, as they lie on the disk. */
+gboolean h2k_ntfs_read (NtfsVolume *volume, const NtfsStream *stream, guint64 offset, gsize length,
+                        void *buffer, GError **error);
+
+/* Check the LENGTH bytes of a record called MAGIC and put back the bytes that its update sequence
+ * array replaced. */
+gboolean h2k_ntfs_fix (guint8 *record, gsize length, const char *magic);
+
+gboolean h2k_ntfs_corrupt (const NtfsVolume *volume, GError **error, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
