@@ -156,6 +156,20 @@ H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, gboolean jso
 H2K_PUBLIC char *h2k_image_info (const char *path, const char *format, gboolean json,
                                  GError **error);
 
+typedef enum
+{
+  H2K_CHECK_CLEAN,
+  H2K_CHECK_LEAKS,   /* space of the file is wasted; no data are in danger */
+  H2K_CHECK_CORRUPT, /* structures contradict each other */
+} H2kCheckVerdict;
+
+/* Look at every structure of the image PATH, not at the images below it; nothing is written. Returns
+ * what was found: a JSON text (as "qemu-img check" names things), or text for people, as JSON says;
+ * the caller's. FORMAT as source_format above. Errors: H2K_ERROR_SOURCE, _UNSUPPORTED, and _FORMAT
+ * when the image is so damaged that no more than the message can be said. */
+H2K_PUBLIC char *h2k_image_check (const char *path, const char *format, gboolean json,
+                                  H2kCheckVerdict *verdict, GError **error);
+
 /* One image converted as it is, without a look inside. Obtain with h2k_convert_options_new(). */
 typedef struct
 {

@@ -48,9 +48,9 @@ _hyper2kvm() {
             words="--format --out-format --compress --cluster-size --threads --verify --fast
                 --force --compressed $common"
             ;;
-        info) words="--json --format $common" ;;
+        info | check) words="--json --format $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;
-        *) words="local inspect boot-test convert info compare --version $common" ;;
+        *) words="local inspect boot-test convert info check compare --version $common" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

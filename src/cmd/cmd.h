@@ -22,6 +22,7 @@ int cmd_inspect (int argc, char **argv);
 int cmd_boot_test (int argc, char **argv);
 int cmd_convert (int argc, char **argv);
 int cmd_info (int argc, char **argv);
+int cmd_check (int argc, char **argv);
 int cmd_compare (int argc, char **argv);
 
 /* Parse ARGV with ENTRIES, MORE_ENTRIES (may be NULL) and the options that every command has; what

@@ -23,6 +23,7 @@ enum
   EXIT_VERIFY = 12,       /* the output read back differs */
   EXIT_BOOT = 13,         /* the boot test did not pass */
   EXIT_TOOL = 14,         /* a program that is needed is missing */
+  EXIT_LEAKS = 15,        /* an image has leaked space, but no other fault */
   EXIT_SIGNAL = 128,      /* + the signal's number: 130 after Ctrl-C, 143 after SIGTERM */
 };
 

@@ -14,6 +14,7 @@ static const Command commands[] = {
     {"boot-test", "boot a throw-away overlay of disk images and wait for proof", cmd_boot_test},
     {"convert", "convert one disk image as it is", cmd_convert},
     {"info", "say what a disk image is", cmd_info},
+    {"check", "say whether a disk image is consistent in itself", cmd_check},
     {"compare", "compare what guests see of two disk images", cmd_compare},
 };
 

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "disk/check.h"
 #include "disk/disk.h"
 #include "disk/formats.h"
 
@@ -184,6 +185,24 @@ h2k_disk_open (const char *path, const char *format, GError **error)
   g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
   return file ? h2k_disk_open_file (file, format, error) : NULL;
+}
+
+gboolean
+h2k_disk_check (const char *path, const char *format, H2kCheck *check, GError **error)
+{
+  g_autoptr (H2kFile) file = h2k_file_open (path, error);
+  const H2kDiskFormat *found = NULL;
+
+  if (file)
+    found = format ? find_format (format, error) : probe (file, error);
+  if (!found)
+    return FALSE;
+  check->format = g_strdup (found->name);
+  if (found->check)
+    return found->check (file, check, error);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s: there is no check for images of the format %s", file->name, found->name);
+  return FALSE;
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -16,7 +16,8 @@
 #include "util/util.h"
 
 typedef struct _H2kDisk H2kDisk;
-typedef struct _H2kFile H2kFile; /* file.h */
+typedef struct _H2kFile H2kFile;   /* file.h */
+typedef struct _H2kCheck H2kCheck; /* check.h */
 
 typedef enum
 {
@@ -89,6 +90,8 @@ typedef struct
   int (*probe) (const guint8 *head, gsize length, const char *path);
   /* The image in FILE; the disk keeps a reference of its own. */
   H2kDisk *(*open) (H2kFile *file, GError **error);
+  /* Whether the image in FILE is consistent; see check.h. NULL: cannot be told. */
+  gboolean (*check) (H2kFile *file, H2kCheck *check, GError **error);
 } H2kDiskFormat;
 
 /* Open PATH read-only. FORMAT is NULL (found by content; raw when nothing else fits) or a name of

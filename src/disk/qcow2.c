@@ -686,4 +686,4 @@ qcow2_probe (const guint8 *head, gsize length, const char *path)
   return length >= 72 && memcmp (head, "QFI\xfb", 4) == 0 ? 100 : 0;
 }
 
-const H2kDiskFormat h2k_qcow2_format = {"qcow2", qcow2_probe, qcow2_open};
+const H2kDiskFormat h2k_qcow2_format = {"qcow2", qcow2_probe, qcow2_open, h2k_qcow2_check};

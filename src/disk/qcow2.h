@@ -117,3 +117,8 @@ h2k_qcow2_compressed_place (guint cluster_bits, guint64 entry, guint64 *end)
   *end = host / 512 * 512 + (sectors + 1) * 512;
   return host;
 }
+
+/* Clusters of the file whose references are counted in one pass; tests make it small. */
+extern guint64 h2k_qcow2_check_window;
+/* For the table of formats: see check.h. */
+gboolean h2k_qcow2_check (H2kFile *file, H2kCheck *check, GError **error);

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "disk/check.h"
 #include "disk/formats.h"
 #include "disk/blockmap.h"
 
@@ -266,10 +267,79 @@ vdi_open (H2kFile *file, GError **error)
   return g_steal_pointer (&disk);
 }
 
+/* --- checking --------------------------------------------------------------------------------- */
+
+/* Block I of the disk, which has BLOCKS; ENTRY says where it is. */
+static void
+check_block (const Vdi *v, guint64 i, guint32 entry, guint64 blocks, H2kClaims *claims,
+             H2kCheck *check)
+{
+  guint64 host = v->data_offset + entry * v->stride;
+
+  if (h2k_claims_first (claims))
+    check->allocated++;
+  if (entry < blocks && host < v->file->size)
+    {
+      check->image_end = MAX (check->image_end, MIN (host + v->stride, v->file->size));
+      if (!h2k_claims_take (claims, entry, 1))
+        h2k_check_corrupt (check,
+                           "block %" G_GUINT64_FORMAT
+                           " of the disk is in block %u of the file, and so is another one",
+                           i, entry);
+    }
+  else if (h2k_claims_first (claims))
+    h2k_check_corrupt (check,
+                       "block %" G_GUINT64_FORMAT
+                       " of the disk is in block %u of the file, which is not there",
+                       i, entry);
+}
+
+static gboolean
+check_map (Vdi *v, guint64 blocks, H2kClaims *claims, H2kCheck *check, GError **error)
+{
+  for (guint64 first = 0; first < blocks; first += H2K_BLOCK_MAP_SLICE)
+    {
+      g_autoptr (GBytes) slice = h2k_block_map_slice (v->map, first, error);
+      const guint8 *entries = slice ? g_bytes_get_data (slice, NULL) : NULL;
+
+      if (!slice)
+        return FALSE;
+      for (guint64 i = first; i < MIN (blocks, first + H2K_BLOCK_MAP_SLICE); i++)
+        {
+          guint32 entry = h2k_le32 (entries + (i - first) * 4);
+          if (entry != ENTRY_UNALLOCATED && entry != ENTRY_ZERO)
+            check_block (v, i, entry, blocks, claims, check);
+        }
+    }
+  return TRUE;
+}
+
+static gboolean
+vdi_check (H2kFile *file, H2kCheck *check, GError **error)
+{
+  g_autoptr (H2kDisk) disk = vdi_open (file, error);
+  g_autoptr (H2kClaims) claims = NULL;
+  VdiHeader h;
+
+  if (!disk || !h2k_file_pread (file, 0, sizeof h, &h, error))
+    return FALSE;
+  check->units = h2k_le32 (h.blocks);
+  claims = h2k_claims_new (check->units);
+  do
+    if (!check_map ((Vdi *)disk, check->units, claims, check, error))
+      return FALSE;
+  while (h2k_claims_next (claims));
+  if (check->allocated != h2k_le32 (h.blocks_allocated))
+    h2k_check_corrupt (check,
+                       "the header says that %u blocks are allocated, but it is %" G_GUINT64_FORMAT,
+                       h2k_le32 (h.blocks_allocated), check->allocated);
+  return TRUE;
+}
+
 static int
 vdi_probe (const guint8 *head, gsize length, const char *path)
 {
   return length >= sizeof (VdiHeader) && h2k_le32 (head + 64) == MAGIC ? 100 : 0;
 }
 
-const H2kDiskFormat h2k_vdi_format = {"vdi", vdi_probe, vdi_open};
+const H2kDiskFormat h2k_vdi_format = {"vdi", vdi_probe, vdi_open, vdi_check};

@@ -20,6 +20,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/cache.h"
+#include "disk/check.h"
 #include "disk/formats.h"
 #include "disk/blockmap.h"
 
@@ -94,6 +95,9 @@ typedef struct
   H2kFile *file;
   guint8 unique_id[16];
   gboolean differencing;
+  guint64 room;         /* of the file, in front of the footer */
+  guint64 capacity;     /* of the disk by its table or, when it is fixed, its file */
+  DynamicHeader header; /* not of a fixed disk */
   guint block_bits;
   guint64 bitmap_bytes;          /* in front of each block, whole sectors */
   guint64 bat_offset, bat_bytes; /* of the entries that the disk needs */
@@ -589,17 +593,16 @@ read_header (Vhd *v, const VhdFooter *f, DynamicHeader *h, GError **error)
   return TRUE;
 }
 
-/* Set up the mapping, then the size. */
+/* Set up the mapping. */
 static gboolean
-open_sparse (Vhd *v, const VhdFooter *f, GError **error)
+open_table (Vhd *v, const VhdFooter *f, GError **error)
 {
-  DynamicHeader h;
   guint64 entries;
 
-  if (!read_header (v, f, &h, error))
+  if (!read_header (v, f, &v->header, error))
     return FALSE;
-  entries = h2k_be32 (h.max_table_entries);
-  v->bat_offset = h2k_be64 (h.table_offset);
+  entries = h2k_be32 (v->header.max_table_entries);
+  v->bat_offset = h2k_be64 (v->header.table_offset);
   v->bat_bytes = entries * 4;
   if (v->bat_offset < sizeof (VhdFooter) || v->bat_offset > v->file->size
       || v->bat_bytes > v->file->size - v->bat_offset)
@@ -607,29 +610,28 @@ open_sparse (Vhd *v, const VhdFooter *f, GError **error)
                         "the table of %" G_GUINT64_FORMAT " blocks at %" G_GUINT64_FORMAT
                         " is not within the file of %" G_GUINT64_FORMAT " bytes (truncated?)",
                         entries, v->bat_offset, v->file->size);
-  v->block_bits = (guint)g_bit_nth_msf (h2k_be32 (h.block_size), -1);
+  v->block_bits = (guint)g_bit_nth_msf (h2k_be32 (v->header.block_size), -1);
   v->bitmap_bytes = (block_size (v) + SECTOR * 8 * SECTOR - 1) / (SECTOR * 8 * SECTOR) * SECTOR;
   v->bat = h2k_block_map_new (v->file, v->bat_offset, entries);
   v->bitmaps = h2k_cache_new (BITMAP_CACHE);
-  if (v->differencing && !open_parent (v, &h, error))
-    return FALSE;
-  return choose_size (v, f, entries << v->block_bits, error);
+  v->capacity = entries << v->block_bits;
+  return TRUE;
 }
 
+/* The image without its parent, if it has one; FOOTER is set. */
 static H2kDisk *
-vhd_open (H2kFile *file, GError **error)
+open_alone (H2kFile *file, VhdFooter *footer, GError **error)
 {
   static const char *const kinds[]
       = {[TYPE_FIXED] = "fixed", [TYPE_DYNAMIC] = "dynamic", [TYPE_DIFFERENCING] = "differencing"};
   g_autoptr (H2kDisk) disk = NULL;
-  VhdFooter footer;
   guint64 area;
   guint32 type;
   Vhd *v;
 
-  if (!read_footer (file, &footer, &area, error))
+  if (!read_footer (file, footer, &area, error))
     return NULL;
-  type = h2k_be32 (footer.disk_type);
+  type = h2k_be32 (footer->disk_type);
   v = g_new0 (Vhd, 1);
   disk = &v->disk;
   h2k_disk_init (disk, type == TYPE_FIXED ? &fixed_ops : &sparse_ops, 0, "vhd", file->path);
@@ -637,11 +639,126 @@ vhd_open (H2kFile *file, GError **error)
   g_ptr_array_add (disk->files, g_strdup (file->path));
   v->file = h2k_file_ref (file);
   v->differencing = type == TYPE_DIFFERENCING;
-  memcpy (v->unique_id, footer.unique_id, sizeof v->unique_id);
-  if (type == TYPE_FIXED ? !choose_size (v, &footer, area / SECTOR * SECTOR, error)
-                         : !open_sparse (v, &footer, error))
+  memcpy (v->unique_id, footer->unique_id, sizeof v->unique_id);
+  v->room = v->capacity = area / SECTOR * SECTOR;
+  return type == TYPE_FIXED || open_table (v, footer, error) ? g_steal_pointer (&disk) : NULL;
+}
+
+static H2kDisk *
+vhd_open (H2kFile *file, GError **error)
+{
+  VhdFooter footer;
+  g_autoptr (H2kDisk) disk = open_alone (file, &footer, error);
+  Vhd *v = (Vhd *)disk;
+
+  if (!disk || (v->differencing && !open_parent (v, &v->header, error))
+      || !choose_size (v, &footer, v->capacity, error))
     return NULL;
   return g_steal_pointer (&disk);
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+/* Both footers of a disk that has two have to be there, and to be the same. */
+static gboolean
+check_footers (H2kFile *file, const VhdFooter *footer, H2kCheck *check, GError **error)
+{
+  VhdFooter end, copy;
+
+  if (file->size < sizeof end
+      || !h2k_file_pread (file, file->size - sizeof end, sizeof end, &end, error)
+      || !h2k_file_pread (file, 0, sizeof copy, &copy, error))
+    return FALSE;
+  if (h2k_be32 (footer->disk_type) == TYPE_FIXED)
+    return TRUE;
+  if (!is_good_footer (&end))
+    h2k_check_corrupt (check, "the footer is missing or damaged; its copy at the start is used");
+  else if (!is_good_footer (&copy))
+    h2k_check_corrupt (check, "the footer's copy at the start is damaged");
+  else if (memcmp (&end, &copy, sizeof end) != 0)
+    h2k_check_corrupt (check, "the footer and its copy at the start differ");
+  return TRUE;
+}
+
+/* The block whose entry is AT: the last one may be cut off behind the disk's end. */
+static void
+check_block (const Vhd *v, guint64 block, guint32 at, H2kClaims *claims, H2kCheck *check)
+{
+  guint64 host = (guint64)at * SECTOR, used = v->bitmap_bytes + block_size (v);
+
+  if (h2k_claims_first (claims))
+    check->allocated++;
+  if (host >= v->room || used > v->room - host)
+    {
+      if (h2k_claims_first (claims))
+        h2k_check_corrupt (check,
+                           "block %" G_GUINT64_FORMAT " at %" G_GUINT64_FORMAT
+                           " is not within the file's data, which end at %" G_GUINT64_FORMAT,
+                           block, host, v->room);
+      return;
+    }
+  check->image_end = MAX (check->image_end, host + used);
+  if (!h2k_claims_take (claims, at, used / SECTOR))
+    h2k_check_corrupt (check,
+                       "block %" G_GUINT64_FORMAT " at %" G_GUINT64_FORMAT
+                       " overlaps another block, a header or the table of the blocks",
+                       block, host);
+}
+
+static gboolean
+check_blocks (Vhd *v, H2kClaims *claims, H2kCheck *check, GError **error)
+{
+  guint64 entries = v->bat_bytes / 4;
+
+  for (guint64 slice = 0; slice < entries; slice += H2K_BLOCK_MAP_SLICE)
+    {
+      g_autoptr (GBytes) bytes = h2k_block_map_slice (v->bat, slice, error);
+
+      if (!bytes)
+        return FALSE;
+      for (guint64 i = slice; i < MIN (entries, slice + H2K_BLOCK_MAP_SLICE); i++)
+        if (bat_entry (bytes, i) != UNUSED)
+          check_block (v, i, bat_entry (bytes, i), claims, check);
+    }
+  return TRUE;
+}
+
+/* What else lies in the file. */
+static void
+claim_headers (const Vhd *v, const VhdFooter *footer, H2kClaims *claims, H2kCheck *check)
+{
+  guint64 header = h2k_be64 (footer->data_offset);
+  gboolean ok
+      = h2k_claims_take (claims, 0, 1)
+        & h2k_claims_take (claims, header / SECTOR, sizeof (DynamicHeader) / SECTOR)
+        & h2k_claims_take (claims, v->bat_offset / SECTOR, (v->bat_bytes + SECTOR - 1) / SECTOR);
+
+  if (!ok)
+    h2k_check_corrupt (check, "the table of the blocks overlaps a header");
+}
+
+static gboolean
+vhd_check (H2kFile *file, H2kCheck *check, GError **error)
+{
+  VhdFooter footer;
+  g_autoptr (H2kDisk) disk = open_alone (file, &footer, error);
+  Vhd *v = (Vhd *)disk;
+  g_autoptr (H2kClaims) claims = NULL;
+
+  if (!disk || !check_footers (file, &footer, check, error))
+    return FALSE;
+  if (!v->bat)
+    return choose_size (v, &footer, v->capacity, error);
+  check->units = v->bat_bytes / 4;
+  claims = h2k_claims_new (v->room / SECTOR);
+  do
+    {
+      claim_headers (v, &footer, claims, check);
+      if (!check_blocks (v, claims, check, error))
+        return FALSE;
+    }
+  while (h2k_claims_next (claims));
+  return TRUE;
 }
 
 /* A fixed disk is known by its end alone, so here only its name tells. */
@@ -662,4 +779,4 @@ vhd_probe (const guint8 *head, gsize length, const char *path)
   return 0;
 }
 
-const H2kDiskFormat h2k_vhd_format = {"vhd", vhd_probe, vhd_open};
+const H2kDiskFormat h2k_vhd_format = {"vhd", vhd_probe, vhd_open, vhd_check};

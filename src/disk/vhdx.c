@@ -9,15 +9,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/cache.h"
-#include "disk/formats.h"
 #include "disk/vhdx.h"
 
 #define MIB H2K_VHDX_MIB
 #define MAX_DISK ((guint64)64 << 40)
 #define BITMAP_SECTORS ((guint64)1 << 23) /* that a sector bitmap block of 1 MiB describes */
 #define MAX_ENTRIES 2047                  /* of the region table and the metadata table */
-#define TABLE_BYTES 65536
 #define HEADER_BYTES 4096
 #define PAGE ((guint64)16384)       /* of the BAT and of bitmaps, read and cached at once */
 #define PAGE_CACHE ((gsize)2 << 20) /* bytes */
@@ -84,48 +81,10 @@ G_STATIC_ASSERT (sizeof (MetadataEntry) == 32);
 #define PARAMETER_LEAVE_ALLOCATED 1u
 #define PARAMETER_HAS_PARENT 2u
 
-typedef struct __attribute__ ((packed))
-{
-  H2kVhdxGuid locator_type;  /* 0 */
-  guint8 reserved[2];        /* 16 */
-  guint8 key_value_count[2]; /* 18 */
-} LocatorHeader;
-G_STATIC_ASSERT (sizeof (LocatorHeader) == 20);
-
-typedef struct __attribute__ ((packed))
-{
-  guint8 key_offset[4];   /* 0: in the item */
-  guint8 value_offset[4]; /* 4 */
-  guint8 key_length[2];   /* 8: bytes of UTF-16 */
-  guint8 value_length[2]; /* 10 */
-} LocatorEntry;
-G_STATIC_ASSERT (sizeof (LocatorEntry) == 12);
-
-enum
-{
-  BLOCK_NOT_PRESENT = 0, /* the parent's */
-  BLOCK_UNDEFINED = 1,
-  BLOCK_ZERO = 2,
-  BLOCK_UNMAPPED = 3,
-  BLOCK_FULLY_PRESENT = 6, /* of a bitmap block: present */
-  BLOCK_PARTIALLY_PRESENT = 7,
-};
-
-#define GUID(a, b, c, d, e, f, g, h, i, j, k)                                                      \
-  {                                                                                                \
-    {                                                                                              \
-      (guint8) (a), (guint8)((a) >> 8), (guint8)((a) >> 16), (guint8)((a) >> 24), (guint8)(b),     \
-          (guint8)((b) >> 8), (guint8)(c), (guint8)((c) >> 8), d, e, f, g, h, i, j, k              \
-    }                                                                                              \
-  }
-
 static const H2kVhdxGuid bat_region
-    = GUID (0x2dc27766, 0xf623, 0x4200, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08);
+    = H2K_VHDX_GUID (0x2dc27766, 0xf623, 0x4200, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08);
 static const H2kVhdxGuid metadata_region
-    = GUID (0x8b7ca206, 0x4790, 0x4b9a, 0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e);
-static const H2kVhdxGuid vhdx_locator
-    = GUID (0xb04aefb7, 0xd19e, 0x4a81, 0xb7, 0x89, 0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13);
-
+    = H2K_VHDX_GUID (0x8b7ca206, 0x4790, 0x4b9a, 0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e);
 typedef enum
 {
   ITEM_PARAMETERS,
@@ -144,69 +103,30 @@ static const struct
   const char *name;
 } known_items[N_ITEMS] = {
     [ITEM_PARAMETERS]
-    = {GUID (0xcaa16737, 0xfa36, 0x4d43, 0xb3, 0xb6, 0x33, 0xf0, 0xaa, 0x44, 0xe7, 0x6b), 8,
-       "file parameters"},
+    = {H2K_VHDX_GUID (0xcaa16737, 0xfa36, 0x4d43, 0xb3, 0xb6, 0x33, 0xf0, 0xaa, 0x44, 0xe7, 0x6b),
+       8, "file parameters"},
     [ITEM_DISK_SIZE]
-    = {GUID (0x2fa54224, 0xcd1b, 0x4876, 0xb2, 0x11, 0x5d, 0xbe, 0xd8, 0x3b, 0xf4, 0xb8), 8,
-       "virtual disk size"},
+    = {H2K_VHDX_GUID (0x2fa54224, 0xcd1b, 0x4876, 0xb2, 0x11, 0x5d, 0xbe, 0xd8, 0x3b, 0xf4, 0xb8),
+       8, "virtual disk size"},
     [ITEM_DISK_ID]
-    = {GUID (0xbeca12ab, 0xb2e6, 0x4523, 0x93, 0xef, 0xc3, 0x09, 0xe0, 0x00, 0xc7, 0x46), 16,
-       "virtual disk id"},
+    = {H2K_VHDX_GUID (0xbeca12ab, 0xb2e6, 0x4523, 0x93, 0xef, 0xc3, 0x09, 0xe0, 0x00, 0xc7, 0x46),
+       16, "virtual disk id"},
     [ITEM_LOGICAL_SECTOR]
-    = {GUID (0x8141bf1d, 0xa96f, 0x4709, 0xba, 0x47, 0xf2, 0x33, 0xa8, 0xfa, 0xab, 0x5f), 4,
-       "logical sector size"},
+    = {H2K_VHDX_GUID (0x8141bf1d, 0xa96f, 0x4709, 0xba, 0x47, 0xf2, 0x33, 0xa8, 0xfa, 0xab, 0x5f),
+       4, "logical sector size"},
     [ITEM_PHYSICAL_SECTOR]
-    = {GUID (0xcda348c7, 0x445d, 0x4471, 0x9c, 0xc9, 0xe9, 0x88, 0x52, 0x51, 0xc5, 0x56), 4,
-       "physical sector size"},
+    = {H2K_VHDX_GUID (0xcda348c7, 0x445d, 0x4471, 0x9c, 0xc9, 0xe9, 0x88, 0x52, 0x51, 0xc5, 0x56),
+       4, "physical sector size"},
     [ITEM_LOCATOR]
-    = {GUID (0xa8d35f2d, 0xb30b, 0x454d, 0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c),
-       sizeof (LocatorHeader), "parent locator"},
+    = {H2K_VHDX_GUID (0xa8d35f2d, 0xb30b, 0x454d, 0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c),
+       20, "parent locator"},
 };
-
-/* A part of the file. */
-typedef struct
-{
-  guint64 offset, length;
-} Range;
 
 /* Where the metadata items are in the file; length 0: absent. */
 typedef struct
 {
-  Range items[N_ITEMS];
+  H2kVhdxRange items[N_ITEMS];
 } Metadata;
-
-typedef enum
-{
-  LOCATOR_RELATIVE, /* the paths in the order in which they are tried */
-  LOCATOR_VOLUME,
-  LOCATOR_ABSOLUTE,
-  LOCATOR_LINKAGE,
-  LOCATOR_LINKAGE2,
-  N_LOCATOR_KEYS,
-} LocatorKey;
-
-static const char *const locator_keys[N_LOCATOR_KEYS] = {
-    [LOCATOR_RELATIVE] = "relative_path",       [LOCATOR_VOLUME] = "volume_path",
-    [LOCATOR_ABSOLUTE] = "absolute_win32_path", [LOCATOR_LINKAGE] = "parent_linkage",
-    [LOCATOR_LINKAGE2] = "parent_linkage2",
-};
-
-typedef struct
-{
-  char *values[N_LOCATOR_KEYS]; /* NULL: absent */
-} Locator;
-
-typedef struct
-{
-  H2kDisk disk;
-  H2kFile *file;               /* with its log replayed */
-  H2kVhdxGuid data_write_guid; /* what children know this disk's content by */
-  Range log, bat, metadata;
-  guint32 block_size;
-  guint ratio_bits; /* of the number of blocks that share a sector bitmap block */
-  gboolean has_parent;
-  H2kCache *pages; /* by number of the page in the file */
-} Vhdx;
 
 typedef enum
 {
@@ -239,28 +159,13 @@ clear_cursor (Cursor *cursor)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Cursor, clear_cursor)
 
-static void
-clear_locator (Locator *locator)
-{
-  for (guint i = 0; i < N_LOCATOR_KEYS; i++)
-    g_free (locator->values[i]);
-}
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Locator, clear_locator)
-
 #define set_corrupt(error, ...) h2k_set_corrupt (error, "VHDX", __VA_ARGS__)
-
-static gboolean
-overlaps (const Range *a, const Range *b)
-{
-  return a->offset < b->offset + b->length && b->offset < a->offset + a->length;
-}
 
 /* --- the mapping ------------------------------------------------------------------------------ */
 
 /* LENGTH bytes at OFFSET of the file, which lie in one page, by way of CURSOR. */
 static const guint8 *
-peek (Vhdx *v, Cursor *cursor, guint64 offset, GError **error)
+peek (H2kVhdx *v, Cursor *cursor, guint64 offset, GError **error)
 {
   guint64 number = offset / PAGE;
   gsize length = (gsize)MIN (PAGE, v->file->size - number * PAGE);
@@ -285,10 +190,10 @@ peek (Vhdx *v, Cursor *cursor, guint64 offset, GError **error)
 
 /* Check that LENGTH bytes at HOST are there for what WHAT and NUMBER say. */
 static gboolean
-check_place (const Vhdx *v, const char *what, guint64 number, guint64 host, guint64 length,
+check_place (const H2kVhdx *v, const char *what, guint64 number, guint64 host, guint64 length,
              GError **error)
 {
-  const Range range = {host, length};
+  const H2kVhdxRange range = {host, length};
 
   if (host > v->file->size || length > v->file->size - host)
     return set_corrupt (error, v->disk.name,
@@ -296,8 +201,8 @@ check_place (const Vhdx *v, const char *what, guint64 number, guint64 host, guin
                         " does not lie within the file, which ends at %" G_GUINT64_FORMAT
                         " (truncated?)",
                         what, number, host, v->file->size);
-  if (host < MIB || overlaps (&range, &v->log) || overlaps (&range, &v->bat)
-      || overlaps (&range, &v->metadata))
+  if (host < MIB || h2k_vhdx_overlaps (&range, &v->log) || h2k_vhdx_overlaps (&range, &v->bat)
+      || h2k_vhdx_overlaps (&range, &v->metadata))
     return set_corrupt (error, v->disk.name,
                         "the %s %" G_GUINT64_FORMAT " at %" G_GUINT64_FORMAT
                         " overlaps the headers, the log or a region",
@@ -305,15 +210,9 @@ check_place (const Vhdx *v, const char *what, guint64 number, guint64 host, guin
   return TRUE;
 }
 
-static guint64
-entry_host (guint64 entry)
-{
-  return entry >> 20 << 20;
-}
-
 /* The BAT's entry INDEX. */
 static gboolean
-get_entry (Vhdx *v, Cursor *cursor, guint64 index, guint64 *entry, GError **error)
+get_entry (H2kVhdx *v, Cursor *cursor, guint64 index, guint64 *entry, GError **error)
 {
   const guint8 *data = peek (v, cursor, v->bat.offset + index * 8, error);
 
@@ -345,7 +244,7 @@ count_like (const guint8 *map, guint64 first, guint64 limit)
 /* OFFSET lies in a block that is present in part: narrow PIECE down to the sectors that the bitmap
  * gives to the same side as OFFSET's. */
 static gboolean
-consult_bitmap (Vhdx *v, guint64 offset, Piece *piece, GError **error)
+consult_bitmap (H2kVhdx *v, guint64 offset, Piece *piece, GError **error)
 {
   guint64 sector = offset / v->disk.sector_size, chunk = sector / BITMAP_SECTORS;
   guint64 bit = sector % BITMAP_SECTORS, page_bits = PAGE * 8, in_page = bit % page_bits;
@@ -356,14 +255,14 @@ consult_bitmap (Vhdx *v, guint64 offset, Piece *piece, GError **error)
 
   if (!get_entry (v, &bat, index, &entry, error))
     return FALSE;
-  if ((entry & 7) != BLOCK_FULLY_PRESENT)
+  if ((entry & 7) != H2K_VHDX_FULLY_PRESENT)
     return set_corrupt (error, v->disk.name,
                         "the sector bitmap block %" G_GUINT64_FORMAT
                         " is missing, but a block needs it",
                         chunk);
-  if (!check_place (v, "sector bitmap block", chunk, entry_host (entry), MIB, error))
+  if (!check_place (v, "sector bitmap block", chunk, h2k_vhdx_entry_host (entry), MIB, error))
     return FALSE;
-  map = peek (v, &bitmap, entry_host (entry) + bit / page_bits * PAGE, error);
+  map = peek (v, &bitmap, h2k_vhdx_entry_host (entry) + bit / page_bits * PAGE, error);
   if (!map)
     return FALSE;
   last = (piece->end - 1) / v->disk.sector_size - sector; /* the last one, counted from SECTOR */
@@ -377,7 +276,7 @@ consult_bitmap (Vhdx *v, guint64 offset, Piece *piece, GError **error)
 /* How many blocks from BLOCK on are in STATE, as far as the page goes that CURSOR is at: one step
  * for the whole page of an empty disk's table. */
 static guint64
-count_blocks (const Vhdx *v, const Cursor *cursor, guint64 block, guint state)
+count_blocks (const H2kVhdx *v, const Cursor *cursor, guint64 block, guint state)
 {
   guint64 ratio = (guint64)1 << v->ratio_bits, last = (v->disk.size - 1) / v->block_size;
   guint64 index = block + (block >> v->ratio_bits), in_page = index % (PAGE / 8);
@@ -395,15 +294,15 @@ count_blocks (const Vhdx *v, const Cursor *cursor, guint64 block, guint state)
 /* What stands for the disk from OFFSET on: the rest of its block, a part of that, or some blocks of
  * which none is in the file. */
 static gboolean
-find_piece (Vhdx *v, Cursor *cursor, guint64 offset, Piece *piece, GError **error)
+find_piece (H2kVhdx *v, Cursor *cursor, guint64 offset, Piece *piece, GError **error)
 {
   static const Kind kinds[8] = {
-      [BLOCK_NOT_PRESENT] = KIND_UNALLOCATED,
-      [BLOCK_UNDEFINED] = KIND_UNALLOCATED,
-      [BLOCK_ZERO] = KIND_ZERO,
-      [BLOCK_UNMAPPED] = KIND_UNALLOCATED,
-      [BLOCK_FULLY_PRESENT] = KIND_DATA,
-      [BLOCK_PARTIALLY_PRESENT] = KIND_DATA,
+      [H2K_VHDX_NOT_PRESENT] = KIND_UNALLOCATED,
+      [H2K_VHDX_UNDEFINED] = KIND_UNALLOCATED,
+      [H2K_VHDX_ZERO] = KIND_ZERO,
+      [H2K_VHDX_UNMAPPED] = KIND_UNALLOCATED,
+      [H2K_VHDX_FULLY_PRESENT] = KIND_DATA,
+      [H2K_VHDX_PARTIALLY_PRESENT] = KIND_DATA,
   };
   guint64 block = offset / v->block_size, start = block * v->block_size, entry;
   guint state;
@@ -412,27 +311,27 @@ find_piece (Vhdx *v, Cursor *cursor, guint64 offset, Piece *piece, GError **erro
     return FALSE;
   state = entry & 7;
   piece->kind = kinds[state];
-  piece->host = entry_host (entry) + (offset - start);
+  piece->host = h2k_vhdx_entry_host (entry) + (offset - start);
   piece->end = start + v->block_size;
   if (kinds[state] != KIND_DATA)
     piece->end = start + count_blocks (v, cursor, block, state) * v->block_size;
   piece->end = MIN (piece->end, v->disk.size);
-  if (state == BLOCK_NOT_PRESENT && v->has_parent)
+  if (state == H2K_VHDX_NOT_PRESENT && v->has_parent)
     piece->kind = KIND_PARENT;
-  if (state == 4 || state == 5 || (state == BLOCK_PARTIALLY_PRESENT && !v->has_parent))
+  if (state == 4 || state == 5 || (state == H2K_VHDX_PARTIALLY_PRESENT && !v->has_parent))
     return set_corrupt (error, v->disk.name,
                         "block %" G_GUINT64_FORMAT " is in state %u, which is impossible here",
                         block, state);
   if (piece->kind == KIND_DATA
-      && !check_place (v, "block", block, entry_host (entry), piece->end - start, error))
+      && !check_place (v, "block", block, h2k_vhdx_entry_host (entry), piece->end - start, error))
     return FALSE;
-  return state != BLOCK_PARTIALLY_PRESENT || consult_bitmap (v, offset, piece, error);
+  return state != H2K_VHDX_PARTIALLY_PRESENT || consult_bitmap (v, offset, piece, error);
 }
 
 /* What stands for the disk from OFFSET on, LIMIT at the most, as far as it is of one kind and, for
  * data, in one piece in the file. Trouble behind the first block ends that, it is no error yet. */
 static gboolean
-find_run (Vhdx *v, guint64 offset, guint64 limit, Piece *run, GError **error)
+find_run (H2kVhdx *v, guint64 offset, guint64 limit, Piece *run, GError **error)
 {
   g_auto (Cursor) cursor = {0};
   Piece next;
@@ -467,7 +366,7 @@ read_parent (H2kDisk *parent, guint64 offset, gsize length, guint8 *out, GError 
 static gboolean
 vhdx_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
 {
-  Vhdx *v = (Vhdx *)disk;
+  H2kVhdx *v = (H2kVhdx *)disk;
   guint64 limit = offset + length;
   guint8 *out = buffer;
   gboolean ok = TRUE;
@@ -495,7 +394,7 @@ vhdx_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **
 /* One piece of an extent: a run, or a part of it that the parent or the host's file (which may have
  * holes) tells apart. */
 static gboolean
-find_extent (Vhdx *v, guint64 offset, H2kExtent *extent, GError **error)
+find_extent (H2kVhdx *v, guint64 offset, H2kExtent *extent, GError **error)
 {
   H2kDisk *parent = v->disk.backing;
   H2kExtent host;
@@ -521,7 +420,7 @@ find_extent (Vhdx *v, guint64 offset, H2kExtent *extent, GError **error)
 static gboolean
 vhdx_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
 {
-  Vhdx *v = (Vhdx *)disk;
+  H2kVhdx *v = (H2kVhdx *)disk;
 
   if (!find_extent (v, offset, extent, error))
     return FALSE;
@@ -540,7 +439,7 @@ vhdx_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
 static void
 vhdx_finalize (H2kDisk *disk)
 {
-  Vhdx *v = (Vhdx *)disk;
+  H2kVhdx *v = (H2kVhdx *)disk;
 
   h2k_file_unref (v->file);
   h2k_cache_free (v->pages);
@@ -552,10 +451,10 @@ static const H2kDiskOps vhdx_ops = {
     .finalize = vhdx_finalize,
 };
 
-/* --- headers ---------------------------------------------------------------------------------- */
+/* --- headers ------------------------------------------------------------------------------- */
 
-static char *
-guid_to_text (const H2kVhdxGuid *guid)
+char *
+h2k_vhdx_guid_to_text (const H2kVhdxGuid *guid)
 {
   const guint8 *b = guid->bytes;
 
@@ -564,9 +463,8 @@ guid_to_text (const H2kVhdxGuid *guid)
                           b[13], b[14], b[15]);
 }
 
-/* Whether the LENGTH bytes at DATA begin with SIGNATURE and the right checksum. */
-static gboolean
-is_intact (const void *data, gsize length, const char *signature)
+gboolean
+h2k_vhdx_is_intact (const void *data, gsize length, const char *signature)
 {
   const guint8 *bytes = data;
 
@@ -582,11 +480,11 @@ choose_header (H2kFile *file, VhdxHeader *header, GError **error)
   gboolean first, second;
   guint64 number, other_number;
 
-  if (!h2k_file_pread (file, TABLE_BYTES, sizeof *header, header, error)
-      || !h2k_file_pread (file, 2 * TABLE_BYTES, sizeof *other, other, error))
+  if (!h2k_file_pread (file, H2K_VHDX_TABLE_BYTES, sizeof *header, header, error)
+      || !h2k_file_pread (file, 2 * H2K_VHDX_TABLE_BYTES, sizeof *other, other, error))
     return FALSE;
-  first = is_intact (header, sizeof *header, "head");
-  second = is_intact (other, sizeof *other, "head");
+  first = h2k_vhdx_is_intact (header, sizeof *header, "head");
+  second = h2k_vhdx_is_intact (other, sizeof *other, "head");
   number = h2k_le64 (header->sequence_number);
   other_number = h2k_le64 (other->sequence_number);
   if (!first && !second)
@@ -602,13 +500,13 @@ choose_header (H2kFile *file, VhdxHeader *header, GError **error)
 
 /* Check HEADER, and replay the log if there is one to replay. */
 static gboolean
-read_log (Vhdx *v, const VhdxHeader *header, H2kFile *file, GError **error)
+read_log (H2kVhdx *v, const VhdxHeader *header, H2kFile *file, GError **error)
 {
   static const H2kVhdxGuid none = {{0}};
   gboolean dirty = !h2k_vhdx_guid_equal (&header->log_guid, &none);
   guint version = h2k_le16 (header->version), log_version = h2k_le16 (header->log_version);
 
-  v->log = (Range){h2k_le64 (header->log_offset), h2k_le32 (header->log_length)};
+  v->log = (H2kVhdxRange){h2k_le64 (header->log_offset), h2k_le32 (header->log_length)};
   v->data_write_guid = header->data_write_guid;
   if (version != 1 || (dirty && log_version != 0))
     {
@@ -632,20 +530,20 @@ read_log (Vhdx *v, const VhdxHeader *header, H2kFile *file, GError **error)
 static int
 compare_ranges (gconstpointer a, gconstpointer b)
 {
-  const Range *x = a, *y = b;
+  const H2kVhdxRange *x = a, *y = b;
 
   return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
 /* Take in the region that ENTRY describes. */
 static gboolean
-add_region (Vhdx *v, const RegionEntry *entry, GArray *ranges, GError **error)
+add_region (H2kVhdx *v, const RegionEntry *entry, GArray *ranges, GError **error)
 {
-  Range range = {h2k_le64 (entry->file_offset), h2k_le32 (entry->length)};
-  Range *known = h2k_vhdx_guid_equal (&entry->guid, &bat_region)        ? &v->bat
-                 : h2k_vhdx_guid_equal (&entry->guid, &metadata_region) ? &v->metadata
-                                                                        : NULL;
-  g_autofree char *guid = guid_to_text (&entry->guid);
+  H2kVhdxRange range = {h2k_le64 (entry->file_offset), h2k_le32 (entry->length)};
+  H2kVhdxRange *known = h2k_vhdx_guid_equal (&entry->guid, &bat_region)        ? &v->bat
+                        : h2k_vhdx_guid_equal (&entry->guid, &metadata_region) ? &v->metadata
+                                                                               : NULL;
+  g_autofree char *guid = h2k_vhdx_guid_to_text (&entry->guid);
 
   if (!known && h2k_le32 (entry->required) & 1)
     {
@@ -667,9 +565,9 @@ add_region (Vhdx *v, const RegionEntry *entry, GArray *ranges, GError **error)
 }
 
 static gboolean
-parse_regions (Vhdx *v, const guint8 *table, GError **error)
+parse_regions (H2kVhdx *v, const guint8 *table, GError **error)
 {
-  g_autoptr (GArray) ranges = g_array_new (FALSE, FALSE, sizeof (Range));
+  g_autoptr (GArray) ranges = g_array_new (FALSE, FALSE, sizeof (H2kVhdxRange));
   guint32 count = h2k_le32 (((const RegionHeader *)table)->entry_count);
   const RegionEntry *entries = (const RegionEntry *)(table + sizeof (RegionHeader));
 
@@ -685,21 +583,22 @@ parse_regions (Vhdx *v, const guint8 *table, GError **error)
     g_array_append_val (ranges, v->log);
   g_array_sort (ranges, compare_ranges);
   for (guint i = 1; i < ranges->len; i++)
-    if (overlaps (&g_array_index (ranges, Range, i - 1), &g_array_index (ranges, Range, i)))
+    if (h2k_vhdx_overlaps (&g_array_index (ranges, H2kVhdxRange, i - 1),
+                           &g_array_index (ranges, H2kVhdxRange, i)))
       return set_corrupt (error, v->file->name, "two regions, or one and the log, overlap");
   return TRUE;
 }
 
 static gboolean
-read_regions (Vhdx *v, GError **error)
+read_regions (H2kVhdx *v, GError **error)
 {
-  g_autofree guint8 *table = g_malloc (TABLE_BYTES);
+  g_autofree guint8 *table = g_malloc (H2K_VHDX_TABLE_BYTES);
 
   for (guint i = 3; i <= 4; i++)
     {
-      if (!h2k_file_pread (v->file, i * TABLE_BYTES, TABLE_BYTES, table, error))
+      if (!h2k_file_pread (v->file, i * H2K_VHDX_TABLE_BYTES, H2K_VHDX_TABLE_BYTES, table, error))
         return FALSE;
-      if (is_intact (table, TABLE_BYTES, "regi"))
+      if (h2k_vhdx_is_intact (table, H2K_VHDX_TABLE_BYTES, "regi"))
         return parse_regions (v, table, error);
       if (i == 3)
         g_message ("%s: the region table is damaged; its copy is used", v->file->name);
@@ -710,11 +609,11 @@ read_regions (Vhdx *v, GError **error)
 /* --- metadata --------------------------------------------------------------------------------- */
 
 static gboolean
-add_item (const Vhdx *v, const MetadataEntry *entry, Metadata *metadata, GError **error)
+add_item (const H2kVhdx *v, const MetadataEntry *entry, Metadata *metadata, GError **error)
 {
   guint32 offset = h2k_le32 (entry->offset), length = h2k_le32 (entry->length);
   guint32 flags = h2k_le32 (entry->flags), id = 0;
-  g_autofree char *guid = guid_to_text (&entry->item_id);
+  g_autofree char *guid = h2k_vhdx_guid_to_text (&entry->item_id);
 
   while (id < N_ITEMS
          && (flags & ITEM_IS_USER || !h2k_vhdx_guid_equal (&entry->item_id, &known_items[id].guid)))
@@ -726,7 +625,7 @@ add_item (const Vhdx *v, const MetadataEntry *entry, Metadata *metadata, GError 
                    v->file->name, guid);
       return FALSE;
     }
-  if (length ? offset < TABLE_BYTES || length > MIB || offset > v->metadata.length
+  if (length ? offset < H2K_VHDX_TABLE_BYTES || length > MIB || offset > v->metadata.length
                    || length > v->metadata.length - offset
              : offset != 0)
     return set_corrupt (error, v->file->name, "the metadata item %s is not within its region",
@@ -736,19 +635,19 @@ add_item (const Vhdx *v, const MetadataEntry *entry, Metadata *metadata, GError 
   if (metadata->items[id].length || length < known_items[id].length)
     return set_corrupt (error, v->file->name, "the %s is listed twice or too short",
                         known_items[id].name);
-  metadata->items[id] = (Range){v->metadata.offset + offset, length};
+  metadata->items[id] = (H2kVhdxRange){v->metadata.offset + offset, length};
   return TRUE;
 }
 
 static gboolean
-read_metadata_table (const Vhdx *v, Metadata *metadata, GError **error)
+read_metadata_table (const H2kVhdx *v, Metadata *metadata, GError **error)
 {
-  g_autofree guint8 *table = g_malloc (TABLE_BYTES);
+  g_autofree guint8 *table = g_malloc (H2K_VHDX_TABLE_BYTES);
   const MetadataHeader *header = (const MetadataHeader *)table;
   const MetadataEntry *entries = (const MetadataEntry *)(table + sizeof *header);
   guint count;
 
-  if (!h2k_file_pread (v->file, v->metadata.offset, TABLE_BYTES, table, error))
+  if (!h2k_file_pread (v->file, v->metadata.offset, H2K_VHDX_TABLE_BYTES, table, error))
     return FALSE;
   count = h2k_le16 (header->entry_count);
   if (memcmp (header->signature, "metadata", 8) != 0 || count > MAX_ENTRIES)
@@ -770,7 +669,7 @@ is_sector_size (guint32 size)
 
 /* The disk's geometry. */
 static gboolean
-read_parameters (Vhdx *v, const Metadata *metadata, GError **error)
+read_parameters (H2kVhdx *v, const Metadata *metadata, GError **error)
 {
   guint8 raw[ITEM_LOCATOR][8] = {{0}};
   guint32 flags, logical, physical;
@@ -805,7 +704,7 @@ read_parameters (Vhdx *v, const Metadata *metadata, GError **error)
 
 /* The table has to reach the last block, and in a differencing disk the bitmap block behind it. */
 static gboolean
-check_bat (const Vhdx *v, GError **error)
+check_bat (const H2kVhdx *v, GError **error)
 {
   guint64 last = (v->disk.size - 1) / v->block_size, chunk = last >> v->ratio_bits;
   guint64 entries
@@ -816,177 +715,6 @@ check_bat (const Vhdx *v, GError **error)
                          "the block allocation table has room for %" G_GUINT64_FORMAT
                          " entries, and the disk needs %" G_GUINT64_FORMAT,
                          v->bat.length / 8, entries);
-}
-
-/* --- the parent ------------------------------------------------------------------------------- */
-
-/* LENGTH bytes of UTF-16 at OFFSET of ITEM; NULL when they are not there or no text. */
-static char *
-locator_text (const guint8 *item, gsize size, guint32 offset, guint16 length)
-{
-  g_autofree gunichar2 *text = NULL;
-
-  if (length == 0 || length % 2 || offset > size || length > size - offset)
-    return NULL;
-  text = g_new (gunichar2, length / 2);
-  for (guint i = 0; i < length / 2u; i++)
-    text[i] = h2k_le16 (item + offset + 2 * i);
-  return g_utf16_to_utf8 (text, length / 2, NULL, NULL, NULL);
-}
-
-/* Which of the known keys ENTRY has. Only what is as long as one of them is looked at. */
-static guint
-find_key (const guint8 *item, gsize size, const LocatorEntry *entry)
-{
-  guint16 length = h2k_le16 (entry->key_length);
-  guint key = 0;
-
-  while (key < N_LOCATOR_KEYS)
-    {
-      if (length == 2 * strlen (locator_keys[key]))
-        {
-          g_autofree char *text = locator_text (item, size, h2k_le32 (entry->key_offset), length);
-          if (g_strcmp0 (text, locator_keys[key]) == 0)
-            break;
-        }
-      key++;
-    }
-  return key;
-}
-
-static gboolean
-parse_locator (const Vhdx *v, const guint8 *item, gsize size, Locator *locator, GError **error)
-{
-  const LocatorHeader *header = (const LocatorHeader *)item;
-  const LocatorEntry *entries = (const LocatorEntry *)(item + sizeof *header);
-  guint count = h2k_le16 (header->key_value_count);
-
-  if (!h2k_vhdx_guid_equal (&header->locator_type, &vhdx_locator))
-    {
-      g_autofree char *type = guid_to_text (&header->locator_type);
-      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                   "%s: the parent is described in a way (%s) that is not known here; merge the "
-                   "chain in Hyper-V (Merge-VHD) first",
-                   v->file->name, type);
-      return FALSE;
-    }
-  if (count * sizeof *entries > size - sizeof *header)
-    return set_corrupt (error, v->file->name, "the parent locator is too short");
-  for (guint i = 0; i < count; i++)
-    {
-      guint key = find_key (item, size, &entries[i]);
-
-      if (key == N_LOCATOR_KEYS)
-        continue;
-      if (locator->values[key])
-        return set_corrupt (error, v->file->name, "the parent locator has two entries \"%s\"",
-                            locator_keys[key]);
-      locator->values[key] = locator_text (item, size, h2k_le32 (entries[i].value_offset),
-                                           h2k_le16 (entries[i].value_length));
-      if (!locator->values[key])
-        return set_corrupt (error, v->file->name, "the parent locator's \"%s\" is no text",
-                            locator_keys[key]);
-      g_strdelimit (locator->values[key], "\\", '/');
-    }
-  return TRUE;
-}
-
-static gboolean
-read_locator (const Vhdx *v, const Range *place, Locator *locator, GError **error)
-{
-  g_autofree guint8 *item = NULL;
-
-  if (!place->length)
-    return set_corrupt (error, v->file->name, "it has a parent, but does not say which");
-  item = g_malloc (place->length);
-  if (!h2k_file_pread (v->file, place->offset, place->length, item, error)
-      || !parse_locator (v, item, place->length, locator, error))
-    return FALSE;
-  if (!locator->values[LOCATOR_LINKAGE])
-    return set_corrupt (error, v->file->name, "it does not say what its parent contains");
-  if (!locator->values[LOCATOR_RELATIVE] && !locator->values[LOCATOR_VOLUME]
-      && !locator->values[LOCATOR_ABSOLUTE])
-    return set_corrupt (error, v->file->name, "it does not say where its parent is");
-  return TRUE;
-}
-
-/* The parent's path: where the relative path leads to, else a file of the name that one of the
- * paths ends in, beside the child: they are those of the machine that the disk comes from. */
-static char *
-find_parent (const Vhdx *v, const Locator *locator, GError **error)
-{
-  const char *relative = locator->values[LOCATOR_RELATIVE], *any = NULL;
-  g_autofree char *folder = g_path_get_dirname (v->file->path), *safe_folder = NULL, *safe = NULL;
-  char *path = relative && !g_path_is_absolute (relative)
-                   ? h2k_sibling_find (v->file->path, relative)
-                   : NULL;
-
-  for (guint i = 0; !path && i <= LOCATOR_ABSOLUTE; i++)
-    if (locator->values[i])
-      {
-        g_autofree char *base = g_path_get_basename (locator->values[i]);
-        any = any ? any : locator->values[i];
-        path = h2k_sibling_find (v->file->path, base);
-      }
-  if (path)
-    return path;
-  safe = h2k_escape_text (any, -1);
-  safe_folder = h2k_escape_text (folder, -1);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
-               "%s: is a differencing disk, and its parent \"%s\" was not found: it is looked for "
-               "in the folder %s (and nowhere else, as an image must not choose files of this "
-               "host); copy it there, a disk is complete only with all its files",
-               v->file->name, safe, safe_folder);
-  return NULL;
-}
-
-/* The parent has to be what it was when the child was made. */
-static gboolean
-check_parent (const Vhdx *v, const Locator *locator, GError **error)
-{
-  const H2kDisk *parent = v->disk.backing;
-  const char *linkage = locator->values[LOCATOR_LINKAGE];
-  const char *linkage2 = locator->values[LOCATOR_LINKAGE2];
-  g_autofree char *found = guid_to_text (&((const Vhdx *)parent)->data_write_guid);
-  g_autofree char *safe = h2k_escape_text (linkage, -1);
-
-  if (g_ascii_strcasecmp (found, linkage) != 0
-      && (!linkage2 || g_ascii_strcasecmp (found, linkage2) != 0))
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-                   "%s: belongs to a parent whose DataWriteGuid is %s, but that of %s is %s: it is "
-                   "another disk, or was changed after the child was made; bring the parent that "
-                   "belongs to it",
-                   v->file->name, safe, parent->name, found);
-      return FALSE;
-    }
-  if (parent->sector_size != v->disk.sector_size)
-    return set_corrupt (error, v->file->name, "it has sectors of %u bytes and its parent of %u",
-                        v->disk.sector_size, parent->sector_size);
-  return TRUE;
-}
-
-static gboolean
-open_parent (Vhdx *v, const Range *locator_place, GError **error)
-{
-  g_auto (Locator) locator = {{0}};
-  g_autofree char *path = NULL;
-
-  if (!v->has_parent)
-    return TRUE;
-  if (!read_locator (v, locator_place, &locator, error))
-    return FALSE;
-  path = find_parent (v, &locator, error);
-  if (!path)
-    return FALSE;
-  v->disk.backing = h2k_disk_open (path, "vhdx", error);
-  if (!v->disk.backing)
-    {
-      g_prefix_error (error, "%s: cannot open its parent: ", v->file->name);
-      return FALSE;
-    }
-  h2k_disk_add_files (&v->disk, v->disk.backing);
-  return check_parent (v, &locator, error);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -1005,12 +733,12 @@ check_identifier (H2kFile *file, GError **error)
   return FALSE;
 }
 
-static H2kDisk *
-vhdx_open (H2kFile *file, GError **error)
+H2kDisk *
+h2k_vhdx_open_alone (H2kFile *file, H2kVhdxRange *locator, GError **error)
 {
   g_autofree VhdxHeader *header = g_new (VhdxHeader, 1);
-  g_autoptr (H2kDisk) disk = (H2kDisk *)g_new0 (Vhdx, 1);
-  Vhdx *v = (Vhdx *)disk;
+  g_autoptr (H2kDisk) disk = (H2kDisk *)g_new0 (H2kVhdx, 1);
+  H2kVhdx *v = (H2kVhdx *)disk;
   Metadata metadata = {0};
 
   h2k_disk_init (disk, &vhdx_ops, 0, "vhdx", file->path);
@@ -1019,9 +747,20 @@ vhdx_open (H2kFile *file, GError **error)
   if (!check_identifier (file, error) || !choose_header (file, header, error)
       || !read_log (v, header, file, error) || !read_regions (v, error)
       || !read_metadata_table (v, &metadata, error) || !read_parameters (v, &metadata, error)
-      || !check_bat (v, error) || !open_parent (v, &metadata.items[ITEM_LOCATOR], error))
+      || !check_bat (v, error))
     return NULL;
+  *locator = metadata.items[ITEM_LOCATOR];
   return g_steal_pointer (&disk);
+}
+
+static H2kDisk *
+vhdx_open (H2kFile *file, GError **error)
+{
+  H2kVhdxRange locator;
+  g_autoptr (H2kDisk) disk = h2k_vhdx_open_alone (file, &locator, error);
+
+  return disk && h2k_vhdx_open_parent ((H2kVhdx *)disk, &locator, error) ? g_steal_pointer (&disk)
+                                                                         : NULL;
 }
 
 /* A file called .vhdx is claimed whatever it holds, so that a damaged one is not taken for a raw
@@ -1036,4 +775,4 @@ vhdx_probe (const guint8 *head, gsize length, const char *path)
              : 0;
 }
 
-const H2kDiskFormat h2k_vhdx_format = {"vhdx", vhdx_probe, vhdx_open};
+const H2kDiskFormat h2k_vhdx_format = {"vhdx", vhdx_probe, vhdx_open, h2k_vhdx_check};

@@ -1,5 +1,6 @@
-/* vmdk-sparse.c - hosted sparse extents and stream-optimised compressed ones, as "Hosted Sparse
- * Extents" and "Stream-Optimized Compressed Sparse Extents" of VMware's "Virtual Disk Format 5.0".
+/* vmdk-sparse.c - hosted sparse extents and stream-optimised compressed ones, as "H2kVmdkHosted
+ * Sparse Extents" and "Stream-Optimized Compressed Sparse Extents" of VMware's "Virtual Disk
+ * Format 5.0".
  *
  * The extent's space is cut into grains (64 KiB as a rule). The grain directory (GD) points to
  * grain tables (GT) of 512 entries (GTE), which point to grains; all pointers count sectors of the
@@ -12,17 +13,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/formats.h"
-#include "disk/vmdk.h"
+#include "disk/vmdk-hosted.h"
 
 #include <libdeflate.h>
 
 #define MAGIC 0x564d444bu /* "KDMV" */
 #define VERSION_MAX 3
-#define TABLE_ENTRIES 512
-#define TABLE_BYTES (TABLE_ENTRIES * 4)
 #define GD_AT_END G_MAXUINT64
-#define GTE_ZERO 1u
 #define GRAIN_SECTORS_MIN 8
 #define GRAIN_SECTORS_MAX 32768 /* 16 MiB; 128 (64 KiB) is what everybody writes */
 #define AHEAD (8u << 20)        /* bytes of the file that are asked for before they are needed */
@@ -30,15 +27,6 @@
 #define SPAN_MAX (1024 * 1024) /* compressed bytes read at once, unless one grain needs more */
 #define OPEN_TABLES_MAX 16384  /* read at open: 512 GiB of disk with grains of 64 KiB */
 #define EXTENT_TABLES_MAX 8    /* looked into for one answer about extents */
-
-enum
-{
-  FLAG_NEWLINE_TEST = 1 << 0,
-  FLAG_REDUNDANT_TABLES = 1 << 1,
-  FLAG_ZERO_GRAINS = 1 << 2,
-  FLAG_COMPRESSED = 1 << 16,
-  FLAG_MARKERS = 1 << 17,
-};
 
 enum
 {
@@ -86,33 +74,12 @@ typedef struct __attribute__ ((packed))
 } Marker;
 G_STATIC_ASSERT (sizeof (Marker) == H2K_VMDK_SECTOR);
 
-/* What precedes a compressed grain's data, directly. */
-typedef struct __attribute__ ((packed))
-{
-  guint64 lba;  /* 0x00: first sector in the extent */
-  guint32 size; /* 0x08: bytes of compressed data */
-} GrainMarker;
-G_STATIC_ASSERT (sizeof (GrainMarker) == 12);
-
-typedef struct
-{
-  H2kVmdkSparse base;
-  H2kFile *file;
-  const char *name; /* the file's */
-  guint64 grains;
-  guint32 flags;
-  guint64 descriptor_offset, descriptor_size; /* bytes */
-  guint32 *directory;                         /* first sector of each table, 0 or GTE_ZERO */
-  H2kVmdkCache *table_cache, *grain_cache;    /* the disk's */
-  gint asked;                                 /* atomic: pieces of the file asked for so far */
-} Hosted;
-
 /* --- errors ----------------------------------------------------------------------------------- */
 
 #define set_corrupt(s, error, ...) h2k_set_corrupt (error, "VMDK", (s)->name, __VA_ARGS__)
 
 static gboolean
-read_at (const Hosted *s, guint64 offset, gsize length, void *buffer, GError **error)
+read_at (const H2kVmdkHosted *s, guint64 offset, gsize length, void *buffer, GError **error)
 {
   if (offset > s->file->size || length > s->file->size - offset)
     return set_corrupt (s, error, "it ends before byte %" G_GUINT64_FORMAT, offset + length);
@@ -122,7 +89,7 @@ read_at (const Hosted *s, guint64 offset, gsize length, void *buffer, GError **e
 /* A large read of a stream is followed by what lies behind it: ask for that now, so that reading
  * goes on while grains are decompressed. ASKED is a hint only: that threads race for it is fine. */
 static void
-read_ahead (Hosted *s, guint64 end)
+read_ahead (H2kVmdkHosted *s, guint64 end)
 {
   guint64 asked = (guint64)g_atomic_int_get (&s->asked) * AHEAD_PIECE;
   guint64 limit = MIN (end + AHEAD, s->file->size);
@@ -182,7 +149,7 @@ get_scratch (gsize size)
 /* --- header ----------------------------------------------------------------------------------- */
 
 static gboolean
-check_magic (const Hosted *s, const SparseExtentHeader *h, GError **error)
+check_magic (const H2kVmdkHosted *s, const SparseExtentHeader *h, GError **error)
 {
   if (GUINT32_FROM_LE (h->magicNumber) == MAGIC)
     return TRUE;
@@ -197,9 +164,9 @@ check_magic (const Hosted *s, const SparseExtentHeader *h, GError **error)
 
 /* Bytes that a text-mode transfer changes. A file so damaged has moved the others, too. */
 static gboolean
-check_newlines (const Hosted *s, const SparseExtentHeader *h, GError **error)
+check_newlines (const H2kVmdkHosted *s, const SparseExtentHeader *h, GError **error)
 {
-  if (!(GUINT32_FROM_LE (h->flags) & FLAG_NEWLINE_TEST)
+  if (!(GUINT32_FROM_LE (h->flags) & H2K_VMDK_FLAG_NEWLINE_TEST)
       || memcmp (&h->singleEndLineChar, "\n \r\n", 4) == 0)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
@@ -210,7 +177,7 @@ check_newlines (const Hosted *s, const SparseExtentHeader *h, GError **error)
 }
 
 static gboolean
-set_unsupported (const Hosted *s, GError **error, const char *what, guint64 value)
+set_unsupported (const H2kVmdkHosted *s, GError **error, const char *what, guint64 value)
 {
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                "%s: %s %" G_GUINT64_FORMAT " is not supported: export the VM as OVF or OVA, and "
@@ -221,7 +188,7 @@ set_unsupported (const Hosted *s, GError **error, const char *what, guint64 valu
 
 /* Is [FIRST, FIRST + COUNT) sectors inside the file? */
 static gboolean
-in_file (const Hosted *s, guint64 first, guint64 count)
+in_file (const H2kVmdkHosted *s, guint64 first, guint64 count)
 {
   guint64 sectors = s->file->size / H2K_VMDK_SECTOR;
 
@@ -230,7 +197,7 @@ in_file (const Hosted *s, guint64 first, guint64 count)
 
 /* Check header H field by field and take over what is needed. */
 static gboolean
-parse_header (Hosted *s, const SparseExtentHeader *h, GError **error)
+parse_header (H2kVmdkHosted *s, const SparseExtentHeader *h, GError **error)
 {
   guint64 capacity = GUINT64_FROM_LE (h->capacity), grain = GUINT64_FROM_LE (h->grainSize);
   guint64 tables, descriptor = GUINT64_FROM_LE (h->descriptorOffset);
@@ -245,22 +212,22 @@ parse_header (Hosted *s, const SparseExtentHeader *h, GError **error)
     return set_unsupported (s, error, "VMDK version", version);
   if (algorithm != COMPRESSION_NONE && algorithm != COMPRESSION_DEFLATE)
     return set_unsupported (s, error, "compression algorithm", algorithm);
-  if (s->base.compressed != !!(s->flags & FLAG_COMPRESSED)
-      || (s->base.compressed && !(s->flags & FLAG_MARKERS)))
+  if (s->base.compressed != !!(s->flags & H2K_VMDK_FLAG_COMPRESSED)
+      || (s->base.compressed && !(s->flags & H2K_VMDK_FLAG_MARKERS)))
     return set_corrupt (s, error, "its header's flags (0x%x) do not fit compression algorithm %u",
                         s->flags, algorithm);
   if (grain < GRAIN_SECTORS_MIN || grain > GRAIN_SECTORS_MAX || (grain & (grain - 1)))
     return set_corrupt (s, error,
                         "its header has an impossible grain size (%" G_GUINT64_FORMAT " sectors)",
                         grain);
-  if (entries != TABLE_ENTRIES)
+  if (entries != H2K_VMDK_TABLE_ENTRIES)
     return set_corrupt (s, error, "its header says %u entries in a grain table instead of 512",
                         entries);
   if (capacity == 0 || capacity > G_MAXINT64 / H2K_VMDK_SECTOR)
     return set_corrupt (s, error,
                         "its header has an impossible capacity (%" G_GUINT64_FORMAT " sectors)",
                         capacity);
-  tables = (capacity - 1) / (grain * TABLE_ENTRIES) + 1;
+  tables = (capacity - 1) / (grain * H2K_VMDK_TABLE_ENTRIES) + 1;
   if (tables > H2K_VMDK_TABLES_MAX)
     return set_corrupt (s, error,
                         "its header has an impossible capacity (%" G_GUINT64_FORMAT
@@ -285,7 +252,7 @@ parse_header (Hosted *s, const SparseExtentHeader *h, GError **error)
 /* A stream ends with a footer marker, the footer and an end-of-stream marker: the footer is a copy
  * of the header that knows where the directory is. */
 static gboolean
-read_footer (const Hosted *s, SparseExtentHeader *h, GError **error)
+read_footer (const H2kVmdkHosted *s, SparseExtentHeader *h, GError **error)
 {
   struct
   {
@@ -314,21 +281,22 @@ read_footer (const Hosted *s, SparseExtentHeader *h, GError **error)
 /* --- directory and tables --------------------------------------------------------------------- */
 
 /* Entries of table I that stand for grains; the last table may be cut short. */
-static guint
-table_entries (const Hosted *s, guint64 i)
+guint
+h2k_vmdk_hosted_table_entries (const H2kVmdkHosted *s, guint64 i)
 {
-  return (guint)MIN (s->grains - i * TABLE_ENTRIES, TABLE_ENTRIES);
+  return (guint)MIN (s->grains - i * H2K_VMDK_TABLE_ENTRIES, H2K_VMDK_TABLE_ENTRIES);
 }
 
-static gboolean
-has_table (const Hosted *s, guint64 i)
+gboolean
+h2k_vmdk_hosted_has_table (const H2kVmdkHosted *s, guint64 i)
 {
-  return s->directory[i] != 0 && !(s->directory[i] == GTE_ZERO && (s->flags & FLAG_ZERO_GRAINS));
+  return s->directory[i] != 0
+         && !(s->directory[i] == H2K_VMDK_GTE_ZERO && (s->flags & H2K_VMDK_FLAG_ZERO_GRAINS));
 }
 
 /* Read the directory at SECTOR; FALSE and ERROR when it or one of its tables is not in the file. */
 static gboolean
-read_directory (Hosted *s, guint64 sector, GError **error)
+read_directory (H2kVmdkHosted *s, guint64 sector, GError **error)
 {
   gsize bytes = (gsize)s->base.tables * 4;
 
@@ -343,8 +311,9 @@ read_directory (Hosted *s, guint64 sector, GError **error)
   for (guint32 i = 0; i < s->base.tables; i++)
     {
       s->directory[i] = GUINT32_FROM_LE (s->directory[i]);
-      if (has_table (s, i)
-          && (guint64)s->directory[i] * H2K_VMDK_SECTOR + table_entries (s, i) * 4 > s->file->size)
+      if (h2k_vmdk_hosted_has_table (s, i)
+          && (guint64)s->directory[i] * H2K_VMDK_SECTOR + h2k_vmdk_hosted_table_entries (s, i) * 4
+                 > s->file->size)
         return set_corrupt (s, error, "grain table %u (sector %u) is not inside the file", i,
                             s->directory[i]);
     }
@@ -353,55 +322,54 @@ read_directory (Hosted *s, guint64 sector, GError **error)
 
 /* The primary directory, or the redundant one when the primary is damaged. */
 static gboolean
-open_directory (Hosted *s, const SparseExtentHeader *h, GError **error)
+open_directory (H2kVmdkHosted *s, const SparseExtentHeader *h, GError **error)
 {
   g_autoptr (GError) primary = NULL;
 
-  if (read_directory (s, GUINT64_FROM_LE (h->gdOffset), &primary))
+  s->gd_sector = GUINT64_FROM_LE (h->gdOffset);
+  s->rgd_sector = s->flags & H2K_VMDK_FLAG_REDUNDANT_TABLES ? GUINT64_FROM_LE (h->rgdOffset) : 0;
+  if (read_directory (s, s->gd_sector, &primary))
     return TRUE;
-  if (g_error_matches (primary, H2K_ERROR, H2K_ERROR_FORMAT) && (s->flags & FLAG_REDUNDANT_TABLES)
-      && read_directory (s, GUINT64_FROM_LE (h->rgdOffset), NULL))
+  if (g_error_matches (primary, H2K_ERROR, H2K_ERROR_FORMAT) && s->rgd_sector
+      && read_directory (s, s->rgd_sector, NULL))
     {
       g_message ("%s: the grain directory is damaged; its redundant copy is used", s->name);
+      s->by_copy = TRUE;
       return TRUE;
     }
   g_propagate_error (error, g_steal_pointer (&primary));
   return FALSE;
 }
 
-/* Table I, which has_table(); a reference. */
-static H2kVmdkBlock *
-get_table (Hosted *s, guint64 i, GError **error)
+/* Table I, which h2k_vmdk_hosted_has_table(); a reference. */
+H2kVmdkBlock *
+h2k_vmdk_hosted_get_table (H2kVmdkHosted *s, guint64 i, GError **error)
 {
   g_autoptr (H2kVmdkBlock) block = h2k_vmdk_cache_get (s->table_cache, s, i);
-  gsize bytes = table_entries (s, i) * 4;
+  gsize bytes = h2k_vmdk_hosted_table_entries (s, i) * 4;
 
   if (block)
     return g_steal_pointer (&block);
-  block = h2k_vmdk_block_new (s, i, TABLE_BYTES);
-  memset (block->data + bytes, 0, TABLE_BYTES - bytes);
+  block = h2k_vmdk_block_new (s, i, H2K_VMDK_TABLE_BYTES);
+  memset (block->data + bytes, 0, H2K_VMDK_TABLE_BYTES - bytes);
   if (!read_at (s, (guint64)s->directory[i] * H2K_VMDK_SECTOR, bytes, block->data, error))
     return NULL;
   h2k_vmdk_cache_put (s->table_cache, block);
   return g_steal_pointer (&block);
 }
 
-static guint32
-table_entry (const H2kVmdkBlock *table, guint i)
-{
-  return h2k_le32 (table->data + i * 4);
-}
-
-static H2kExtentKind
-entry_kind (const Hosted *s, guint32 entry)
+H2kExtentKind
+h2k_vmdk_hosted_entry_kind (const H2kVmdkHosted *s, guint32 entry)
 {
   if (entry == 0)
     return H2K_EXTENT_UNALLOCATED;
-  return entry == GTE_ZERO && (s->flags & FLAG_ZERO_GRAINS) ? H2K_EXTENT_ZERO : H2K_EXTENT_DATA;
+  return entry == H2K_VMDK_GTE_ZERO && (s->flags & H2K_VMDK_FLAG_ZERO_GRAINS) ? H2K_EXTENT_ZERO
+                                                                              : H2K_EXTENT_DATA;
 }
 
 static gboolean
-set_bad_grain (const Hosted *s, guint64 grain, guint32 entry, const char *why, GError **error)
+set_bad_grain (const H2kVmdkHosted *s, guint64 grain, guint32 entry, const char *why,
+               GError **error)
 {
   return set_corrupt (s, error,
                       "grain %" G_GUINT64_FORMAT " (at byte %" G_GUINT64_FORMAT
@@ -414,22 +382,23 @@ set_bad_grain (const Hosted *s, guint64 grain, guint32 entry, const char *why, G
 /* The most bytes that a compressed grain can take, marker included; deflate cannot expand data by
  * anything near that. */
 static gsize
-record_max (const Hosted *s)
+record_max (const H2kVmdkHosted *s)
 {
-  return sizeof (GrainMarker) + 2 * (gsize)s->base.grain_size;
+  return sizeof (H2kVmdkGrainMarker) + 2 * (gsize)s->base.grain_size;
 }
 
 /* Check the marker at RECORD (at least a marker's bytes are there): the data's size, or 0. */
-static gsize
-check_marker (const Hosted *s, guint64 grain, guint32 entry, const guint8 *record, GError **error)
+gsize
+h2k_vmdk_hosted_check_marker (const H2kVmdkHosted *s, guint64 grain, guint32 entry,
+                              const guint8 *record, GError **error)
 {
-  guint64 lba = h2k_le64 (record + G_STRUCT_OFFSET (GrainMarker, lba));
-  guint32 size = h2k_le32 (record + G_STRUCT_OFFSET (GrainMarker, size));
-  guint64 end = (guint64)entry * H2K_VMDK_SECTOR + sizeof (GrainMarker) + size;
+  guint64 lba = h2k_le64 (record + G_STRUCT_OFFSET (H2kVmdkGrainMarker, lba));
+  guint32 size = h2k_le32 (record + G_STRUCT_OFFSET (H2kVmdkGrainMarker, size));
+  guint64 end = (guint64)entry * H2K_VMDK_SECTOR + sizeof (H2kVmdkGrainMarker) + size;
 
   if (lba != grain * (s->base.grain_size / H2K_VMDK_SECTOR))
     set_bad_grain (s, grain, entry, "has the marker of another grain", error);
-  else if (size == 0 || size > record_max (s) - sizeof (GrainMarker))
+  else if (size == 0 || size > record_max (s) - sizeof (H2kVmdkGrainMarker))
     set_bad_grain (s, grain, entry, "has an impossible compressed size", error);
   else if (end > s->file->size)
     set_bad_grain (s, grain, entry, "reaches past the end of the file", error);
@@ -439,9 +408,9 @@ check_marker (const Hosted *s, guint64 grain, guint32 entry, const guint8 *recor
 }
 
 /* Decompress SIZE bytes of DATA into OUT, a whole grain's space. */
-static gboolean
-inflate_grain (const Hosted *s, guint64 grain, guint32 entry, const guint8 *data, gsize size,
-               guint8 *out, GError **error)
+gboolean
+h2k_vmdk_hosted_inflate (const H2kVmdkHosted *s, guint64 grain, guint32 entry, const guint8 *data,
+                         gsize size, guint8 *out, GError **error)
 {
   guint64 needed = MIN (s->base.grain_size, s->base.size - grain * s->base.grain_size);
   gsize used, got;
@@ -486,9 +455,9 @@ compare_records (const void *a, const void *b)
 /* Where the record at START ends at the latest; NEXT is where another one starts, which says so
  * more precisely than the largest size that is possible when it lies behind START. */
 static guint64
-record_end (const Hosted *s, guint64 start, guint64 next)
+record_end (const H2kVmdkHosted *s, guint64 start, guint64 next)
 {
-  guint64 end = start + sizeof (GrainMarker) + s->base.grain_size + s->base.grain_size / 64;
+  guint64 end = start + sizeof (H2kVmdkGrainMarker) + s->base.grain_size + s->base.grain_size / 64;
 
   if (next > start)
     end = MIN (end, next);
@@ -498,17 +467,18 @@ record_end (const Hosted *s, guint64 start, guint64 next)
 /* The records of COUNT entries from FIRST of TABLE on, in the file's order, which is not always the
  * table's: writers that compress with several threads mix them. Returns how many there are. */
 static guint
-find_records (const Hosted *s, const H2kVmdkBlock *table, guint first, guint count, Record *records)
+find_records (const H2kVmdkHosted *s, const H2kVmdkBlock *table, guint first, guint count,
+              Record *records)
 {
   guint n = 0;
 
   for (guint i = first; i < first + count; i++)
-    if (entry_kind (s, table_entry (table, i)) == H2K_EXTENT_DATA)
+    if (h2k_vmdk_hosted_entry_kind (s, h2k_vmdk_hosted_entry (table, i)) == H2K_EXTENT_DATA)
       {
-        guint32 next = i + 1 < TABLE_ENTRIES ? table_entry (table, i + 1) : 0;
-        guint64 at = (guint64)table_entry (table, i) * H2K_VMDK_SECTOR;
+        guint32 next = i + 1 < H2K_VMDK_TABLE_ENTRIES ? h2k_vmdk_hosted_entry (table, i + 1) : 0;
+        guint64 at = (guint64)h2k_vmdk_hosted_entry (table, i) * H2K_VMDK_SECTOR;
 
-        if (entry_kind (s, next) != H2K_EXTENT_DATA)
+        if (h2k_vmdk_hosted_entry_kind (s, next) != H2K_EXTENT_DATA)
           next = 0;
         records[n++] = (Record){i, at, record_end (s, at, (guint64)next * H2K_VMDK_SECTOR)};
       }
@@ -518,14 +488,14 @@ find_records (const Hosted *s, const H2kVmdkBlock *table, guint first, guint cou
       if (i + 1 < n && records[i + 1].at > records[i].at)
         records[i].end = MIN (records[i].end, records[i + 1].at);
       if (records[i].end <= records[i].at) /* outside the file: reading it fails */
-        records[i].end = records[i].at + sizeof (GrainMarker);
+        records[i].end = records[i].at + sizeof (H2kVmdkGrainMarker);
     }
   return n;
 }
 
 /* The span that starts with the first of COUNT RECORDS. */
 static Span
-plan_span (const Hosted *s, const Record *records, guint count)
+plan_span (const H2kVmdkHosted *s, const Record *records, guint count)
 {
   Span span = {1, records->at, (gsize)(records->end - records->at)};
 
@@ -543,8 +513,8 @@ plan_span (const Hosted *s, const Record *records, guint count)
 
 /* Decompress grain GRAIN, which ENTRY points to, from the span's bytes in BUFFER. */
 static gboolean
-decode_grain (const Hosted *s, guint64 grain, guint32 entry, const Span *span, const guint8 *buffer,
-              guint8 *out, GError **error)
+decode_grain (const H2kVmdkHosted *s, guint64 grain, guint32 entry, const Span *span,
+              const guint8 *buffer, guint8 *out, GError **error)
 {
   guint64 at = (guint64)entry * H2K_VMDK_SECTOR;
   gsize skip = (gsize)(at - span->start), available = span->length - skip;
@@ -552,32 +522,32 @@ decode_grain (const Hosted *s, guint64 grain, guint32 entry, const Span *span, c
   const guint8 *data;
   gsize size;
 
-  if (available < sizeof (GrainMarker))
+  if (available < sizeof (H2kVmdkGrainMarker))
     return set_bad_grain (s, grain, entry, "is not inside the file", error);
-  size = check_marker (s, grain, entry, buffer + skip, error);
+  size = h2k_vmdk_hosted_check_marker (s, grain, entry, buffer + skip, error);
   if (size == 0)
     return FALSE;
-  data = buffer + skip + sizeof (GrainMarker);
-  if (size > available - sizeof (GrainMarker))
+  data = buffer + skip + sizeof (H2kVmdkGrainMarker);
+  if (size > available - sizeof (H2kVmdkGrainMarker))
     {
       /* Incompressible beyond what was foreseen. */
       data = whole = g_malloc (size);
-      if (!read_at (s, at + sizeof (GrainMarker), size, whole, error))
+      if (!read_at (s, at + sizeof (H2kVmdkGrainMarker), size, whole, error))
         return FALSE;
     }
-  return inflate_grain (s, grain, entry, data, size, out, error);
+  return h2k_vmdk_hosted_inflate (s, grain, entry, data, size, out, error);
 }
 
 /* COUNT whole grains from entry FIRST of TABLE on. */
 static gboolean
-read_compressed (Hosted *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
+read_compressed (H2kVmdkHosted *s, const H2kVmdkBlock *table, guint first, guint count, guint8 *out,
                  GError **error)
 {
-  Record records[TABLE_ENTRIES];
+  Record records[H2K_VMDK_TABLE_ENTRIES];
   guint n = find_records (s, table, first, count, records);
 
   for (guint i = first; n < count && i < first + count; i++)
-    if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
+    if (h2k_vmdk_hosted_entry_kind (s, h2k_vmdk_hosted_entry (table, i)) != H2K_EXTENT_DATA)
       memset (out + (gsize)(i - first) * s->base.grain_size, 0, s->base.grain_size);
   for (guint i = 0; i < n;)
     {
@@ -591,8 +561,9 @@ read_compressed (Hosted *s, const H2kVmdkBlock *table, guint first, guint count,
       for (guint end = i + span.count; i < end; i++)
         {
           guint e = records[i].index;
-          if (!decode_grain (s, table->index * TABLE_ENTRIES + e, table_entry (table, e), &span,
-                             buffer, out + (gsize)(e - first) * s->base.grain_size, error))
+          if (!decode_grain (s, table->index * H2K_VMDK_TABLE_ENTRIES + e,
+                             h2k_vmdk_hosted_entry (table, e), &span, buffer,
+                             out + (gsize)(e - first) * s->base.grain_size, error))
             return FALSE;
         }
     }
@@ -602,13 +573,13 @@ read_compressed (Hosted *s, const H2kVmdkBlock *table, guint first, guint count,
 /* LENGTH bytes that start WITHIN the compressed grain of entry I: through the cache, since readers
  * of filesystems come back to the same grain many times. */
 static gboolean
-read_part (Hosted *s, const H2kVmdkBlock *table, guint i, guint32 within, gsize length, guint8 *out,
-           GError **error)
+read_part (H2kVmdkHosted *s, const H2kVmdkBlock *table, guint i, guint32 within, gsize length,
+           guint8 *out, GError **error)
 {
-  guint64 grain = table->index * TABLE_ENTRIES + i;
+  guint64 grain = table->index * H2K_VMDK_TABLE_ENTRIES + i;
   g_autoptr (H2kVmdkBlock) block = NULL;
 
-  if (entry_kind (s, table_entry (table, i)) != H2K_EXTENT_DATA)
+  if (h2k_vmdk_hosted_entry_kind (s, h2k_vmdk_hosted_entry (table, i)) != H2K_EXTENT_DATA)
     {
       memset (out, 0, length);
       return TRUE;
@@ -628,11 +599,11 @@ read_part (Hosted *s, const H2kVmdkBlock *table, guint i, guint32 within, gsize 
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* A range inside one table's reach, OFFSET relative to that. */
-typedef gboolean (*ReadFunc) (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
-                              guint8 *out, GError **error);
+typedef gboolean (*ReadFunc) (H2kVmdkHosted *s, const H2kVmdkBlock *table, guint64 offset,
+                              gsize length, guint8 *out, GError **error);
 
 static gboolean
-read_table_compressed (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
+read_table_compressed (H2kVmdkHosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
                        guint8 *out, GError **error)
 {
   while (length)
@@ -660,21 +631,23 @@ read_table_compressed (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsi
 
 /* Grains that lie one after the other in the file are read at once. */
 static gboolean
-read_table_plain (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length, guint8 *out,
-                  GError **error)
+read_table_plain (H2kVmdkHosted *s, const H2kVmdkBlock *table, guint64 offset, gsize length,
+                  guint8 *out, GError **error)
 {
   const guint32 sectors = s->base.grain_size / H2K_VMDK_SECTOR;
 
   while (length)
     {
       guint i = (guint)(offset / s->base.grain_size);
-      guint32 entry = table_entry (table, i), within = (guint32)(offset % s->base.grain_size);
+      guint32 entry = h2k_vmdk_hosted_entry (table, i),
+              within = (guint32)(offset % s->base.grain_size);
       gsize n = MIN (length, s->base.grain_size - within);
-      gboolean data = entry_kind (s, entry) == H2K_EXTENT_DATA;
+      gboolean data = h2k_vmdk_hosted_entry_kind (s, entry) == H2K_EXTENT_DATA;
       guint64 at = (guint64)entry * H2K_VMDK_SECTOR + within;
 
       while (data && n < length
-             && table_entry (table, i + 1) == (guint64)table_entry (table, i) + sectors)
+             && h2k_vmdk_hosted_entry (table, i + 1)
+                    == (guint64)h2k_vmdk_hosted_entry (table, i) + sectors)
         {
           n += MIN (length - n, s->base.grain_size);
           i++;
@@ -682,8 +655,8 @@ read_table_plain (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize le
       if (!data)
         memset (out, 0, n);
       else if (at > s->file->size || n > s->file->size - at)
-        return set_bad_grain (s, table->index * TABLE_ENTRIES + i, table_entry (table, i),
-                              "is not inside the file", error);
+        return set_bad_grain (s, table->index * H2K_VMDK_TABLE_ENTRIES + i,
+                              h2k_vmdk_hosted_entry (table, i), "is not inside the file", error);
       else if (!read_at (s, at, n, out, error))
         return FALSE;
       offset += n;
@@ -696,19 +669,19 @@ read_table_plain (Hosted *s, const H2kVmdkBlock *table, guint64 offset, gsize le
 static gboolean
 hosted_pread (H2kVmdkSparse *sparse, guint64 offset, gsize length, guint8 *out, GError **error)
 {
-  Hosted *s = (Hosted *)sparse;
-  const guint64 reach = (guint64)s->base.grain_size * TABLE_ENTRIES;
+  H2kVmdkHosted *s = (H2kVmdkHosted *)sparse;
+  const guint64 reach = (guint64)s->base.grain_size * H2K_VMDK_TABLE_ENTRIES;
   const ReadFunc read_table = s->base.compressed ? read_table_compressed : read_table_plain;
 
   while (length)
     {
       guint64 i = offset / reach;
       gsize n = (gsize)MIN (length, reach - offset % reach);
-      if (!has_table (s, i))
+      if (!h2k_vmdk_hosted_has_table (s, i))
         memset (out, 0, n);
       else
         {
-          g_autoptr (H2kVmdkBlock) table = get_table (s, i, error);
+          g_autoptr (H2kVmdkBlock) table = h2k_vmdk_hosted_get_table (s, i, error);
           if (!table || !read_table (s, table, offset % reach, n, out, error))
             return FALSE;
         }
@@ -721,22 +694,23 @@ hosted_pread (H2kVmdkSparse *sparse, guint64 offset, gsize length, guint8 *out, 
 
 /* Grains from GRAIN on, in its table, that are of one KIND, which is set. 0: ERROR is set. */
 static guint64
-same_kind (Hosted *s, guint64 grain, H2kExtentKind *kind, GError **error)
+same_kind (H2kVmdkHosted *s, guint64 grain, H2kExtentKind *kind, GError **error)
 {
-  guint64 i = grain / TABLE_ENTRIES;
-  guint first = (guint)(grain % TABLE_ENTRIES), e = first;
+  guint64 i = grain / H2K_VMDK_TABLE_ENTRIES;
+  guint first = (guint)(grain % H2K_VMDK_TABLE_ENTRIES), e = first;
   g_autoptr (H2kVmdkBlock) table = NULL;
 
-  if (!has_table (s, i))
+  if (!h2k_vmdk_hosted_has_table (s, i))
     {
-      *kind = entry_kind (s, s->directory[i]);
-      return table_entries (s, i) - first;
+      *kind = h2k_vmdk_hosted_entry_kind (s, s->directory[i]);
+      return h2k_vmdk_hosted_table_entries (s, i) - first;
     }
-  table = get_table (s, i, error);
+  table = h2k_vmdk_hosted_get_table (s, i, error);
   if (!table)
     return 0;
-  *kind = entry_kind (s, table_entry (table, first));
-  while (e < table_entries (s, i) && entry_kind (s, table_entry (table, e)) == *kind)
+  *kind = h2k_vmdk_hosted_entry_kind (s, h2k_vmdk_hosted_entry (table, first));
+  while (e < h2k_vmdk_hosted_table_entries (s, i)
+         && h2k_vmdk_hosted_entry_kind (s, h2k_vmdk_hosted_entry (table, e)) == *kind)
     e++;
   return e - first;
 }
@@ -744,7 +718,7 @@ same_kind (Hosted *s, guint64 grain, H2kExtentKind *kind, GError **error)
 static gboolean
 hosted_extent (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent, GError **error)
 {
-  Hosted *s = (Hosted *)sparse;
+  H2kVmdkHosted *s = (H2kVmdkHosted *)sparse;
   guint64 first = offset / s->base.grain_size, grain = first;
 
   for (guint tables = 0; grain < s->grains && tables < EXTENT_TABLES_MAX;)
@@ -757,7 +731,7 @@ hosted_extent (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent, GError 
         extent->kind = kind;
       if (kind != extent->kind)
         break;
-      tables += has_table (s, grain / TABLE_ENTRIES);
+      tables += h2k_vmdk_hosted_has_table (s, grain / H2K_VMDK_TABLE_ENTRIES);
       grain += n;
     }
   extent->offset = offset;
@@ -770,27 +744,27 @@ hosted_extent (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent, GError 
 /* Whether the grain that lies last in the file is there as a whole: if not, the file was cut off.
  * A footer says the same for a stream; where there is none, the tables have to be read. */
 static gboolean
-check_end (Hosted *s, GError **error)
+check_end (H2kVmdkHosted *s, GError **error)
 {
   guint32 last = 0, budget = OPEN_TABLES_MAX;
   guint64 grain = 0, end;
-  guint8 marker[sizeof (GrainMarker)];
+  guint8 marker[sizeof (H2kVmdkGrainMarker)];
 
   for (guint32 i = 0; i < s->base.tables && budget; i++)
     {
       g_autoptr (H2kVmdkBlock) table = NULL;
-      if (!has_table (s, i))
+      if (!h2k_vmdk_hosted_has_table (s, i))
         continue;
       budget--;
-      table = get_table (s, i, error);
+      table = h2k_vmdk_hosted_get_table (s, i, error);
       if (!table)
         return FALSE;
-      for (guint e = 0; e < TABLE_ENTRIES; e++)
-        if (entry_kind (s, table_entry (table, e)) == H2K_EXTENT_DATA
-            && table_entry (table, e) > last)
+      for (guint e = 0; e < H2K_VMDK_TABLE_ENTRIES; e++)
+        if (h2k_vmdk_hosted_entry_kind (s, h2k_vmdk_hosted_entry (table, e)) == H2K_EXTENT_DATA
+            && h2k_vmdk_hosted_entry (table, e) > last)
           {
-            last = table_entry (table, e);
-            grain = (guint64)i * TABLE_ENTRIES + e;
+            last = h2k_vmdk_hosted_entry (table, e);
+            grain = (guint64)i * H2K_VMDK_TABLE_ENTRIES + e;
           }
     }
   if (last == 0)
@@ -803,11 +777,11 @@ check_end (Hosted *s, GError **error)
     return set_bad_grain (s, grain, last, "is not inside the file", error);
   return !s->base.compressed
          || (read_at (s, (guint64)last * H2K_VMDK_SECTOR, sizeof marker, marker, error)
-             && check_marker (s, grain, last, marker, error));
+             && h2k_vmdk_hosted_check_marker (s, grain, last, marker, error));
 }
 
 static gboolean
-open_tables (Hosted *s, GError **error)
+open_tables (H2kVmdkHosted *s, GError **error)
 {
   SparseExtentHeader header = {0};
   gboolean at_end;
@@ -829,7 +803,7 @@ open_tables (Hosted *s, GError **error)
 static void
 hosted_free (H2kVmdkSparse *sparse)
 {
-  Hosted *s = (Hosted *)sparse;
+  H2kVmdkHosted *s = (H2kVmdkHosted *)sparse;
 
   h2k_file_unref (s->file);
   g_free (s->directory);
@@ -839,13 +813,14 @@ hosted_free (H2kVmdkSparse *sparse)
 static const H2kVmdkSparseOps hosted_ops = {
     .pread = hosted_pread,
     .extent = hosted_extent,
+    .check = h2k_vmdk_hosted_check,
     .free = hosted_free,
 };
 
 H2kVmdkSparse *
 h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains, GError **error)
 {
-  Hosted *s = g_new0 (Hosted, 1);
+  H2kVmdkHosted *s = g_new0 (H2kVmdkHosted, 1);
   g_autoptr (H2kVmdkSparse) sparse = &s->base;
 
   sparse->ops = &hosted_ops;
@@ -859,7 +834,7 @@ h2k_vmdk_sparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains,
 char *
 h2k_vmdk_sparse_read_descriptor (H2kVmdkSparse *sparse, gsize *size, GError **error)
 {
-  Hosted *s = (Hosted *)sparse;
+  H2kVmdkHosted *s = (H2kVmdkHosted *)sparse;
   g_autofree char *text = NULL;
 
   if (s->descriptor_size == 0)

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "disk/check.h"
 #include "disk/formats.h"
 #include "disk/vmdk.h"
 
@@ -17,6 +18,7 @@
 #define TABLE_CACHE (4 * 1024 * 1024) /* the tables of 128 GiB of disk */
 #define MIXED_RUN (32 * 1024)  /* shorter runs of a delta and its parent are read together, ... */
 #define MIXED_MAX (512 * 1024) /* ... as many bytes of them */
+#define CHECK_REACH 4096       /* grains of a table, which is skipped when it is damaged */
 #define GRAIN_CACHE (8 * 1024 * 1024) /* 128 grains */
 
 /* An extent's place on the disk. Neither sparse nor flat: zeros. */
@@ -677,14 +679,25 @@ init_disk (Vmdk *vmdk, const char *path, GPtrArray *files)
     h2k_disk_add_files (disk, disk->backing);
 }
 
-static H2kDisk *
-vmdk_open (H2kFile *file, GError **error)
+/* The disk without its parent. */
+static Vmdk *
+open_alone (H2kFile *file, GPtrArray *files, GError **error)
 {
   g_autoptr (Vmdk) vmdk = vmdk_new ();
-  g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
 
   if (starts_like_descriptor (file) ? !open_descriptor (vmdk, file, files, error)
                                     : !open_embedded (vmdk, file, error))
+    return NULL;
+  return g_steal_pointer (&vmdk);
+}
+
+static H2kDisk *
+vmdk_open (H2kFile *file, GError **error)
+{
+  g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (Vmdk) vmdk = open_alone (file, files, error);
+
+  if (!vmdk)
     return NULL;
   if (vmdk->descriptor && vmdk->descriptor->parent_cid != H2K_VMDK_NO_PARENT)
     {
@@ -694,6 +707,57 @@ vmdk_open (H2kFile *file, GError **error)
     }
   init_disk (vmdk, file->path, files);
   return &g_steal_pointer (&vmdk)->base;
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+/* Extents that have no check of their own: each table is looked at to find out what is where. */
+static gboolean
+check_extents (H2kVmdkSparse *sparse, H2kCheck *check, GError **error)
+{
+  guint64 reach = (guint64)sparse->grain_size * CHECK_REACH;
+  H2kExtent extent;
+
+  check->unit = "grains";
+  check->units += (sparse->size - 1) / sparse->grain_size + 1;
+  for (guint64 at = 0; at < sparse->size; at += extent.length)
+    {
+      g_autoptr (GError) failure = NULL;
+
+      if (sparse->ops->extent (sparse, at, &extent, &failure))
+        {
+          extent.length = MIN (extent.length, sparse->size - at);
+          if (extent.kind == H2K_EXTENT_DATA)
+            check->allocated += (extent.length - 1) / sparse->grain_size + 1;
+          continue;
+        }
+      if (!h2k_check_failure (check, g_steal_pointer (&failure), error))
+        return FALSE;
+      extent.length = (at / reach + 1) * reach - at;
+    }
+  return TRUE;
+}
+
+static gboolean
+vmdk_check (H2kFile *file, H2kCheck *check, GError **error)
+{
+  g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (Vmdk) vmdk = open_alone (file, files, error);
+
+  if (!vmdk)
+    return FALSE;
+  for (guint i = 0; i < vmdk->parts->len; i++)
+    {
+      H2kVmdkSparse *sparse = g_array_index (vmdk->parts, Part, i).sparse;
+
+      if (sparse
+          && !(sparse->ops->check ? sparse->ops->check (sparse, check, error)
+                                  : check_extents (sparse, check, error)))
+        return FALSE;
+    }
+  if (vmdk->parts->len > 1)
+    check->image_end = 0; /* of several files: none to speak of */
+  return TRUE;
 }
 
 /* A file called .vmdk that is neither is claimed, too, so that what is damaged is said to be so
@@ -718,4 +782,5 @@ const H2kDiskFormat h2k_vmdk_format = {
     .name = "vmdk",
     .probe = vmdk_probe,
     .open = vmdk_open,
+    .check = vmdk_check,
 };

@@ -7,6 +7,7 @@
  *   vmdk.c             the disk: opens the extents and finds the one that holds an offset
  *   vmdk-descriptor.c  the text
  *   vmdk-sparse.c      hosted sparse extents, stream-optimised (compressed) ones among them
+ *   vmdk-check.c       all of their tables and grains
  *   vmdk-cowd.c        ESX Server sparse extents, of snapshots (vmfsSparse)
  *   vmdk-sesparse.c    seSparse extents, of newer snapshots
  *   vmdk-delta.c       what the two have in common
@@ -137,6 +138,8 @@ typedef struct
   gboolean (*pread_over) (H2kVmdkSparse *sparse, guint64 offset, gsize length, guint8 *out,
                           GError **error);
   gboolean (*extent) (H2kVmdkSparse *sparse, guint64 offset, H2kExtent *extent, GError **error);
+  /* See check.h. NULL: extents are asked for, which looks at each table. */
+  gboolean (*check) (H2kVmdkSparse *sparse, H2kCheck *check, GError **error);
   void (*free) (H2kVmdkSparse *sparse);
 } H2kVmdkSparseOps;
 

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "copy/copy.h"
+#include "disk/check.h"
 #include "migrate/migrate.h"
 
 #include <json-glib/json-glib.h>
@@ -181,6 +182,84 @@ h2k_image_info (const char *path, const char *format, gboolean json, GError **er
   if (!disk)
     return NULL;
   return json ? chain_to_json (disk, error) : chain_to_text (disk, error);
+}
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+static char *
+check_to_json (const char *path, const H2kCheck *check)
+{
+  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+  g_autofree char *name = g_utf8_make_valid (path, -1);
+  JsonArray *findings = json_array_new ();
+  JsonObject *o = json_object_new ();
+
+  json_node_take_object (node, o);
+  json_object_set_string_member (o, "filename", name);
+  json_object_set_string_member (o, "format", check->format);
+  json_object_set_int_member (o, "check-errors", 0);
+  json_object_set_int_member (o, "corruptions", (gint64)check->corruptions);
+  json_object_set_int_member (o, "leaks", (gint64)check->leaks);
+  json_object_set_string_member (o, "unit", check->unit);
+  json_object_set_int_member (o, "total-units", (gint64)check->units);
+  json_object_set_int_member (o, "allocated-units", (gint64)check->allocated);
+  json_object_set_int_member (o, "compressed-units", (gint64)check->compressed);
+  if (check->image_end)
+    json_object_set_int_member (o, "image-end-offset", (gint64)check->image_end);
+  for (guint i = 0; i < check->findings->len; i++)
+    json_array_add_string_element (findings, check->findings->pdata[i]);
+  json_object_set_array_member (o, "findings", findings);
+  return json_to_string (node, TRUE);
+}
+
+static char *
+check_to_text (const H2kCheck *check)
+{
+  GString *text = g_string_new (NULL);
+  guint64 all = check->corruptions + check->leaks;
+
+  for (guint i = 0; i < check->findings->len; i++)
+    g_string_append_printf (text, "%s\n", (char *)check->findings->pdata[i]);
+  if (all + check->notes > check->findings->len)
+    g_string_append_printf (text, "... and %" G_GUINT64_FORMAT " more\n",
+                            all + check->notes - check->findings->len);
+  if (check->corruptions)
+    g_string_append_printf (text,
+                            "%" G_GUINT64_FORMAT " errors were found on the image (%s): data may "
+                            "be lost, or will be when it is written to.\n",
+                            check->corruptions, check->format);
+  if (check->leaks)
+    g_string_append_printf (text,
+                            "%" G_GUINT64_FORMAT " leaked %s were found on the image (%s): they "
+                            "waste space, but do no harm.\n",
+                            check->leaks, check->unit, check->format);
+  if (all == 0)
+    g_string_append_printf (text, "No errors were found on the image (%s).\n", check->format);
+  if (check->units)
+    g_string_append_printf (text,
+                            "%" G_GUINT64_FORMAT "/%" G_GUINT64_FORMAT
+                            " %s are allocated (%.2f%%), %" G_GUINT64_FORMAT
+                            " of them compressed\n",
+                            check->allocated, check->units, check->unit,
+                            (double)check->allocated * 100 / (double)check->units,
+                            check->compressed);
+  if (check->image_end)
+    g_string_append_printf (text, "Image end offset: %" G_GUINT64_FORMAT "\n", check->image_end);
+  return g_string_free (text, FALSE);
+}
+
+char *
+h2k_image_check (const char *path, const char *format, gboolean json, H2kCheckVerdict *verdict,
+                 GError **error)
+{
+  g_autoptr (H2kCheck) check = h2k_check_new ();
+
+  if (!h2k_disk_check (path, format, check, error))
+    return NULL;
+  *verdict = check->corruptions ? H2K_CHECK_CORRUPT
+             : check->leaks     ? H2K_CHECK_LEAKS
+                                : H2K_CHECK_CLEAN;
+  return json ? check_to_json (path, check) : check_to_text (check);
 }
 
 /* --- converting ------------------------------------------------------------------------------- */
