@@ -590,6 +590,19 @@ test_mft_in_pieces (void)
     g_bytes_unref (cat ("copy", "f1"));
 }
 
+/* It was a btrfs filesystem once, or is one now. */
+static void
+test_two_signs (void)
+{
+  g_autoptr (H2kDisk) disk = make_small ();
+  g_autoptr (H2kDisk) patched = NULL;
+
+  if (!disk)
+    return;
+  patched = usage_patched (disk, 65600, "_BHRfS_M", 8);
+  usage_assert_refused (patched, "signature of btrfs");
+}
+
 static void
 test_damage (void)
 {
@@ -633,6 +646,7 @@ main (int argc, char **argv)
   g_test_add_func ("/usage-ntfs/hibernation", test_hibernation);
   g_test_add_func ("/usage-ntfs/fragments", test_fragments);
   g_test_add_func ("/usage-ntfs/mft-in-pieces", test_mft_in_pieces);
+  g_test_add_func ("/usage-ntfs/two-signs", test_two_signs);
   g_test_add_func ("/usage-ntfs/damage", test_damage);
   result = g_test_run ();
   image_cleanup ();
