@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "copy/internal.h"
+#include "copy/journal.h"
 
 #include <stdlib.h>
 
@@ -35,6 +35,9 @@ h2k_chunk_new (gsize capacity, gsize unit, gsize packed)
   chunk->ranges = g_array_new (FALSE, FALSE, sizeof (H2kRange));
   chunk->segments = g_array_new (FALSE, FALSE, sizeof (H2kSegment));
   chunk->metadata = g_ptr_array_new_with_free_func (free);
+  chunk->record = h2k_record_new ();
+  chunk->previous = h2k_record_new ();
+  chunk->left_out = g_array_new (FALSE, FALSE, sizeof (H2kRange));
   return chunk;
 }
 
@@ -49,6 +52,9 @@ h2k_chunk_free (H2kChunk *chunk)
   g_array_unref (chunk->ranges);
   g_array_unref (chunk->segments);
   g_ptr_array_unref (chunk->metadata);
+  h2k_record_free (chunk->record);
+  h2k_record_free (chunk->previous);
+  g_array_unref (chunk->left_out);
   g_free (chunk);
 }
 
@@ -58,8 +64,10 @@ h2k_chunk_reset (H2kChunk *chunk)
   chunk->length = 0;
   chunk->n_units = 0;
   chunk->bytes_data = chunk->bytes_read = chunk->bytes_zero = 0;
+  chunk->has_previous = chunk->loaded = FALSE;
   g_array_set_size (chunk->ranges, 0);
   g_array_set_size (chunk->segments, 0);
+  g_array_set_size (chunk->left_out, 0);
   g_ptr_array_set_size (chunk->metadata, 0);
 }
 

@@ -28,6 +28,8 @@ typedef struct
   H2kCompression compression; /* qcow2 only */
   gboolean force;             /* replace an existing PATH at commit; overwrite a device */
   gboolean sync;              /* fsync the file and its directory at commit */
+  gboolean resume;            /* take up an interrupted run, and leave this one to be taken up */
+  const char *identity;       /* what is copied, for RESUME: lines of "what: its state" */
   gboolean files_only;        /* PATH is a file's name, whatever it looks like */
   const char *backing;        /* qcow2: only what differs from this image is written; or NULL */
   const char *backing_format; /* NULL: found by content */
@@ -50,8 +52,9 @@ gboolean h2k_output_options_parse (const char *text, H2kOutputOptions *options, 
  * output, or an NBD URI. SOURCES (char *, may be NULL) are host files that PATH must not be, also
  * through links.
  * Errors: H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _USAGE (PATH is a source; unknown format; compressed
- * raw; a format that cannot be written to such a place), _NO_SPACE, those of h2k_disk_open() for
- * the backing file. */
+ * raw; a format that cannot be written to such a place; the interrupted run copied something else),
+ * _NO_SPACE, _SOURCE (the source has changed since the interrupted run), those of h2k_disk_open()
+ * for the backing file. */
 H2kOutput *h2k_output_new (const char *path, guint64 size, const H2kOutputOptions *options,
                            GPtrArray *sources, GError **error);
 
@@ -73,7 +76,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kOutput, h2k_output_free)
 
 typedef struct
 {
-  guint threads; /* 0: one a core */
+  guint threads;    /* 0: one a core */
+  H2kDisk *overlay; /* whose changes are never taken from an interrupted run; may be NULL */
   const char *progress_phase;
   H2kProgressFunc progress; /* may be NULL; called by one thread at a time */
   gpointer progress_data;
@@ -85,6 +89,7 @@ typedef struct
   guint64 bytes_read;    /* read from the source disk */
   guint64 bytes_zero;    /* read and found to be zero */
   guint64 bytes_skipped; /* zero or unallocated by the extents, never read */
+  guint64 bytes_resumed; /* that an interrupted run had copied; not in bytes_read */
   guint64 bytes_written; /* data written to the output file, after compression, with metadata */
 } H2kCopyStats;
 
@@ -103,14 +108,13 @@ gboolean h2k_copy (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *opt
 gboolean h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options,
                       GCancellable *cancellable, guint64 *differs, GError **error);
 
-/* Read PATH back through the reader of its format, opened afresh, and compare every used block
- * with SOURCE, and every other block with zeros. Errors: H2K_ERROR_VERIFY names the first offset
- * that differs. */
-gboolean h2k_verify (H2kDisk *source, const char *path, const char *format,
-                     const H2kCopyOptions *options, GCancellable *cancellable, GError **error);
-/* The same for an output before its commit, whatever it is. */
-gboolean h2k_output_verify (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
-                            GCancellable *cancellable, GError **error);
+/* Read OUTPUT, which is complete, back through the reader of its format, opened afresh, and compare
+ * it with the digests that were made of what was copied while it was copied: every used block, and
+ * every other one with zeros. The source is not read again.
+ * Errors: H2K_ERROR_VERIFY names the first offset that differs, H2K_ERROR_USAGE: what was written
+ * there cannot be read back; those of h2k_disk_open(). */
+gboolean h2k_verify (H2kOutput *output, const H2kCopyOptions *options, GCancellable *cancellable,
+                     GError **error);
 
 /* Save the changes of OVERLAY as a qcow2 at PATH whose backing file is BACKING (absolute path) in
  * BACKING_FORMAT. PATH must not exist; it is complete or absent.

@@ -12,7 +12,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "copy/internal.h"
+#include "copy/journal.h"
 
 #define WRITING_THREADS 4
 #define RESERVED_RANGES_MAX 16384 /* a disk in more pieces is written without reserving them */
@@ -22,11 +22,15 @@ typedef struct
   H2kDisk *source;
   H2kExtentFunc extent;
   H2kOutput *output;
+  H2kDisk *overlay; /* may be NULL */
   GCancellable *cancellable;
   H2kMeter meter;
 
-  GMutex cursor_lock;
+  GMutex cursor_lock; /* for what follows */
   H2kCursor cursor;
+  H2kRecord *previous; /* of the run that is taken up: the first that may be for the next chunk */
+  gboolean has_previous;
+  guint64 cleared; /* before here there is nothing of that run but what was asked for */
 
   GMutex lock; /* for what follows */
   GCond changed;
@@ -55,6 +59,38 @@ can_read (const Engine *e)
   return !e->at_end && e->free->len && e->reading < e->max_reading;
 }
 
+static gboolean
+record_left_out (Engine *e, GArray *ranges, GError **error)
+{
+  g_autoptr (H2kRecord) record = h2k_record_new ();
+
+  for (guint i = 0; i < ranges->len; i++)
+    {
+      const H2kRange *range = &g_array_index (ranges, H2kRange, i);
+      h2k_record_take_zeros (record, range->offset, range->length);
+      if (!h2k_journal_add (e->output->journal, record, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* Where CHUNK lies is written down, and what the file holds already is not written again. */
+static gboolean
+record_places (Engine *e, H2kChunk *chunk, GError **error)
+{
+  if (!e->output->journal)
+    return TRUE;
+  if (!record_left_out (e, chunk->left_out, error))
+    return FALSE;
+  h2k_record_set_places (chunk->record, chunk);
+  if (chunk->loaded && h2k_record_same_places (chunk->record, chunk->previous))
+    {
+      h2k_record_drop_stored (chunk);
+      return TRUE;
+    }
+  return h2k_journal_add (e->output->journal, chunk->record, error);
+}
+
 /* Everything from the lowest number on that is prepared gets its place. Called with the lock. */
 static gboolean
 place_waiting (Engine *e, GError **error)
@@ -67,7 +103,7 @@ place_waiting (Engine *e, GError **error)
       e->waiting[e->next_number % e->n_chunks] = NULL;
       e->next_number++;
       g_queue_push_tail (&e->placed, chunk);
-      if (!writer->ops->place (writer, chunk, error))
+      if (!writer->ops->place (writer, chunk, error) || !record_places (e, chunk, error))
         return FALSE;
     }
   return TRUE;
@@ -76,30 +112,122 @@ place_waiting (Engine *e, GError **error)
 static void
 recycle (Engine *e, H2kChunk *chunk)
 {
+  if (chunk->loaded)
+    e->stats.bytes_resumed += chunk->bytes_data;
   e->stats.bytes_read += chunk->bytes_read;
   e->stats.bytes_zero += chunk->bytes_zero;
   h2k_chunk_reset (chunk);
   g_ptr_array_add (e->free, chunk);
 }
 
+/* Each byte of the disk has its place in the file, and zeros are holes. */
+static gboolean
+has_fixed_places (const Engine *e)
+{
+  return e->output->writer->reserve == H2K_RESERVE_EXTENTS && !e->output->dense;
+}
+
+/* What an interrupted run left between the chunks of this one has to go, where bytes have their
+ * place in the file whoever writes them. Called with the cursor's lock. */
+static gboolean
+clear_until (Engine *e, guint64 offset, GError **error)
+{
+  guint64 from = e->cleared;
+
+  if (!e->output->previous || !has_fixed_places (e) || offset <= from)
+    return TRUE;
+  e->cleared = offset;
+  return h2k_output_clear (e->output, from, offset - from, error);
+}
+
+/* Skip the previous run's records before OFFSET: this run has nothing there. */
+static void
+skip_previous (Engine *e, guint64 offset, GArray *left_out)
+{
+  while (e->has_previous && e->previous->offset < offset)
+    {
+      H2kRange range = {e->previous->offset, e->previous->length};
+      g_array_append_val (left_out, range);
+      e->has_previous = h2k_journal_reader_next (e->output->previous, e->previous);
+    }
+}
+
+/* Give CHUNK the previous run's record of it, if there is one. Called with the cursor's lock. */
+static void
+find_previous (Engine *e, H2kChunk *chunk)
+{
+  H2kRecord *record = chunk->previous;
+
+  skip_previous (e, chunk->offset, chunk->left_out);
+  if (!e->has_previous || e->previous->offset != chunk->offset)
+    return;
+  chunk->previous = e->previous;
+  e->previous = record;
+  chunk->has_previous = TRUE;
+  e->has_previous = h2k_journal_reader_next (e->output->previous, e->previous);
+}
+
+static gboolean
+next_chunk (Engine *e, H2kChunk *chunk, GError **error)
+{
+  gboolean ok;
+
+  g_mutex_lock (&e->cursor_lock);
+  ok = h2k_cursor_next (&e->cursor, chunk, error)
+       && clear_until (e, chunk->length ? chunk->offset : e->source->size, error);
+  if (ok && chunk->length)
+    {
+      e->cleared = chunk->offset + chunk->length;
+      find_previous (e, chunk);
+    }
+  g_mutex_unlock (&e->cursor_lock);
+  return ok;
+}
+
+static gboolean
+is_changed (Engine *e, const H2kChunk *chunk)
+{
+  H2kExtent change;
+
+  return e->overlay && h2k_overlay_next_change (e->overlay, chunk->offset, &change)
+         && change.offset < chunk->offset + chunk->length;
+}
+
+/* The chunk's content: from the output file if it is there already, else from the source. */
+static gboolean
+read_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
+{
+  H2kWriter *writer = e->output->writer;
+  gboolean changed = is_changed (e, chunk);
+
+  if (!h2k_chunk_find_ranges (chunk, e->source, e->extent, error))
+    return FALSE;
+  chunk->loaded = chunk->has_previous && !changed
+                  && h2k_record_load (chunk->previous, chunk, writer->unit, e->output->previous_fd);
+  if (!chunk->loaded
+      && (!h2k_chunk_read (chunk, e->source, error)
+          || (e->output->previous && has_fixed_places (e)
+              && !h2k_output_clear (e->output, chunk->offset, chunk->length, error))))
+    return FALSE;
+  if ((!chunk->loaded || chunk->previous->units->len == 0)
+      && !writer->ops->prepare (writer, chunk, compressor, error))
+    return FALSE;
+  if (!e->output->journal)
+    return TRUE;
+  h2k_record_take (chunk->record, chunk, writer->unit, changed);
+  /* Of packed units only the digest of what is stored was made now. */
+  if (chunk->loaded)
+    chunk->record->content = chunk->previous->content;
+  return TRUE;
+}
+
 /* Read and prepare the next chunk. Called without the lock; CHUNK's length stays 0 at the end. */
 static gboolean
 fill_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
 {
-  H2kWriter *writer = e->output->writer;
-  gboolean ok;
-
-  if (h2k_is_cancelled (e->cancellable, error))
+  if (h2k_is_cancelled (e->cancellable, error) || !next_chunk (e, chunk, error))
     return FALSE;
-  g_mutex_lock (&e->cursor_lock);
-  ok = h2k_cursor_next (&e->cursor, chunk, error);
-  g_mutex_unlock (&e->cursor_lock);
-  if (!ok || !chunk->length)
-    return ok;
-  if (!h2k_chunk_find_ranges (chunk, e->source, e->extent, error)
-      || !h2k_chunk_read (chunk, e->source, error))
-    return FALSE;
-  return writer->ops->prepare (writer, chunk, compressor, error);
+  return !chunk->length || read_chunk (e, chunk, compressor, error);
 }
 
 /* Do one piece of work. Called with the lock, which is given up meanwhile. */
@@ -182,6 +310,9 @@ engine_init (Engine *e, guint threads)
                           .extent = e->extent,
                           .window = window,
                           .all = writer->all_chunks};
+  e->previous = h2k_record_new ();
+  e->has_previous
+      = e->output->previous && h2k_journal_reader_next (e->output->previous, e->previous);
   /* One in each thread's hands, and some that wait for their turn. */
   e->n_chunks = threads + WRITING_THREADS + MIN (threads, 8) + 2;
   e->max_reading = threads + 1;
@@ -202,6 +333,7 @@ engine_clear (Engine *e)
     h2k_chunk_free (chunk);
   g_ptr_array_unref (e->free);
   g_free (e->waiting);
+  h2k_record_free (e->previous);
   g_mutex_clear (&e->cursor_lock);
   g_mutex_clear (&e->lock);
   g_cond_clear (&e->changed);
@@ -216,6 +348,18 @@ finish_output (H2kOutput *output, GError **error)
 
   return output->writer->ops->finish (output->writer, tail, &length, error)
          && h2k_output_write (output, tail, error) && h2k_output_complete (output, length, error);
+}
+
+/* The journal is complete: it says what was copied, and nothing else. */
+static gboolean
+finish_journal (Engine *e, GError **error)
+{
+  g_autoptr (GArray) left_out = g_array_new (FALSE, FALSE, sizeof (H2kRange));
+
+  if (!e->output->journal)
+    return TRUE;
+  skip_previous (e, G_MAXUINT64, left_out);
+  return record_left_out (e, left_out, error) && h2k_journal_flush (e->output->journal, error);
 }
 
 static gboolean
@@ -277,7 +421,11 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
                   const H2kCopyOptions *options, GCancellable *cancellable, H2kCopyStats *stats,
                   GError **error)
 {
-  Engine e = {.source = source, .extent = extent, .output = output, .cancellable = cancellable};
+  Engine e = {.source = source,
+              .extent = extent,
+              .output = output,
+              .overlay = options ? options->overlay : NULL,
+              .cancellable = cancellable};
   guint threads = h2k_thread_count (options);
   guint64 total;
   gboolean ok;
@@ -292,8 +440,13 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
   engine_init (&e, threads);
   h2k_run_threads (threads + WRITING_THREADS, engine_thread, &e);
   if (e.error)
-    g_propagate_error (error, g_steal_pointer (&e.error));
-  else if (finish_output (output, error))
+    {
+      /* For --resume: a record whose chunk was not written after all does no harm. */
+      if (output->journal)
+        h2k_journal_flush (output->journal, NULL);
+      g_propagate_error (error, g_steal_pointer (&e.error));
+    }
+  else if (finish_journal (&e, error) && finish_output (output, error))
     h2k_meter_finish (&e.meter);
   ok = output->complete;
   e.stats.bytes_total = source->size;

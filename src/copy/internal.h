@@ -36,6 +36,10 @@ typedef struct
   gsize length;
 } H2kSegment;
 
+typedef struct _H2kRecord H2kRecord; /* journal.h */
+typedef struct _H2kJournal H2kJournal;
+typedef struct _H2kJournalReader H2kJournalReader;
+
 typedef enum
 {
   H2K_UNIT_UNUSED, /* the extents say that there is nothing */
@@ -67,6 +71,11 @@ typedef struct
   guint64 bytes_data;  /* covered by RANGES */
   guint64 bytes_read;  /* really read */
   guint64 bytes_zero;  /* read and not written, being zeros */
+  H2kRecord *record;   /* for the journal */
+  H2kRecord *previous; /* of the run that this one takes up, when it has one for this chunk ... */
+  gboolean has_previous;
+  GArray *left_out; /* H2kRange: what that run copied before this chunk and this one does not */
+  gboolean loaded;  /* ... and the chunk's content was taken from the output file by it */
 } H2kChunk;
 
 /* Zeroed memory, aligned for direct I/O; for free(). */
@@ -267,7 +276,12 @@ struct _H2kOutput
   gboolean complete;
   gboolean committed;
   GCancellable *cancellable; /* during the copy; may be NULL */
-  GMutex lock;               /* for what follows */
+  char *identity;
+  int journal_fd;             /* or -1 */
+  H2kJournal *journal;        /* what was done; NULL: the sink cannot be read back */
+  H2kJournalReader *previous; /* what the run did that this one takes up, or NULL ... */
+  int previous_fd;            /* ... and the file that it wrote; the sink's */
+  GMutex lock;                /* for what follows */
   guint64 written;
   guint64 expected; /* bytes that will have been written; for messages */
 };
@@ -280,6 +294,9 @@ H2kOutput *h2k_output_create (const char *path, guint64 size, const H2kOutputOpt
 /* Take space for a range of the file, which is not written yet. FALSE: not possible here, and what
  * was taken is given back. Called before anything is written. */
 gboolean h2k_output_reserve (H2kOutput *output, guint64 offset, guint64 length);
+
+/* Make a range of a file that was there before this run holes. Any thread. */
+gboolean h2k_output_clear (H2kOutput *output, guint64 offset, guint64 length, GError **error);
 
 /* Write the segments of CHUNK. Any thread. */
 gboolean h2k_output_write (H2kOutput *output, H2kChunk *chunk, GError **error);

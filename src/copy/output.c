@@ -2,9 +2,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "copy/internal.h"
+#include "copy/journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
 
 #define SECTOR 512u
 
@@ -87,6 +90,22 @@ open_backing (H2kOutput *output, const H2kWriterOps *writer, GPtrArray *sources,
   return TRUE;
 }
 
+/* A journal without a name, for the verification alone. */
+static gboolean
+start_journal (H2kOutput *output, GError **error)
+{
+  g_autofree char *path = NULL;
+
+  if (output->journal || !output->sink->ops->reopen)
+    return TRUE;
+  output->journal_fd = g_file_open_tmp ("h2k-journal-XXXXXX", &path, error);
+  if (output->journal_fd < 0)
+    return FALSE;
+  g_unlink (path);
+  output->journal = h2k_journal_new (output->journal_fd, "", error);
+  return output->journal != NULL;
+}
+
 H2kOutput *
 h2k_output_create (const char *path, guint64 size, const H2kOutputOptions *options,
                    GPtrArray *sources, int mode, const char *backing, const char *backing_format,
@@ -111,6 +130,9 @@ h2k_output_create (const char *path, guint64 size, const H2kOutputOptions *optio
   output->path = g_strdup (path);
   output->options = *options;
   output->options.format = writer->format;
+  output->identity = g_strdup (options->identity ? options->identity : "");
+  output->options.identity = output->identity;
+  output->journal_fd = output->previous_fd = -1;
   output->backing = g_strdup (backing);
   output->backing_format = g_strdup (backing_format);
   /* Guests see whole sectors only. */
@@ -121,7 +143,7 @@ h2k_output_create (const char *path, guint64 size, const H2kOutputOptions *optio
     return NULL;
   output->writer = writer->create (output, error);
   output->sink = output->writer ? sink->open (output, keep, mode, error) : NULL;
-  if (!output->sink)
+  if (!output->sink || !start_journal (output, error))
     return NULL;
   output->dense = output->sink->dense || output->options.preallocation == H2K_PREALLOCATION_FULL;
   return g_steal_pointer (&output);
@@ -155,7 +177,12 @@ h2k_output_free (H2kOutput *output)
     output->sink->ops->free (output->sink);
   if (output->writer)
     output->writer->ops->free (output->writer);
+  h2k_journal_reader_free (output->previous);
+  h2k_journal_free (output->journal);
+  if (output->journal_fd >= 0)
+    close (output->journal_fd);
   g_mutex_clear (&output->lock);
+  g_free (output->identity);
   g_free (output->path);
   g_free (output->given);
   if (output->base)
@@ -233,6 +260,24 @@ h2k_output_reserve (H2kOutput *output, guint64 offset, guint64 length)
   H2kSink *sink = output->sink;
 
   return sink->ops->reserve && sink->ops->reserve (sink, offset, length);
+}
+
+gboolean
+h2k_output_clear (H2kOutput *output, guint64 offset, guint64 length, GError **error)
+{
+  struct stat st;
+
+  if (fstat (output->previous_fd, &st) == 0 && offset >= (guint64)st.st_size)
+    return TRUE;
+  if (fallocate (output->previous_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                 (off_t)length)
+      == 0)
+    return TRUE;
+  h2k_set_errno (error, H2K_ERROR_OUTPUT, errno,
+                 "cannot clear what an interrupted run left in %s; leave out --resume to start "
+                 "afresh",
+                 output->given);
+  return FALSE;
 }
 
 gboolean

@@ -1,13 +1,14 @@
 /* sink-file.c - a file that gets its name only when it is complete.
  *
- * It is written as .NAME.h2k-XXXXXX.part in the output's directory. The writing process holds a
+ * It is written as .NAME.h2k-XXXXXX.part in the output's directory, with its journal as
+ * .NAME.h2k-XXXXXX.log beside it. The writing process holds a
  * flock() on it, so that a later run can tell what a killed one left behind from what a living one
  * is writing. (flock() and not fcntl(): QEMU's own locks must not meet ours when the file is tested
  * before it gets its name.)
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "copy/internal.h"
+#include "copy/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,8 @@
 
 #define TEMP_MARK ".h2k-"
 #define TEMP_SUFFIX ".part"
+#define JOURNAL_SUFFIX ".log"
+#define NEW_JOURNAL_SUFFIX ".new"
 #define TEMP_RANDOM 6
 #define TEMP_EXTRA (1 + (sizeof TEMP_MARK - 1) + TEMP_RANDOM + (sizeof TEMP_SUFFIX - 1))
 
@@ -44,10 +47,17 @@ temp_prefix (const char *path)
 }
 
 static gboolean
-is_temp_name (const char *name, const char *prefix)
+is_temp_name (const char *name, const char *prefix, const char *suffix)
 {
-  return g_str_has_prefix (name, prefix) && g_str_has_suffix (name, TEMP_SUFFIX)
-         && strlen (name) == strlen (prefix) + TEMP_RANDOM + sizeof TEMP_SUFFIX - 1;
+  return g_str_has_prefix (name, prefix) && g_str_has_suffix (name, suffix)
+         && strlen (name) == strlen (prefix) + TEMP_RANDOM + strlen (suffix);
+}
+
+/* What belongs to the temporary file TEMP and has another SUFFIX. */
+static char *
+with_suffix (const char *temp, const char *suffix)
+{
+  return g_strdup_printf ("%.*s%s", (int)(strlen (temp) - strlen (TEMP_SUFFIX)), temp, suffix);
 }
 
 static gboolean
@@ -56,23 +66,43 @@ is_same_file (const struct stat *a, const struct stat *b)
   return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Remove one file that nobody is writing any more. Every doubt leaves it alone. */
-static void
-remove_if_stale (int dir_fd, const char *name)
+/* Open a temporary file that nobody is writing any more, and lock it. -1: there is a doubt, in
+ * which case it is left alone. BUSY (may be NULL) is set when a living run has it. */
+static int
+open_stale (int dir_fd, const char *name, int flags, gboolean *busy)
 {
   struct stat here, there;
-  int fd = openat (dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  int fd = openat (dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
   if (fd < 0)
-    return;
-  if (fstat (fd, &here) == 0 && S_ISREG (here.st_mode) && here.st_uid == geteuid ()
-      && flock (fd, LOCK_EX | LOCK_NB) == 0
-      && fstatat (dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && is_same_file (&here, &there)
-      && unlinkat (dir_fd, name, 0) == 0)
-    g_info ("removed %s, which a killed run had left", name);
+    return -1;
+  if (fstat (fd, &here) == 0 && S_ISREG (here.st_mode) && here.st_uid == geteuid ())
+    {
+      if (flock (fd, LOCK_EX | LOCK_NB) == 0)
+        {
+          if (fstatat (dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0
+              && is_same_file (&here, &there))
+            return fd;
+        }
+      else if (busy && errno == EWOULDBLOCK)
+        *busy = TRUE;
+    }
   close (fd);
+  return -1;
 }
 
+static void
+remove_temp (int dir_fd, const char *name)
+{
+  g_autofree char *journal = with_suffix (name, JOURNAL_SUFFIX);
+  g_autofree char *new_journal = with_suffix (name, NEW_JOURNAL_SUFFIX);
+
+  unlinkat (dir_fd, journal, 0);
+  unlinkat (dir_fd, new_journal, 0);
+  unlinkat (dir_fd, name, 0);
+}
+
+/* Remove what killed runs left. A journal alone is one whose output got its name. */
 static void
 remove_stale (int dir_fd, const char *dir, const char *prefix)
 {
@@ -80,8 +110,23 @@ remove_stale (int dir_fd, const char *dir, const char *prefix)
   const char *name;
 
   while (d && (name = g_dir_read_name (d)))
-    if (is_temp_name (name, prefix))
-      remove_if_stale (dir_fd, name);
+    if (is_temp_name (name, prefix, TEMP_SUFFIX))
+      {
+        int fd = open_stale (dir_fd, name, O_RDONLY, NULL);
+        if (fd < 0)
+          continue;
+        remove_temp (dir_fd, name);
+        g_info ("removed %s, which a killed run had left", name);
+        close (fd);
+      }
+    else if (is_temp_name (name, prefix, JOURNAL_SUFFIX)
+             || is_temp_name (name, prefix, NEW_JOURNAL_SUFFIX))
+      {
+        g_autofree char *temp
+            = g_strdup_printf ("%.*s" TEMP_SUFFIX, (int)(strlen (prefix) + TEMP_RANDOM), name);
+        if (faccessat (dir_fd, temp, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+          unlinkat (dir_fd, name, 0);
+      }
 }
 
 /* --- checks before anything is created -------------------------------------------------------- */
@@ -163,12 +208,151 @@ create_temp (FileSink *sink, const char *dir, const char *prefix, int mode)
   return EEXIST;
 }
 
+/* --- journals, and taking up what an interrupted run left ---------------------------------------
+ */
+
+static int
+create_beside (FileSink *sink, const char *suffix, GError **error)
+{
+  g_autofree char *path = with_suffix (sink->parent.parent.path, suffix);
+  int fd;
+
+  unlink (path);
+  fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot create the journal %s", path);
+  return fd;
+}
+
+static gboolean
+start_journal (FileSink *sink, GError **error)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  output->journal_fd = create_beside (sink, JOURNAL_SUFFIX, error);
+  if (output->journal_fd < 0)
+    return FALSE;
+  output->journal = h2k_journal_new (output->journal_fd, output->identity, error);
+  return output->journal != NULL;
+}
+
+/* The first line in which two identities differ must be told to the user. */
+static gboolean
+check_identity (FileSink *sink, GError **error)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  g_auto (GStrv) then = g_strsplit (h2k_journal_identity (output->journal), "\n", -1);
+  g_auto (GStrv) now = g_strsplit (output->identity, "\n", -1);
+  guint i = 0;
+  gboolean source;
+
+  while (then[i] && now[i] && g_str_equal (then[i], now[i]))
+    i++;
+  if (!then[i] && !now[i])
+    return TRUE;
+  source = (now[i] && g_str_has_prefix (now[i], "source"))
+           || (then[i] && g_str_has_prefix (then[i], "source"));
+  g_set_error (error, H2K_ERROR, source ? H2K_ERROR_SOURCE : H2K_ERROR_USAGE,
+               "%s cannot be resumed: %s (then \"%s\", now \"%s\"); leave out --resume to start "
+               "afresh",
+               output->given,
+               source ? "the source has changed since the interrupted run"
+                      : "the interrupted run had other options",
+               then[i] ? then[i] : "", now[i] ? now[i] : "");
+  return FALSE;
+}
+
+/* Read the journal of sink->parent.parent.path; FALSE without an error when there is none that can
+ * be used. */
+static gboolean
+resume_journal (FileSink *sink, GError **error)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  g_autofree char *path = with_suffix (sink->parent.parent.path, JOURNAL_SUFFIX);
+  g_autofree char *new_path = with_suffix (sink->parent.parent.path, NEW_JOURNAL_SUFFIX);
+  int old_fd = open (path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+  if (old_fd < 0)
+    return FALSE;
+  output->journal_fd = create_beside (sink, NEW_JOURNAL_SUFFIX, error);
+  if (output->journal_fd >= 0)
+    output->journal = h2k_journal_resume (old_fd, output->journal_fd, error);
+  close (old_fd);
+  if (!output->journal || !check_identity (sink, error))
+    return FALSE;
+  if (rename (new_path, path) < 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot replace the journal %s", path);
+      return FALSE;
+    }
+  output->previous = h2k_journal_reader_new (output->journal);
+  output->previous_fd = sink->parent.fd;
+  return TRUE;
+}
+
+static void
+forget_journal (FileSink *sink)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  g_autofree char *path = with_suffix (sink->parent.parent.path, NEW_JOURNAL_SUFFIX);
+
+  g_clear_pointer (&output->journal, h2k_journal_free);
+  if (output->journal_fd >= 0)
+    close (output->journal_fd);
+  output->journal_fd = -1;
+  unlink (path);
+}
+
+/* The newest of the outputs that interrupted runs left, locked and with its journal. FALSE without
+ * an error when there is none. */
+static gboolean
+adopt_temp (FileSink *sink, const char *dir, const char *prefix, GError **error)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  g_autoptr (GDir) d = g_dir_open (dir, 0, NULL);
+  g_autofree char *newest = NULL;
+  gboolean busy = FALSE;
+  gint64 newest_time = G_MININT64;
+  const char *name;
+
+  while (d && (name = g_dir_read_name (d)))
+    {
+      struct stat st;
+      if (!is_temp_name (name, prefix, TEMP_SUFFIX)
+          || fstatat (sink->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0
+          || st.st_mtim.tv_sec < newest_time)
+        continue;
+      newest_time = st.st_mtim.tv_sec;
+      g_free (newest);
+      newest = g_strdup (name);
+    }
+  if (!newest)
+    return FALSE;
+  sink->parent.fd = open_stale (sink->dir_fd, newest, O_RDWR, &busy);
+  if (busy)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT,
+                 "%s is being written by another run: wait for its end", output->given);
+  if (sink->parent.fd < 0)
+    return FALSE;
+  sink->parent.parent.path = g_build_filename (dir, newest, NULL);
+  if (resume_journal (sink, error))
+    return TRUE;
+  forget_journal (sink);
+  /* What cannot be taken up is left alone if that is an error, else it is in the way. */
+  if (!*error)
+    remove_temp (sink->dir_fd, newest);
+  close (sink->parent.fd);
+  sink->parent.fd = -1;
+  g_clear_pointer (&sink->parent.parent.path, g_free);
+  return FALSE;
+}
+
 static gboolean
 open_temp (FileSink *sink, int mode, GError **error)
 {
   H2kOutput *output = sink->parent.parent.output;
   g_autofree char *dir = g_path_get_dirname (output->path);
   g_autofree char *prefix = temp_prefix (output->path);
+  GError *local = NULL;
   int err;
 
   sink->dir_fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -178,6 +362,13 @@ open_temp (FileSink *sink, int mode, GError **error)
                      "cannot open the directory %s of the output %s (create it, or choose another "
                      "output)",
                      dir, output->given);
+      return FALSE;
+    }
+  if (output->options.resume && adopt_temp (sink, dir, prefix, &local))
+    return TRUE;
+  if (local)
+    {
+      g_propagate_error (error, local);
       return FALSE;
     }
   remove_stale (sink->dir_fd, dir, prefix);
@@ -190,7 +381,21 @@ open_temp (FileSink *sink, int mode, GError **error)
                      output->given, dir);
       return FALSE;
     }
-  return TRUE;
+  return start_journal (sink, error);
+}
+
+/* Without its final name the file goes away, unless another run is to take it up. */
+static void
+abandon (FileSink *sink)
+{
+  H2kOutput *output = sink->parent.parent.output;
+  g_autofree char *name = g_path_get_basename (sink->parent.parent.path);
+
+  if (output->options.resume && output->journal && h2k_journal_flush (output->journal, NULL))
+    g_info ("what was copied is kept in %s: the same command with --resume goes on",
+            sink->parent.parent.path);
+  else
+    remove_temp (sink->dir_fd, name);
 }
 
 static void
@@ -199,7 +404,7 @@ file_free (H2kSink *base)
   FileSink *sink = (FileSink *)base;
 
   if (base->path && !sink->named)
-    unlink (base->path);
+    abandon (sink);
   h2k_fd_sink_clear (&sink->parent);
   if (sink->dir_fd >= 0)
     close (sink->dir_fd);
@@ -241,8 +446,8 @@ prepare_file (FileSink *sink, GError **error)
   H2kOutput *output = sink->parent.parent.output;
   int fd = sink->parent.fd, err = 0;
 
-  h2k_fd_sink_open_direct (&sink->parent, TRUE);
-  if (ftruncate (fd, 0) < 0)
+  h2k_fd_sink_open_direct (&sink->parent, output->previous == NULL);
+  if (!output->previous && ftruncate (fd, 0) < 0)
     err = errno;
   if (!err && output->writer->reserve == H2K_RESERVE_EXTENTS
       && ftruncate (fd, (off_t)output->size) < 0)
@@ -311,6 +516,8 @@ file_reserve (H2kSink *base, guint64 offset, guint64 length)
 
   if (output->options.preallocation >= H2K_PREALLOCATION_FALLOC)
     return TRUE;
+  if (output->previous)
+    return FALSE;
   /* Through the page cache nothing is gained, and FAT writes zeros instead. */
   if (sink->parent.direct_fd < 0 || fstatfs (fd, &fs) < 0 || fs.f_type == MSDOS_SUPER_MAGIC)
     return FALSE;
@@ -354,10 +561,32 @@ file_available (H2kSink *base)
   return (guint64)st.f_bavail * st.f_frsize;
 }
 
+/* What is read back must come from the storage. */
+static gboolean
+drop_cache (const char *path, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  int err = fd < 0 ? errno : 0;
+
+  if (fd >= 0 && fsync (fd) < 0)
+    err = errno;
+  if (fd >= 0)
+    {
+      posix_fadvise (fd, 0, 0, POSIX_FADV_DONTNEED);
+      close (fd);
+    }
+  if (err)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, err, "cannot flush %s before reading it back", path);
+  return err == 0;
+}
+
 static H2kDisk *
 file_reopen (H2kSink *base, GError **error)
 {
-  return h2k_disk_open (base->path, base->output->options.format, error);
+  const char *path = ((FileSink *)base)->named ? base->output->path : base->path;
+
+  return drop_cache (path, error) ? h2k_disk_open (path, base->output->options.format, error)
+                                  : NULL;
 }
 
 /* --- the final name --------------------------------------------------------------------------- */
@@ -374,6 +603,14 @@ rename_no_replace (const char *temp, const char *path)
     return errno;
   unlink (temp);
   return 0;
+}
+
+static void
+remove_journal (FileSink *sink)
+{
+  g_autofree char *path = with_suffix (sink->parent.parent.path, JOURNAL_SUFFIX);
+
+  unlink (path);
 }
 
 static gboolean
@@ -398,6 +635,7 @@ file_commit (H2kSink *base, GError **error)
   if (err)
     return FALSE;
   sink->named = TRUE;
+  remove_journal (sink);
   /* The name is there; only whether it survives a power cut is in doubt. */
   if (output->options.sync && fsync (sink->dir_fd) < 0)
     g_warning ("cannot flush the directory of %s: %s", output->given, g_strerror (errno));

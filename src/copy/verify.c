@@ -1,198 +1,205 @@
-/* verify.c - two disks compared, and the finished file read back through the reader of its format
- * and compared with the source.
+/* verify.c - the finished output read back through the reader of its format.
  *
- * Nothing of the writers is used: what is compared is what QEMU will be given, from the disk and
- * not from the page cache.
+ * Nothing of the writers is used: what is read is what QEMU will be given, from the disk and not
+ * from the page cache. It is compared with the digests in the journal, which were made of what was
+ * read from the source while it was copied; what has no digest has to be zeros.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "copy/internal.h"
+#include "copy/journal.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
+#include <stdlib.h>
 
 typedef struct
 {
-  H2kDisk *longer;
-  H2kDisk *shorter; /* counts as zeros behind its end */
+  H2kDisk *disk; /* the output */
+  gsize window;  /* no record is longer */
   GCancellable *cancellable;
   H2kMeter meter;
 
   GMutex lock; /* for what follows */
-  H2kCursor cursor;
+  H2kJournalReader *reader;
+  H2kRecord *next; /* the first record behind AT */
+  gboolean has_next;
+  guint64 at; /* where the next piece begins */
   GError *error;
-  guint64 differs; /* lowest offset that differs */
-} Comparison;
+  guint64 differs; /* lowest offset that is known to differ */
+} Verification;
 
-/* The first offset where EXPECTED and ACTUAL differ; N if nowhere. */
-static gsize
-first_difference (const guint8 *expected, const guint8 *actual, gsize n)
+/* A piece of the disk: what has one digest, or what lies between. */
+typedef struct
 {
-  gsize at = 0;
+  guint64 offset, length;
+  gboolean has_digest;
+  XXH128_hash_t digest;
+} Piece;
 
-  if (memcmp (expected, actual, n) == 0)
-    return n;
-  while (expected[at] == actual[at])
-    at++;
-  return at;
+/* Called with the lock. FALSE at the end, and when the journal makes no sense. */
+static gboolean
+next_piece (Verification *v, Piece *piece)
+{
+  guint64 size = v->disk->size;
+
+  if (v->at >= size)
+    return FALSE;
+  *piece = (Piece){.offset = v->at, .length = size - v->at};
+  if (v->has_next && v->next->offset > v->at)
+    piece->length = MIN (piece->length, v->next->offset - v->at);
+  else if (v->has_next)
+    {
+      piece->has_digest = TRUE;
+      piece->digest = v->next->content;
+      piece->length = v->next->length;
+      if (v->next->offset < v->at || piece->length > MIN (v->window, size - v->at)
+          || piece->length == 0)
+        {
+          g_set_error (&v->error, H2K_ERROR, H2K_ERROR_VERIFY,
+                       "the journal of %s is damaged, so that it cannot be verified",
+                       v->disk->name);
+          return FALSE;
+        }
+      v->has_next = h2k_journal_reader_next (v->reader, v->next);
+    }
+  v->at += piece->length;
+  return TRUE;
 }
 
-/* Compare one window. The windows are handed out in order and each one taken is finished, so that
- * the lowest difference found is the first of the disk. */
 static gboolean
-compare_chunk (Comparison *c, H2kChunk *expected, H2kChunk *actual, GError **error)
+check_digest (Verification *v, const Piece *piece, guint8 *buffer, guint64 *differs, GError **error)
 {
-  guint64 left = c->shorter->size - MIN (expected->offset, c->shorter->size);
-  gsize n = (gsize)MIN (left, expected->length), at;
-
-  if (h2k_is_cancelled (c->cancellable, error)
-      || !h2k_chunk_find_ranges (expected, c->longer, h2k_disk_extent, error)
-      || !h2k_chunk_read (expected, c->longer, error)
-      || !h2k_disk_pread (c->shorter, MIN (expected->offset, c->shorter->size), n, actual->data,
-                          error))
+  if (!h2k_disk_pread (v->disk, piece->offset, piece->length, buffer, error))
     return FALSE;
-  memset (actual->data + n, 0, expected->length - n);
-  at = first_difference (expected->data, actual->data, expected->length);
-  if (at < expected->length)
+  if (!XXH128_isEqual (piece->digest, XXH3_128bits (buffer, piece->length)))
+    *differs = piece->offset;
+  h2k_meter_add (&v->meter, piece->length);
+  return TRUE;
+}
+
+static gboolean
+check_zeros (Verification *v, const Piece *piece, guint8 *buffer, guint64 *differs, GError **error)
+{
+  guint64 end = piece->offset + piece->length;
+  H2kExtent extent;
+
+  for (guint64 at = piece->offset; at < end; at = extent.offset + extent.length)
     {
-      g_mutex_lock (&c->lock);
-      c->differs = MIN (c->differs, expected->offset + at);
-      g_mutex_unlock (&c->lock);
+      if (h2k_is_cancelled (v->cancellable, error)
+          || !h2k_disk_extent (v->disk, at, MIN (end, at + v->window), &extent, error))
+        return FALSE;
+      if (extent.kind != H2K_EXTENT_DATA)
+        {
+          /* Such an extent may be long: ask for all of it. */
+          if (!h2k_disk_extent (v->disk, at, end, &extent, error))
+            return FALSE;
+          continue;
+        }
+      if (!h2k_disk_pread (v->disk, at, extent.length, buffer, error))
+        return FALSE;
+      for (gsize i = 0; i < extent.length; i++)
+        if (buffer[i])
+          {
+            *differs = at + i;
+            return TRUE;
+          }
     }
-  h2k_meter_add (&c->meter, expected->bytes_data);
   return TRUE;
 }
 
 static gpointer
-compare_thread (gpointer data)
+verify_thread (gpointer data)
 {
-  Comparison *c = data;
-  g_autoptr (H2kChunk) expected = h2k_chunk_new (H2K_WINDOW, 0, 0);
-  g_autoptr (H2kChunk) actual = h2k_chunk_new (H2K_WINDOW, 0, 0);
+  Verification *v = data;
+  guint8 *buffer = h2k_aligned_new0 (v->window);
+  Piece piece;
 
-  g_mutex_lock (&c->lock);
-  while (!c->error && c->differs == G_MAXUINT64)
+  g_mutex_lock (&v->lock);
+  while (!v->error && v->differs == G_MAXUINT64 && next_piece (v, &piece))
     {
+      guint64 differs = G_MAXUINT64;
       GError *error = NULL;
-      gboolean ok = h2k_cursor_next (&c->cursor, expected, &error);
+      gboolean ok;
 
-      if (ok && !expected->length)
-        break;
-      if (ok)
-        {
-          g_mutex_unlock (&c->lock);
-          ok = compare_chunk (c, expected, actual, &error);
-          g_mutex_lock (&c->lock);
-        }
+      g_mutex_unlock (&v->lock);
+      ok = !h2k_is_cancelled (v->cancellable, &error)
+           && (piece.has_digest ? check_digest (v, &piece, buffer, &differs, &error)
+                                : check_zeros (v, &piece, buffer, &differs, &error));
+      g_mutex_lock (&v->lock);
       if (!ok)
-        h2k_keep_error (&c->error, error);
+        h2k_keep_error (&v->error, error);
+      v->differs = MIN (v->differs, differs);
     }
-  g_mutex_unlock (&c->lock);
+  g_mutex_unlock (&v->lock);
+  free (buffer);
   return NULL;
 }
 
-/* What is read back must come from the storage. */
 static gboolean
-drop_cache (const char *path, GError **error)
+check_size (H2kDisk *disk, guint64 expected, GError **error)
 {
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
-  int err = fd < 0 ? errno : 0;
-
-  if (fd >= 0 && fsync (fd) < 0)
-    err = errno;
-  if (fd >= 0)
-    {
-      posix_fadvise (fd, 0, 0, POSIX_FADV_DONTNEED);
-      close (fd);
-    }
-  if (err)
-    h2k_set_errno (error, H2K_ERROR_OUTPUT, err, "cannot flush %s before reading it back", path);
-  return err == 0;
-}
-
-static gboolean
-check_sizes (guint64 expected, H2kDisk *output, GError **error)
-{
-  if (output->size == expected)
+  if (disk->size == expected)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
                "%s reads back as a disk of %" G_GUINT64_FORMAT
                " bytes instead of %" G_GUINT64_FORMAT,
-               output->name, output->size, expected);
+               disk->name, disk->size, expected);
   return FALSE;
 }
 
-gboolean
-h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options, GCancellable *cancellable,
-             guint64 *differs, GError **error)
+/* The bytes that have a digest. */
+static guint64
+count_bytes (H2kJournal *journal)
 {
-  Comparison c = {.longer = a->size < b->size ? b : a,
-                  .shorter = a->size < b->size ? a : b,
-                  .cancellable = cancellable,
-                  .differs = G_MAXUINT64};
-  guint64 total;
+  g_autoptr (H2kJournalReader) reader = h2k_journal_reader_new (journal);
+  g_autoptr (H2kRecord) record = h2k_record_new ();
+  guint64 bytes = 0;
 
-  if (!h2k_copy_estimate (c.longer, &total, error))
-    return FALSE;
-  c.cursor = (H2kCursor){.disk = c.longer,
-                         .other = c.shorter,
-                         .extent = h2k_disk_extent,
-                         .window = H2K_WINDOW};
-  g_mutex_init (&c.lock);
-  h2k_meter_init (&c.meter, options, total);
-  h2k_run_threads (h2k_thread_count (options), compare_thread, &c);
-  /* A difference that was found counts, whatever happened elsewhere to stop the search. */
-  if (c.differs != G_MAXUINT64 && g_error_matches (c.error, H2K_ERROR, H2K_ERROR_CANCELLED))
-    g_clear_error (&c.error);
-  if (!c.error)
-    h2k_meter_finish (&c.meter);
-  *differs = c.differs;
-  g_mutex_clear (&c.lock);
-  h2k_meter_clear (&c.meter);
-  if (c.error)
-    g_propagate_error (error, c.error);
-  return c.error == NULL;
+  while (h2k_journal_reader_next (reader, record))
+    bytes += record->length;
+  return bytes;
 }
 
-/* OUTPUT must hold SOURCE in SIZE bytes. */
-static gboolean
-verify_disk (H2kDisk *source, H2kDisk *output, guint64 size, const H2kCopyOptions *options,
-             GCancellable *cancellable, GError **error)
+static void
+run (Verification *v, H2kOutput *output, const H2kCopyOptions *options)
 {
-  guint64 differs;
+  g_mutex_init (&v->lock);
+  v->next = h2k_record_new ();
+  v->reader = h2k_journal_reader_new (output->journal);
+  v->has_next = h2k_journal_reader_next (v->reader, v->next);
+  h2k_meter_init (&v->meter, options, count_bytes (output->journal));
+  h2k_run_threads (h2k_thread_count (options), verify_thread, v);
+  if (!v->error)
+    h2k_meter_finish (&v->meter);
+  h2k_journal_reader_free (v->reader);
+  h2k_record_free (v->next);
+  g_mutex_clear (&v->lock);
+  h2k_meter_clear (&v->meter);
+}
 
-  if (!check_sizes (size, output, error)
-      || !h2k_compare (source, output, options, cancellable, &differs, error))
+gboolean
+h2k_verify (H2kOutput *output, const H2kCopyOptions *options, GCancellable *cancellable,
+            GError **error)
+{
+  g_autoptr (H2kDisk) disk = h2k_output_reopen (output, error);
+  Verification v = {.cancellable = cancellable,
+                    .window = MAX (H2K_WINDOW, output->writer->unit),
+                    .differs = G_MAXUINT64};
+
+  if (!disk || !check_size (disk, output->size, error))
     return FALSE;
-  if (differs == G_MAXUINT64)
+  v.disk = disk;
+  run (&v, output, options);
+  if (v.differs == G_MAXUINT64 && v.error)
+    {
+      g_propagate_error (error, v.error);
+      return FALSE;
+    }
+  g_clear_error (&v.error);
+  if (v.differs == G_MAXUINT64)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
-               "%s, read back, differs from %s at offset %" G_GUINT64_FORMAT
-               " of the disk; check the storage below it and convert again",
-               output->name, source->name, differs);
+               "%s, read back, is not what was copied, at offset %" G_GUINT64_FORMAT
+               " of the disk or less than %" G_GSIZE_FORMAT
+               " bytes behind it; check the storage below it and convert again",
+               output->given, v.differs, v.window);
   return FALSE;
-}
-
-gboolean
-h2k_verify (H2kDisk *source, const char *path, const char *format, const H2kCopyOptions *options,
-            GCancellable *cancellable, GError **error)
-{
-  g_autoptr (H2kDisk) output = NULL;
-
-  return drop_cache (path, error) && (output = h2k_disk_open (path, format, error))
-         && verify_disk (source, output, (source->size + 511) / 512 * 512, options, cancellable,
-                         error);
-}
-
-gboolean
-h2k_output_verify (H2kDisk *source, H2kOutput *output, const H2kCopyOptions *options,
-                   GCancellable *cancellable, GError **error)
-{
-  g_autoptr (H2kDisk) disk = NULL;
-
-  if (output->sink->path && !drop_cache (output->sink->path, error))
-    return FALSE;
-  disk = h2k_output_reopen (output, error);
-  return disk && verify_disk (source, disk, output->size, options, cancellable, error);
 }

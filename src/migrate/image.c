@@ -353,7 +353,7 @@ h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError
       || !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error)
       || !h2k_copy (disk, output, &copy, cancellable, NULL, error))
     return FALSE;
-  if (options->verify && !h2k_output_verify (disk, output, &verify, cancellable, error))
+  if (options->verify && !h2k_verify (output, &verify, cancellable, error))
     return FALSE;
   return h2k_output_commit (output, error);
 }

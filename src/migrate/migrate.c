@@ -544,8 +544,7 @@ step_verify (Migration *m, GError **error)
   if (!finish_digests (m, error))
     return FALSE;
   for (guint i = 0; m->options->verify && i < m->views->len; i++)
-    if (!h2k_verify (m->views->pdata[i], h2k_output_temp_path (m->outputs->pdata[i]),
-                     m->options->output_format, &options, m->cancellable, error))
+    if (!h2k_verify (m->outputs->pdata[i], &options, m->cancellable, error))
       return FALSE;
   if (m->guest && !inspect_outputs (m, error))
     {

@@ -295,13 +295,25 @@ assert_qemu_agrees (const char *path, const char *format, const char *reference)
                    ==, 0);
 }
 
-gboolean
-convert (H2kDisk *disk, const char *path, const H2kOutputOptions *options, guint threads,
-         GCancellable *cancellable, H2kCopyStats *stats, GError **error)
+H2kOutput *
+convert_and_keep (H2kDisk *disk, const char *path, const H2kOutputOptions *options, guint threads,
+                  GCancellable *cancellable, H2kCopyStats *stats, GError **error)
 {
   const H2kCopyOptions copy = {.threads = threads};
   g_autoptr (H2kOutput) output = h2k_output_new (path, disk->size, options, NULL, error);
 
-  return output && h2k_copy (disk, output, &copy, cancellable, stats, error)
-         && h2k_output_commit (output, error);
+  if (!output || !h2k_copy (disk, output, &copy, cancellable, stats, error)
+      || !h2k_output_commit (output, error))
+    return NULL;
+  return g_steal_pointer (&output);
+}
+
+gboolean
+convert (H2kDisk *disk, const char *path, const H2kOutputOptions *options, guint threads,
+         GCancellable *cancellable, H2kCopyStats *stats, GError **error)
+{
+  g_autoptr (H2kOutput) output
+      = convert_and_keep (disk, path, options, threads, cancellable, stats, error);
+
+  return output != NULL;
 }

@@ -62,3 +62,7 @@ void assert_qemu_agrees (const char *path, const char *format, const char *refer
 /* Convert DISK to PATH and give it its name. */
 gboolean convert (H2kDisk *disk, const char *path, const H2kOutputOptions *options, guint threads,
                   GCancellable *cancellable, H2kCopyStats *stats, GError **error);
+/* The same; the output is the caller's, to be verified. */
+H2kOutput *convert_and_keep (H2kDisk *disk, const char *path, const H2kOutputOptions *options,
+                             guint threads, GCancellable *cancellable, H2kCopyStats *stats,
+                             GError **error);

@@ -9,6 +9,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,7 +83,7 @@ test_name_comes_last (Fixture *f, gconstpointer data)
   mode_t mask = umask (0);
 
   umask (mask);
-  g_assert_cmpuint (count_entries (f->dir), ==, 1);
+  g_assert_cmpuint (count_entries (f->dir), ==, 2); /* with its journal */
   g_assert_cmpstr (h2k_output_path (output), ==, f->path);
   g_assert_true (g_str_has_prefix (h2k_output_temp_path (output), f->dir));
   g_assert_false (h2k_output_commit (output, &error));
@@ -248,7 +249,7 @@ test_two_runs (Fixture *f, gconstpointer data)
   H2kOutput *two = new_output (f, &qcow2);
   g_autoptr (GError) error = NULL;
 
-  g_assert_cmpuint (count_entries (f->dir), ==, 2);
+  g_assert_cmpuint (count_entries (f->dir), ==, 4);
   copy_into (f, one);
   copy_into (f, two);
   h2k_output_commit (two, &error);
@@ -276,6 +277,7 @@ test_killed_run (Fixture *f, gconstpointer data)
   pid = fork ();
   if (pid == 0)
     {
+      prctl (PR_SET_PDEATHSIG, SIGKILL);
       if (!h2k_output_new (f->path, 4096, &qcow2, NULL, NULL)
           || !h2k_output_new (other, 4096, &qcow2, NULL, NULL) || write (ready[1], "x", 1) != 1)
         _exit (1);
@@ -283,19 +285,19 @@ test_killed_run (Fixture *f, gconstpointer data)
         pause ();
     }
   g_assert_cmpint (read (ready[0], &byte, 1), ==, 1);
-  g_assert_cmpuint (count_entries (f->dir), ==, 2);
+  g_assert_cmpuint (count_entries (f->dir), ==, 4);
   output = new_output (f, &qcow2);
-  g_assert_cmpuint (count_entries (f->dir), ==, 3);
+  g_assert_cmpuint (count_entries (f->dir), ==, 6);
   h2k_output_free (output);
-  g_assert_cmpuint (count_entries (f->dir), ==, 2);
+  g_assert_cmpuint (count_entries (f->dir), ==, 4);
 
   g_assert_cmpint (kill (pid, SIGKILL), ==, 0);
   g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
   g_assert_true (g_file_set_contents (alike, "a user's file", -1, NULL));
   output = new_output (f, &qcow2);
-  g_assert_cmpuint (count_entries (f->dir), ==, 3);
+  g_assert_cmpuint (count_entries (f->dir), ==, 5);
   h2k_output_free (output);
-  g_assert_cmpuint (count_entries (f->dir), ==, 2);
+  g_assert_cmpuint (count_entries (f->dir), ==, 3);
   g_assert_true (g_file_test (alike, G_FILE_TEST_EXISTS));
   close (ready[0]);
   close (ready[1]);
