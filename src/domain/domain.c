@@ -66,6 +66,7 @@ nic_free (gpointer data)
 
   g_free (nic->mac);
   g_free (nic->network);
+  g_free (nic->was);
   g_free (nic);
 }
 

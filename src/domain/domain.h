@@ -19,6 +19,7 @@ typedef struct
 {
   char *mac;     /* NULL: the hypervisor chooses */
   char *network; /* libvirt network name; NULL: "default" */
+  char *was;     /* the network's name where the VM comes from, a comment; may be NULL */
 } H2kDomainNic;
 
 typedef struct
@@ -29,6 +30,8 @@ typedef struct
   char *osinfo_id;   /* "http://debian.org/debian/12"; NULL: unknown */
   char *arch;        /* "x86_64" */
   H2kFirmware firmware;
+  gboolean secure_boot; /* with the keys that everybody has; of UEFI on x86_64 only */
+  gboolean tpm;         /* an emulated TPM 2.0 */
   guint memory_mib;
   guint vcpus;
   GPtrArray *disks; /* H2kDomainDisk *, first disk first */
@@ -44,6 +47,9 @@ void h2k_domain_add_nic (H2kDomain *domain, const char *mac, const char *network
 /* libosinfo's id of a guest ("http://debian.org/debian/12"), the newest known release of the
  * distribution when its own is not known; NULL for an unknown distribution. The caller's. */
 char *h2k_domain_osinfo_id (const char *distro, const char *version);
+
+/* Whether the definition has Secure Boot: it was asked for, and the machine can have it. */
+gboolean h2k_domain_is_secure (const H2kDomain *domain);
 
 /* libvirt XML: machine q35 (pc for BIOS guests too old for it is not needed), virtio disks and
  * NICs, serial console, guest agent channel, rng, memballoon. Valid under virt-xml-validate. */

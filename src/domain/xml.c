@@ -153,15 +153,18 @@ add_os (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
    * firmware with enrolled keys, and a guest with its own kernel or modules would not boot. */
   if (uefi && strcmp (arch->libvirt, "x86_64") == 0)
     {
+      const char *enabled = h2k_domain_is_secure (domain) ? "yes" : "no";
       xmlNode *firmware = element (os, "firmware", NULL);
 
-      element (firmware, "feature", "enabled", "no", "name", "enrolled-keys", NULL);
-      element (firmware, "feature", "enabled", "no", "name", "secure-boot", NULL);
+      element (firmware, "feature", "enabled", enabled, "name", "enrolled-keys", NULL);
+      element (firmware, "feature", "enabled", enabled, "name", "secure-boot", NULL);
+      if (h2k_domain_is_secure (domain))
+        element (os, "loader", "secure", "yes", NULL);
     }
 }
 
 static void
-add_hardware (xmlNode *root, const H2kArch *arch)
+add_hardware (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
 {
   gboolean x86 = strcmp (arch->libvirt, "x86_64") == 0;
   xmlNode *features = element (root, "features", NULL), *clock, *pm;
@@ -170,6 +173,9 @@ add_hardware (xmlNode *root, const H2kArch *arch)
     element (features, "acpi", NULL);
   if (x86)
     element (features, "apic", NULL);
+  /* The guest must not be able to write to the firmware's variables by itself. */
+  if (h2k_domain_is_secure (domain))
+    element (features, "smm", "state", "on", NULL);
   /* The whole of the host's CPU: the guest comes from other hardware anyway, and it needs no less
    * than it had. migratable leaves out what would bind the running VM to this host. */
   element (root, "cpu", "mode", "host-passthrough", "check", "none", "migratable",
@@ -240,12 +246,29 @@ add_disks (xmlNode *devices, const H2kDomain *domain)
     element (devices, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
 }
 
+/* Which network is meant by a name is known only where the VM comes from: the reader of the
+ * definition has to choose. */
+static void
+add_origin (xmlNode *devices, const char *network)
+{
+  g_autofree char *clean = clean_text (network);
+  g_autofree char *text = g_strdup_printf (" was connected to \"%s\" ", clean);
+  xmlNode *comment;
+
+  for (char *p = text; (p = strstr (p, "--"));) /* XML does not allow it in a comment */
+    *p = ' ';
+  comment = xmlNewComment (BAD_CAST text);
+  xmlAddChild (devices, comment);
+}
+
 static void
 add_nic (xmlNode *devices, const H2kDomainNic *nic)
 {
   xmlNode *node = element (devices, "interface", "type", "network", NULL);
   g_autofree char *network = clean_text (nic->network != NULL ? nic->network : "default");
 
+  if (nic->was != NULL)
+    add_origin (node, nic->was);
   if (nic->mac != NULL)
     element (node, "mac", "address", nic->mac, NULL);
   element (node, "source", "network", network, NULL);
@@ -289,11 +312,27 @@ add_devices (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
            strcmp (arch->transport, "ccw") == 0 ? "sclp" : "serial", "port", "0", NULL);
   node = element (devices, "channel", "type", "unix", NULL);
   element (node, "target", "type", "virtio", "name", "org.qemu.guest_agent.0", NULL);
+  if (domain->tpm)
+    {
+      const char *model = strcmp (arch->libvirt, "x86_64") == 0 ? "tpm-crb" : "tpm-tis";
+
+      element (element (devices, "tpm", "model", model, NULL), "backend", "type", "emulator",
+               "version", "2.0", NULL);
+    }
   add_display (devices, arch);
   element (devices, "memballoon", "model", "virtio", NULL);
   node = element (devices, "rng", "model", "virtio", NULL);
   backend = text_element (node, "backend", "/dev/urandom");
   xmlNewProp (backend, BAD_CAST "model", BAD_CAST "random");
+}
+
+gboolean
+h2k_domain_is_secure (const H2kDomain *domain)
+{
+  const H2kArch *arch = h2k_arch_get (domain->arch);
+
+  return domain->secure_boot && domain->firmware == H2K_FIRMWARE_UEFI
+         && strcmp (arch->libvirt, "x86_64") == 0;
 }
 
 char *
@@ -312,7 +351,7 @@ h2k_domain_to_xml (const H2kDomain *domain)
   number_element (root, "memory", "MiB", domain->memory_mib);
   number_element (root, "vcpu", NULL, domain->vcpus);
   add_os (root, domain, arch);
-  add_hardware (root, arch);
+  add_hardware (root, domain, arch);
   add_devices (root, domain, arch);
 
   xmlDocDumpFormatMemoryEnc (doc, &buffer, &size, "UTF-8", 1);

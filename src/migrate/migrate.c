@@ -246,9 +246,9 @@ take_description (Migration *m)
     else if (i + 1 == vm->nics->len)
       for (guint n = 0; n < vm->nics->len; n++)
         g_ptr_array_add (m->macs, g_strdup (((H2kVmNic *)vm->nics->pdata[n])->mac));
-  if (vm->secure_boot || vm->has_tpm)
-    warn (m, "the VM had secure boot or a TPM, which the new definition has not: what is sealed to "
-             "them (BitLocker, LUKS with a TPM) asks for its key");
+  if (vm->has_tpm)
+    warn (m, "the VM had a TPM; the new one is empty, so that what is sealed to the old one "
+             "(BitLocker, LUKS with a TPM) asks for its recovery key once");
   for (guint i = 0; i < m->appliance->unchecked->len; i++)
     {
       g_autofree char *file = h2k_escape_text (m->appliance->unchecked->pdata[i], -1);
@@ -293,6 +293,8 @@ step_open (Migration *m, GError **error)
       add_source (m, disk);
     }
   h2k_report_sources (m->report, m->sources);
+  if (m->appliance)
+    h2k_report_hardware (m->report, m->appliance->vm);
   m->may_report
       = m->options->report && check_side_file (m, m->options->report, "the report", error);
   return m->may_report || !m->options->report;
@@ -555,6 +557,25 @@ step_verify (Migration *m, GError **error)
   return TRUE;
 }
 
+/* What the networks were called: of the NIC with the same MAC, or the same place. */
+static void
+name_networks (const H2kVm *vm, H2kDomain *domain)
+{
+  for (guint i = 0; i < domain->nics->len; i++)
+    {
+      H2kDomainNic *nic = domain->nics->pdata[i];
+      const H2kVmNic *found = NULL;
+
+      for (guint n = 0; n < vm->nics->len && !found; n++)
+        {
+          const H2kVmNic *known = vm->nics->pdata[n];
+          if (nic->mac && known->mac ? g_ascii_strcasecmp (nic->mac, known->mac) == 0 : n == i)
+            found = known;
+        }
+      nic->was = g_strdup (found ? found->network : NULL);
+    }
+}
+
 static void
 add_nics (Migration *m, H2kDomain *domain)
 {
@@ -566,6 +587,8 @@ add_nics (Migration *m, H2kDomain *domain)
       h2k_domain_add_nic (domain, m->macs->pdata[i], NULL);
   else
     h2k_domain_add_nic (domain, NULL, NULL);
+  if (m->appliance)
+    name_networks (m->appliance->vm, domain);
 }
 
 /* What the options say, else the description, else a modest default. */
@@ -582,6 +605,34 @@ define_size (Migration *m)
   if (vm && vm->firmware != H2K_VM_FIRMWARE_UNKNOWN)
     m->domain->firmware
         = vm->firmware == H2K_VM_FIRMWARE_UEFI ? H2K_FIRMWARE_UEFI : H2K_FIRMWARE_BIOS;
+}
+
+static gboolean
+has_program (const char *name)
+{
+  g_autofree char *path = g_find_program_in_path (name);
+
+  return path != NULL;
+}
+
+/* Secure Boot and the TPM are what the description says; whether the host has what they take is
+ * seen when the VM is started, so it is said now. The boot test does without both. */
+static void
+define_security (Migration *m)
+{
+  const H2kVm *vm = m->appliance ? m->appliance->vm : NULL;
+
+  m->domain->secure_boot = vm && vm->secure_boot;
+  m->domain->tpm = vm && vm->has_tpm;
+  if (m->domain->secure_boot && !h2k_domain_is_secure (m->domain))
+    warn (m,
+          "the VM had Secure Boot, but its disks do not boot by UEFI: the definition is without");
+  if (m->domain->tpm && !has_program ("swtpm"))
+    warn (m, "the definition has a TPM, and this host has no swtpm to emulate it: install the "
+             "package swtpm before libvirt starts the VM");
+  if (m->options->boot_test != H2K_BOOT_TEST_NONE
+      && (m->domain->tpm || h2k_domain_is_secure (m->domain)))
+    g_message ("the boot test runs without Secure Boot and TPM, which need nothing of the disks");
 }
 
 static void
@@ -607,6 +658,7 @@ define_domain (Migration *m)
           = g_canonicalize_filename (h2k_output_path (m->outputs->pdata[i]), NULL);
       h2k_domain_add_disk (m->domain, path, m->options->output_format, m->options->bus);
     }
+  define_security (m);
   add_nics (m, m->domain);
 }
 

@@ -11,6 +11,7 @@
 #include "boot/boot.h"
 #include "copy/copy.h"
 #include "repair/repair.h"
+#include "source/source.h"
 
 #include <json-glib/json-glib.h>
 
@@ -30,6 +31,8 @@ void h2k_report_timing (H2kReport *report, const char *phase, double seconds);
 void h2k_report_warning (H2kReport *report, const char *text);
 /* What the sources are, from DISKS (H2kDisk *). */
 void h2k_report_sources (H2kReport *report, GPtrArray *disks);
+/* What an appliance's description says about the hardware: after the sources. */
+void h2k_report_hardware (H2kReport *report, const H2kVm *vm);
 /* One entry a repair of the table: what it did, or why it did nothing. */
 void h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet selected);
 void h2k_report_boot (H2kReport *report, const H2kBootResult *result);

@@ -323,6 +323,21 @@ row_size (const Markup *m, GString *out, const char *name, JsonObject *object, c
 }
 
 static void
+render_nics (const Markup *m, GString *out, JsonArray *nics)
+{
+  for (guint i = 0; i < length_of (nics); i++)
+    {
+      JsonObject *nic = json_array_get_object_element (nics, i);
+      const char *mac = text_of (nic, "mac"), *network = text_of (nic, "network");
+      const char *model = text_of (nic, "model");
+      g_autofree char *text
+          = g_strdup_printf ("%s%s%s%s%s", model ? model : "NIC", mac ? ", " : "", mac ? mac : "",
+                             network ? ", connected to " : "", network ? network : "");
+      m->item (out, NULL, text);
+    }
+}
+
+static void
 render_source (const Markup *m, GString *out, JsonObject *root)
 {
   JsonObject *source = object_of (root, "source");
@@ -337,11 +352,14 @@ render_source (const Markup *m, GString *out, JsonObject *root)
       JsonObject *disk = json_array_get_object_element (disks, i);
       const char *subformat = text_of (disk, "subformat");
       g_autofree char *size = h2k_format_size ((guint64)json_object_get_int_member (disk, "size"));
+      const char *bus = text_of (disk, "bus"), *model = text_of (disk, "controller_model");
       g_autofree char *text
-          = g_strdup_printf ("%s%s%s, %s", text_of (disk, "format"), subformat ? " " : "",
-                             subformat ? subformat : "", size);
+          = g_strdup_printf ("%s%s%s, %s%s%s%s%s", text_of (disk, "format"), subformat ? " " : "",
+                             subformat ? subformat : "", size, bus ? ", on " : "", bus ? bus : "",
+                             bus && model ? " " : "", bus && model ? model : "");
       m->item (out, text_of (disk, "path"), text);
     }
+  render_nics (m, out, array_of (source, "nics"));
   m->items_end (out);
 }
 

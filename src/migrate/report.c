@@ -120,6 +120,48 @@ h2k_report_sources (H2kReport *report, GPtrArray *disks)
     }
 }
 
+static void
+report_disk (JsonObject *entry, const H2kVmDisk *disk)
+{
+  static const char *const buses[] = {
+      [H2K_VM_BUS_IDE] = "ide",   [H2K_VM_BUS_SATA] = "sata",     [H2K_VM_BUS_SCSI] = "scsi",
+      [H2K_VM_BUS_NVME] = "nvme", [H2K_VM_BUS_VIRTIO] = "virtio",
+  };
+
+  set_text (entry, "bus", buses[disk->bus]);
+  set_text (entry, "controller_model", disk->controller_type);
+  if (disk->bus == H2K_VM_BUS_UNKNOWN)
+    return;
+  json_object_set_int_member (entry, "controller", disk->controller);
+  json_object_set_int_member (entry, "unit", disk->unit);
+}
+
+void
+h2k_report_hardware (H2kReport *report, const H2kVm *vm)
+{
+  static const char *const firmwares[]
+      = {[H2K_VM_FIRMWARE_BIOS] = "bios", [H2K_VM_FIRMWARE_UEFI] = "uefi"};
+  JsonObject *source = h2k_report_object (report->root, "source");
+  JsonArray *disks = h2k_report_array (source, "disks");
+  JsonArray *nics = h2k_report_array (source, "nics");
+
+  set_text (source, "firmware", firmwares[vm->firmware]);
+  json_object_set_boolean_member (source, "secure_boot", vm->secure_boot);
+  json_object_set_boolean_member (source, "tpm", vm->has_tpm);
+  for (guint i = 0; i < vm->disks->len && i < json_array_get_length (disks); i++)
+    report_disk (json_array_get_object_element (disks, i), vm->disks->pdata[i]);
+  for (guint i = 0; i < vm->nics->len; i++)
+    {
+      const H2kVmNic *nic = vm->nics->pdata[i];
+      JsonObject *entry = json_object_new ();
+
+      set_text (entry, "mac", nic->mac);
+      set_text (entry, "network", nic->network);
+      set_text (entry, "model", nic->model);
+      json_array_add_object_element (nics, entry);
+    }
+}
+
 static const char *const change_names[] = {
     [H2K_CHANGE_EDIT] = "edit",     [H2K_CHANGE_CREATE] = "create", [H2K_CHANGE_REMOVE] = "remove",
     [H2K_CHANGE_APPEND] = "append", [H2K_CHANGE_SYMLINK] = "link",

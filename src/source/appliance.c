@@ -7,11 +7,13 @@
  */
 #include "source/appliance.h"
 
+#include "disk/gzip.h"
 #include "disk/tar.h"
 
 #include <stdlib.h>
 
 #define READ_SIZE (1u << 20)
+#define MAX_CHUNKS 4096 /* each is an open file */
 
 /* Where the files of an appliance are: members of an archive, or beside the description. */
 typedef struct
@@ -212,19 +214,89 @@ static gboolean
 check_disk (const H2kVmDisk *disk, const char *name, GError **error)
 {
   g_autofree char *safe = disk->file ? h2k_escape_text (disk->file, -1) : NULL;
-  const char *what = disk->gzip      ? "is compressed with gzip as a whole; unpack it (gunzip), "
-                                       "take the compression out of the description and the line "
-                                       "out of the manifest"
-                     : disk->chunked ? "is split into chunks; join them (cat) and take the chunk "
-                                       "size out of the description"
-                     : disk->parent  ? "builds on another disk of the appliance; export the VM "
-                                       "without snapshots"
-                                     : NULL;
 
-  if (!what)
+  if (!disk->parent)
     return TRUE;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED, "%s: the disk %s %s", name, safe, what);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s: the disk %s builds on another disk of the appliance; export the VM without "
+               "snapshots",
+               name, safe);
   return FALSE;
+}
+
+static char *
+chunk_name (const char *name, guint i)
+{
+  return g_strdup_printf ("%s.%09u", name, i);
+}
+
+/* Whether the appliance has a file NAME. */
+static gboolean
+has_file (const Place *place, const char *name)
+{
+  g_autofree char *path = NULL;
+
+  if (place->archive)
+    return find_member (place, name) != NULL;
+  path = path_beside (place->path, name, NULL);
+  return path && g_file_test (path, G_FILE_TEST_EXISTS);
+}
+
+/* DISK's file out of its chunks: all but the last one have the size that the description says. */
+static H2kFile *
+open_chunks (const Place *place, const H2kVmDisk *disk, const char *name, GError **error)
+{
+  g_autoptr (GPtrArray) parts = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_file_unref);
+  guint64 total = 0;
+
+  for (guint i = 0; i < MAX_CHUNKS; i++)
+    {
+      g_autofree char *chunk = chunk_name (name, i);
+      H2kFile *part;
+
+      if (i > 0 && (disk->file_size ? total >= disk->file_size : !has_file (place, chunk)))
+        break;
+      part = open_file (place, chunk, error);
+      if (!part)
+        return NULL;
+      g_ptr_array_add (parts, part);
+      total += part->size;
+      if (part->size != disk->chunk_size
+          && (part->size > disk->chunk_size || !part->size
+              || (disk->file_size && total < disk->file_size)))
+        {
+          g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                       "%s has %" G_GUINT64_FORMAT
+                       " bytes, but the chunks of the disk have %" G_GUINT64_FORMAT
+                       ": it is truncated or another file; fetch it again",
+                       part->name, part->size, disk->chunk_size);
+          return NULL;
+        }
+    }
+  for (guint i = 0; i + 1 < parts->len; i++)
+    if (((H2kFile *)parts->pdata[i])->size != disk->chunk_size)
+      {
+        g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+                     "%s is shorter than a chunk, and not the last one; fetch it again",
+                     ((H2kFile *)parts->pdata[i])->name);
+        return NULL;
+      }
+  return h2k_file_new_joined (parts, name);
+}
+
+/* The bytes of DISK's image: joined from its chunks, unpacked. */
+static H2kFile *
+open_image (const Place *place, const H2kVmDisk *disk, const char *name, GError **error)
+{
+  g_autoptr (H2kFile) file
+      = disk->chunked ? open_chunks (place, disk, name, error) : open_file (place, name, error);
+
+  if (!file || !disk->gzip)
+    return g_steal_pointer (&file);
+  g_message ("%s: is compressed with gzip as a whole; it is unpacked once in memory to find out "
+             "where what is",
+             file->name);
+  return h2k_gzip_open (file, error);
 }
 
 /* A .vmx names files as its host does: what is absolute there lies beside it here. */
@@ -240,7 +312,7 @@ static H2kDisk *
 open_disk (const Place *place, const H2kVmDisk *disk, gboolean is_vmx, const char *name,
            GError **error)
 {
-  g_autofree char *file_name = NULL, *path = NULL;
+  g_autofree char *file_name = NULL;
   g_autoptr (H2kFile) file = NULL;
 
   if (!check_disk (disk, name, error))
@@ -248,12 +320,7 @@ open_disk (const Place *place, const H2kVmDisk *disk, gboolean is_vmx, const cha
   if (!disk->file)
     return h2k_memory_disk_new (disk->capacity);
   file_name = local_name (disk, is_vmx);
-  if (!place->archive)
-    {
-      path = path_beside (place->path, file_name, error);
-      return path ? h2k_disk_open (path, NULL, error) : NULL;
-    }
-  file = open_file (place, file_name, error);
+  file = open_image (place, disk, file_name, error);
   return file ? h2k_disk_open_file (file, NULL, error) : NULL;
 }
 
@@ -263,7 +330,9 @@ find_unchecked (H2kAppliance *a)
 {
   for (guint i = 0; a->manifest && i < a->vm->disks->len; i++)
     {
-      const char *file = ((H2kVmDisk *)a->vm->disks->pdata[i])->file;
+      const H2kVmDisk *disk = a->vm->disks->pdata[i];
+      g_autofree char *file
+          = disk->chunked && disk->file ? chunk_name (disk->file, 0) : g_strdup (disk->file);
       gboolean found = file == NULL;
 
       for (guint n = 0; n < a->manifest->len && !found; n++)

@@ -115,12 +115,45 @@ test_schema (void)
     for (int firmware = H2K_FIRMWARE_BIOS; firmware <= H2K_FIRMWARE_UEFI; firmware++)
       {
         g_autoptr (H2kDomain) domain = sample (arches[i], (H2kFirmware)firmware);
-        g_autofree char *xml = h2k_domain_to_xml (domain);
-        g_autofree char *message = NULL;
+        g_autofree char *xml = NULL, *message = NULL;
 
+        domain->secure_boot = i % 2 == 0;
+        domain->tpm = i != 5; /* s390x has none */
+        ((H2kDomainNic *)domain->nics->pdata[0])->was = g_strdup ("<VM> --- Network--");
+        xml = h2k_domain_to_xml (domain);
         if (!schema_accepts (xml, &message))
           g_error ("%s: %s\n%s", arches[i], message, xml);
       }
+}
+
+/* Secure Boot takes the right machine and firmware; the network's old name stays readable. */
+static void
+test_security (void)
+{
+  g_autoptr (H2kDomain) domain = sample ("x86_64", H2K_FIRMWARE_UEFI);
+  g_autofree char *with = NULL, *without = NULL, *bios = NULL;
+
+  without = h2k_domain_to_xml (domain);
+  g_assert_nonnull (strstr (without, "enabled=\"no\" name=\"secure-boot\""));
+  g_assert_null (strstr (without, "<loader"));
+  g_assert_null (strstr (without, "<tpm"));
+  g_assert_null (strstr (without, "<!--"));
+
+  domain->secure_boot = domain->tpm = TRUE;
+  ((H2kDomainNic *)domain->nics->pdata[1])->was = g_strdup ("a--b");
+  with = h2k_domain_to_xml (domain);
+  g_assert_nonnull (strstr (with, "enabled=\"yes\" name=\"enrolled-keys\""));
+  g_assert_nonnull (strstr (with, "enabled=\"yes\" name=\"secure-boot\""));
+  g_assert_nonnull (strstr (with, "<loader secure=\"yes\"/>"));
+  g_assert_nonnull (strstr (with, "<smm state=\"on\"/>"));
+  g_assert_nonnull (strstr (with, "<tpm model=\"tpm-crb\">"));
+  g_assert_nonnull (strstr (with, "<backend type=\"emulator\" version=\"2.0\"/>"));
+  g_assert_nonnull (strstr (with, "<!-- was connected to \"a -b\" -->"));
+
+  domain->firmware = H2K_FIRMWARE_BIOS;
+  bios = h2k_domain_to_xml (domain);
+  g_assert_null (strstr (bios, "smm"));
+  g_assert_null (strstr (bios, "<loader"));
 }
 
 /* The check above is worth something only when it can fail. */
@@ -593,6 +626,7 @@ main (int argc, char **argv)
   scratch = g_dir_make_tmp ("h2k-domain-XXXXXX", NULL);
   g_assert_nonnull (scratch);
   g_test_add_func ("/domain/xml/schema", test_schema);
+  g_test_add_func ("/domain/xml/security", test_security);
   g_test_add_func ("/domain/xml/schema-refuses", test_schema_refuses);
   g_test_add_func ("/domain/xml/content", test_xml_content);
   g_test_add_func ("/domain/xml/uefi", test_xml_uefi);
