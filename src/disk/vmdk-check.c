@@ -115,8 +115,7 @@ check_table (Check *c, guint64 i, const guint8 *redundant, GError **error)
 {
   H2kVmdkHosted *s = c->s;
   guint32 copy = redundant ? h2k_le32 (redundant + i * 4) : s->directory[i];
-  gboolean has_copy
-      = copy != 0 && !(copy == H2K_VMDK_GTE_ZERO && (s->flags & H2K_VMDK_FLAG_ZERO_GRAINS));
+  gboolean has_copy = copy > H2K_VMDK_GTE_ZERO;
   guint entries = h2k_vmdk_hosted_table_entries (s, i);
   g_autoptr (H2kVmdkBlock) table = NULL;
 

@@ -253,6 +253,19 @@ is_ascii (const char *text, gsize size)
   return TRUE;
 }
 
+/* Windows' editors save texts as UTF-16: TEXT in UTF-8, without its byte order mark; NULL when it
+ * does not begin with one or is not UTF-16. */
+static char *
+from_utf16 (const char *text, gsize size)
+{
+  const gboolean little = size >= 2 && memcmp (text, "\xff\xfe", 2) == 0;
+
+  if (!little && (size < 2 || memcmp (text, "\xfe\xff", 2) != 0))
+    return NULL;
+  return g_convert (text + 2, (gssize)((size - 2) & ~(gsize)1), "UTF-8",
+                    little ? "UTF-16LE" : "UTF-16BE", NULL, NULL, NULL);
+}
+
 /* A NUL-terminated copy of TEXT in UTF-8, or as it is when it does not say another encoding. */
 static char *
 to_utf8 (const char *text, gsize size, const char *name, GError **error)
@@ -268,6 +281,8 @@ to_utf8 (const char *text, gsize size, const char *name, GError **error)
   converted = g_convert (text, (gssize)size, "UTF-8", encoding, NULL, NULL, &local);
   if (converted)
     return converted;
+  if (g_utf8_validate (text, (gssize)size, NULL)) /* converted by somebody, but for its own word */
+    return g_strndup (text, size);
   safe = h2k_escape_text (encoding, -1);
   g_set_error (error, H2K_ERROR,
                g_error_matches (local, G_CONVERT_ERROR, G_CONVERT_ERROR_NO_CONVERSION)
@@ -317,7 +332,9 @@ h2k_vmdk_descriptor_parse (const char *text, gsize size, const char *name, GErro
   g_array_set_clear_func (descriptor->extents, clear_extent);
   descriptor->parent_cid = H2K_VMDK_NO_PARENT;
 
-  copy = to_utf8 (text, strnlen (text, size), name, error);
+  copy = from_utf16 (text, size);
+  if (!copy)
+    copy = to_utf8 (text, strnlen (text, size), name, error);
   if (!copy)
     return NULL;
   if (g_str_has_prefix (copy, "\xef\xbb\xbf"))
@@ -352,7 +369,9 @@ h2k_vmdk_descriptor_parse (const char *text, gsize size, const char *name, GErro
 gboolean
 h2k_vmdk_is_descriptor (const guint8 *head, gsize length)
 {
-  g_autofree char *text = g_strndup ((const char *)head, MIN (length, 4096));
+  g_autofree char *wide = from_utf16 ((const char *)head, MIN (length, 4096));
+  g_autofree char *text
+      = wide ? g_steal_pointer (&wide) : g_strndup ((const char *)head, MIN (length, 4096));
   g_auto (GStrv) lines = NULL;
   const char *start = g_str_has_prefix (text, "\xef\xbb\xbf") ? text + 3 : text;
 

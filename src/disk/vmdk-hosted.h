@@ -9,6 +9,8 @@
 
 #define H2K_VMDK_TABLE_ENTRIES 512
 #define H2K_VMDK_TABLE_BYTES (H2K_VMDK_TABLE_ENTRIES * 4)
+/* Zeros. The header should have a flag for it, but there are writers that leave it out, and no
+ * grain or table can be in sector 1. */
 #define H2K_VMDK_GTE_ZERO 1u
 
 enum

@@ -290,8 +290,7 @@ h2k_vmdk_hosted_table_entries (const H2kVmdkHosted *s, guint64 i)
 gboolean
 h2k_vmdk_hosted_has_table (const H2kVmdkHosted *s, guint64 i)
 {
-  return s->directory[i] != 0
-         && !(s->directory[i] == H2K_VMDK_GTE_ZERO && (s->flags & H2K_VMDK_FLAG_ZERO_GRAINS));
+  return s->directory[i] > H2K_VMDK_GTE_ZERO;
 }
 
 /* Read the directory at SECTOR; FALSE and ERROR when it or one of its tables is not in the file. */
@@ -363,8 +362,7 @@ h2k_vmdk_hosted_entry_kind (const H2kVmdkHosted *s, guint32 entry)
 {
   if (entry == 0)
     return H2K_EXTENT_UNALLOCATED;
-  return entry == H2K_VMDK_GTE_ZERO && (s->flags & H2K_VMDK_FLAG_ZERO_GRAINS) ? H2K_EXTENT_ZERO
-                                                                              : H2K_EXTENT_DATA;
+  return entry == H2K_VMDK_GTE_ZERO ? H2K_EXTENT_ZERO : H2K_EXTENT_DATA;
 }
 
 static gboolean
@@ -794,7 +792,8 @@ open_tables (H2kVmdkHosted *s, GError **error)
     return set_corrupt (s, error, "it has only %" G_GUINT64_FORMAT " bytes", s->file->size);
   if (!parse_header (s, &header, error))
     return FALSE;
-  at_end = GUINT64_FROM_LE (header.gdOffset) == GD_AT_END;
+  at_end = GUINT64_FROM_LE (header.gdOffset) == GD_AT_END
+           || (s->base.compressed && header.gdOffset == 0);
   if (at_end && !read_footer (s, &header, error))
     return FALSE;
   return open_directory (s, &header, error) && (at_end || check_end (s, error));

@@ -77,13 +77,27 @@ set_missing (const char *descriptor, const char *written, const char *what, cons
                         : ", a disk is complete only with all its files");
 }
 
+/* NAME as DESCRIPTOR's bytes have it. Its encoding is that of the host where it was written; when
+ * the files were copied by a program that knows nothing of encodings, their names kept their bytes.
+ * NULL: they are the same. */
+static char *
+original_bytes (const char *name, const char *encoding)
+{
+  g_autofree char *bytes
+      = encoding ? g_convert (name, -1, encoding, "UTF-8", NULL, NULL, NULL) : NULL;
+
+  return bytes && !g_str_equal (bytes, name) ? g_steal_pointer (&bytes) : NULL;
+}
+
 /* The file that DESCRIPTOR means by NAME, its WHAT ("extent", "parent"), which is WRITTEN in it.
  * The caller's; NULL and ERROR. */
 static char *
-resolve_name (const char *descriptor, const char *name, const char *written, const char *what,
-              GError **error)
+resolve_name (const char *descriptor, const char *name, const char *written, const char *encoding,
+              const char *what, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (descriptor);
+  g_autofree char *original = original_bytes (name, encoding);
+  g_autofree char *sibling = original ? h2k_sibling_find (descriptor, original) : NULL;
   g_autofree char *path
       = g_path_is_absolute (name) ? g_strdup (name) : g_build_filename (folder, name, NULL);
   g_autofree char *resolved = realpath (path, NULL);
@@ -91,6 +105,8 @@ resolve_name (const char *descriptor, const char *name, const char *written, con
   g_autofree char *safe = h2k_escape_text (path, -1), *label = h2k_escape_text (descriptor, -1);
   struct stat st;
 
+  if (!resolved && sibling)
+    return g_steal_pointer (&sibling);
   if (resolved ? !h2k_is_beside (resolved, descriptor) : g_path_is_absolute (name))
     {
       set_outside (descriptor, name, what, error);
@@ -458,7 +474,8 @@ open_parts (Vmdk *vmdk, const char *path, GPtrArray *files, GError **error)
       start += part->length;
       if (extent->type == H2K_VMDK_ZERO)
         continue;
-      file = resolve_name (path, extent->name, extent->name, "extent", error);
+      file = resolve_name (path, extent->name, extent->name, vmdk->descriptor->encoding, "extent",
+                           error);
       if (!file)
         return FALSE;
       if (is_sparse (extent->type) ? !open_sparse (vmdk, part, extent, file, error)
@@ -510,7 +527,7 @@ open_parent (const H2kVmdkDescriptor *d, const char *path, GError **error)
       return NULL;
     }
   hint = local_name (d->parent_hint);
-  file = resolve_name (path, hint, d->parent_hint, "parent", error);
+  file = resolve_name (path, hint, d->parent_hint, d->encoding, "parent", error);
   if (file)
     parent = h2k_disk_open (file, "vmdk", error);
   if (!parent)
@@ -691,12 +708,34 @@ open_alone (H2kFile *file, GPtrArray *files, GError **error)
   return g_steal_pointer (&vmdk);
 }
 
+/* By its name FILE is the data of a disk whose descriptor is another file, and not a sparse extent
+ * that somebody gave that name. */
+static gboolean
+is_flat (H2kFile *file)
+{
+  guint8 magic[4] = {0};
+
+  return g_regex_match_simple ("-flat\\.vmdk$", file->path, G_REGEX_CASELESS | G_REGEX_RAW, 0)
+         && file->size >= sizeof magic && h2k_file_pread (file, 0, sizeof magic, magic, NULL)
+         && memcmp (magic, "KDMV", sizeof magic) != 0 && find_delta (file) < 0
+         && !starts_like_descriptor (file);
+}
+
 static H2kDisk *
 vmdk_open (H2kFile *file, GError **error)
 {
   g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
-  g_autoptr (Vmdk) vmdk = open_alone (file, files, error);
+  g_autoptr (Vmdk) vmdk = NULL;
 
+  if (is_flat (file))
+    {
+      g_message (
+          "%s: is a VMDK's data without the descriptor, and read as the raw disk that it is; "
+          "if the VM has snapshots, name the last one's descriptor instead",
+          file->name);
+      return h2k_raw_format.open (file, error);
+    }
+  vmdk = open_alone (file, files, error);
   if (!vmdk)
     return NULL;
   if (vmdk->descriptor && vmdk->descriptor->parent_cid != H2K_VMDK_NO_PARENT)
@@ -742,8 +781,11 @@ static gboolean
 vmdk_check (H2kFile *file, H2kCheck *check, GError **error)
 {
   g_autoptr (GPtrArray) files = g_ptr_array_new_with_free_func (g_free);
-  g_autoptr (Vmdk) vmdk = open_alone (file, files, error);
+  g_autoptr (Vmdk) vmdk = NULL;
 
+  if (is_flat (file))
+    return h2k_raw_format.check (file, check, error);
+  vmdk = open_alone (file, files, error);
   if (!vmdk)
     return FALSE;
   for (guint i = 0; i < vmdk->parts->len; i++)
@@ -761,7 +803,7 @@ vmdk_check (H2kFile *file, H2kCheck *check, GError **error)
 }
 
 /* A file called .vmdk that is neither is claimed, too, so that what is damaged is said to be so
- * and not taken for a raw disk; but flat extents are raw disks. */
+ * and not taken for a raw disk; but pieces of flat disks are raw. */
 static int
 vmdk_probe (const guint8 *head, gsize length, const char *path)
 {
@@ -772,8 +814,7 @@ vmdk_probe (const guint8 *head, gsize length, const char *path)
   if (h2k_vmdk_is_descriptor (head, length))
     return 100;
   if (path
-      && g_regex_match_simple ("(?<!-flat)(?<!-f[0-9]{3})\\.vmdk$", path,
-                               G_REGEX_CASELESS | G_REGEX_RAW, 0))
+      && g_regex_match_simple ("(?<!-f[0-9]{3})\\.vmdk$", path, G_REGEX_CASELESS | G_REGEX_RAW, 0))
     return 2; /* raw is sure by 1 */
   return 0;
 }

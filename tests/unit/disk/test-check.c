@@ -584,8 +584,8 @@ test_vmdk (Fixture *f, gconstpointer data)
   expect (f, "u", CORRUPT, "overlaps something else");
   put_le32 (image + gt + 4, 1 << 30);
   put_le32 (image + rgt + 4, 1 << 30);
-  put_le32 (image + gt + 8, 1);
-  put_le32 (image + rgt + 8, 1);
+  put_le32 (image + gt + 8, 2);
+  put_le32 (image + rgt + 8, 2);
   save (f, "u", image, size);
   expect (f, "u", REFUSED, "is not inside the file");
   g_assert_cmpint (qemu_verdict (f, "u", &out), !=, CLEAN);
@@ -594,7 +594,7 @@ test_vmdk (Fixture *f, gconstpointer data)
   expect (f, "u", CORRUPT, "and its redundant copy differ");
   put_le32 (image + rgt + 4, 0);
   save (f, "u", image, size);
-  expect (f, "u", CORRUPT, "grain 2 at sector 1");
+  expect (f, "u", CORRUPT, "grain 2 at sector 2");
 
   make (f, "qemu-img convert -t unsafe -f vmdk -O vmdk -o subformat=streamOptimized t s");
   stream = load (f, "s", &size);

@@ -122,6 +122,10 @@ test_encodings (void)
       {"encoding=\"no-such\"\nRW 1 SPARSE \"u.vmdk\"\n", "u.vmdk", -1},
       {"encoding=\"no-such\"\nRW 1 SPARSE \"\xfc.vmdk\"\n", NULL, H2K_ERROR_UNSUPPORTED},
       {"encoding=\"Shift_JIS\"\nRW 1 SPARSE \"\xfc.vmdk\"\n", NULL, H2K_ERROR_FORMAT},
+      {"encoding=\"GBK\"\nRW 1 SPARSE \"\xb4\xc5\xc5\xcc.vmdk\"\n", "\xe7\xa3\x81\xe7\x9b\x98.vmdk",
+       -1},
+      /* Somebody converted the text, but for its own word. */
+      {"encoding=\"US-ASCII\"\nRW 1 SPARSE \"\xc3\xbc.vmdk\"\n", "\xc3\xbc.vmdk", -1},
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
@@ -138,6 +142,29 @@ test_encodings (void)
           g_assert_error (error, H2K_ERROR, cases[i].code);
           g_assert_nonnull (strstr (error->message, "encoding"));
         }
+    }
+}
+
+/* As Windows' editors save it, in both byte orders, and as Macs once ended lines. */
+static void
+test_utf16 (void)
+{
+  const char *text
+      = "\xef\xbb\xbf# Disk DescriptorFile\rversion=1\rRW 1 FLAT \"\xc3\xbc.vmdk\" 0\r";
+  static const char *const encodings[] = {"UTF-8", "UTF-16LE", "UTF-16BE"};
+
+  for (gsize i = 0; i < G_N_ELEMENTS (encodings); i++)
+    {
+      gsize size;
+      g_autofree char *wide = g_convert (text, -1, encodings[i], "UTF-8", NULL, &size, NULL);
+      g_autoptr (GError) error = NULL;
+      g_autoptr (H2kVmdkDescriptor) d = NULL;
+
+      g_assert_nonnull (wide);
+      g_assert_true (h2k_vmdk_is_descriptor ((const guint8 *)wide, size));
+      d = h2k_vmdk_descriptor_parse (wide, size, "x", &error);
+      g_assert_no_error (error);
+      g_assert_cmpstr (extent (d, 0)->name, ==, "\xc3\xbc.vmdk");
     }
 }
 
@@ -211,6 +238,7 @@ main (int argc, char **argv)
   g_test_add_func ("/vmdk/descriptor/spelling does not matter", test_spelling);
   g_test_add_func ("/vmdk/descriptor/embedded text ends at NUL", test_embedded_text_ends_at_nul);
   g_test_add_func ("/vmdk/descriptor/encodings", test_encodings);
+  g_test_add_func ("/vmdk/descriptor/UTF-16 and old line ends", test_utf16);
   g_test_add_func ("/vmdk/descriptor/damaged ones are refused", test_what_is_refused);
   g_test_add_func ("/vmdk/descriptor/recognition", test_recognition);
   return g_test_run ();

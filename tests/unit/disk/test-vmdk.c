@@ -178,6 +178,86 @@ test_layouts (Folder *folder, gconstpointer data)
       }
 }
 
+/* An entry of 1 stands for zeros whether or not the header has the flag; a stream's directory may
+ * be known to the footer alone. */
+static void
+test_loose_headers (Folder *folder, gconstpointer data)
+{
+  static const guint flags[] = {0, IMAGE_STREAM};
+
+  for (gsize i = 0; i < G_N_ELEMENTS (flags); i++)
+    {
+      g_auto (Image) image = image_make (8 * 12, flags[i] | IMAGE_ZERO_GRAINS);
+      guint8 *header = image.file->data;
+      g_autoptr (H2kDisk) disk = NULL;
+      g_autofree char *path = NULL;
+
+      header[8] &= (guint8)~4u;
+      if (flags[i] == IMAGE_STREAM)
+        memset (header + 0x38, 0, 8);
+      path = put (folder, "image.vmdk", image.file->data, image.file->len);
+      disk = open_ok (path);
+      assert_content (disk, image.content, image.size);
+    }
+}
+
+/* The data of a flat disk without its descriptor, also when the format is said to be VMDK; but the
+ * name alone does not make a sparse extent flat. */
+static void
+test_flat_alone (Folder *folder, gconstpointer data)
+{
+  static const guint8 content[1536] = {1, 2, 3};
+  static const char *const formats[] = {NULL, "vmdk", "raw"};
+  g_auto (Image) image = image_make (8, 0);
+  g_autofree char *path = put (folder, "vm-flat.vmdk", content, sizeof content);
+  g_autofree char *sparse = put (folder, "x-flat.vmdk", image.file->data, image.file->len);
+  g_autoptr (H2kDisk) disk = open_ok (sparse);
+
+  assert_content (disk, image.content, image.size);
+  for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
+    {
+      g_autoptr (GError) error = NULL;
+      g_autoptr (H2kDisk) flat = h2k_disk_open (path, formats[i], &error);
+
+      g_assert_no_error (error);
+      g_assert_cmpstr (flat->format, ==, "raw");
+      assert_content (flat, content, sizeof content);
+    }
+}
+
+/* A name whose bytes were kept, though the descriptor's encoding gives them another meaning. */
+static void
+test_names_of_other_encodings (Folder *folder, gconstpointer data)
+{
+  static const guint8 content[512] = {7};
+  static const struct
+  {
+    const char *encoding, *written, *stored;
+  } names[] = {
+      {"windows-1252", "gr\xfc.img", "gr\xc3\xbc.img"},
+      {"windows-1252", "kl\xfc.img", "kl\xfc.img"},
+      {"windows-1252",
+       "\xc3\xbc"
+       "x.img",
+       "\xc3\xbc"
+       "x.img"}, /* it is UTF-8, whatever it says */
+      {"Shift_JIS", "\x83\x65.img", "\xe3\x83\x86.img"},
+      {"Shift_JIS", "\x83\x66.img", "\x83\x66.img"},
+      {"GBK", "\xb4\xc5.img", "\xb4\xc5.img"},
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autofree char *text = g_strdup_printf ("version=1\nencoding=\"%s\"\nRW 1 FLAT \"%s\" 0\n",
+                                               names[i].encoding, names[i].written);
+      g_autofree char *image = put (folder, names[i].stored, content, sizeof content);
+      g_autofree char *path = put_text (folder, "d.vmdk", text);
+      g_autoptr (H2kDisk) disk = open_ok (path);
+
+      assert_content (disk, content, sizeof content);
+    }
+}
+
 static void
 test_extent_kinds (Folder *folder, gconstpointer data)
 {
@@ -1021,6 +1101,9 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   ADD ("sparse/layouts read back", test_layouts);
   ADD ("sparse/extents say data, zero, unallocated", test_extent_kinds);
+  ADD ("sparse/headers that say less than they should", test_loose_headers);
+  ADD ("alone/a flat extent", test_flat_alone);
+  ADD ("descriptor/names in other encodings", test_names_of_other_encodings);
   ADD ("sparse/many threads read at once", test_many_threads);
   g_test_add_func ("/vmdk/sparse/the cache is bounded", test_cache_is_bounded);
   ADD ("damage/headers", test_broken_headers);
