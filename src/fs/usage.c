@@ -13,6 +13,7 @@ static const H2kUsageOps *const drivers[] = {
     &h2k_swap_usage_ops,
     &h2k_ntfs_usage_ops,
     &h2k_fat_usage_ops,
+    &h2k_btrfs_usage_ops,
 };
 
 void

@@ -7,6 +7,9 @@
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  volume_look (data, size);
+  g_autoptr (H2kDisk) disk = size ? volume_unpack (data + 1, size - 1) : NULL;
+
+  if (disk)
+    volume_ask (disk, data[0]);
   return 0;
 }

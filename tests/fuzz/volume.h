@@ -48,16 +48,11 @@ volume_unpack (const guint8 *data, gsize size)
 
 /* Ask about the first extents of the volume, and about those at some other places. */
 static inline void
-volume_look (const guint8 *data, gsize size)
+volume_ask (H2kDisk *disk, guint8 options)
 {
-  g_autoptr (H2kDisk) disk = NULL;
-  g_autoptr (H2kUsage) usage = NULL;
+  g_autoptr (H2kUsage) usage = h2k_usage_open (disk, options & 1, NULL);
   guint64 at = 0;
 
-  if (size == 0)
-    return;
-  disk = volume_unpack (data + 1, size - 1);
-  usage = h2k_usage_open (disk, data[0] & 1, NULL);
   for (guint n = 0; usage && at < VOLUME_SIZE && n < 500; n++)
     {
       H2kExtent extent;
@@ -67,6 +62,6 @@ volume_look (const guint8 *data, gsize size)
       g_assert (extent.length <= VOLUME_SIZE - at);
       at += extent.length;
       if (n > 400)
-        at += data[0] * 65536u;
+        at += options * 65536u;
     }
 }
