@@ -1,0 +1,99 @@
+/* lvm.h - LVM2 metadata: which extents of a physical volume belong to which logical volume.
+ *
+ * After lib/format_text/layout.h of LVM2 and lvmcache(7), pvck(8), lvm.conf(5). The label, in one
+ * of the first four sectors, leads to the metadata areas; each of those is a ring buffer that holds
+ * the volume group's description as text, under a checksum, with a number that grows by one with
+ * each change. Nothing is written, and nothing needs the group's other volumes.
+ *
+ * Thread-safety: what is returned is not changed any more.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "disk/disk.h"
+
+#define H2K_LVM_NO_PV G_MAXUINT
+
+/* Extents of a physical volume. */
+typedef struct
+{
+  guint pv; /* which of the group's, or H2K_LVM_NO_PV: the area is another logical volume */
+  guint64 start, count;
+} H2kLvmArea;
+
+/* A piece of a logical volume. */
+typedef struct
+{
+  guint64 start, count; /* extents of the logical volume */
+  char *type;           /* "striped", "snapshot", "thin-pool"...: LVM's word for it */
+  gboolean is_linear;   /* AREAS is one area of COUNT extents, mapped one to one */
+  GArray *areas;        /* H2kLvmArea: where it lies; none where it is made of other volumes */
+} H2kLvmSegment;
+
+typedef struct
+{
+  char *name, *uuid;
+  /* An ordinary volume that the guest uses as it is: linear, visible, readable, without flags, and
+   * no part of another volume (snapshot, pool, cache, mirror...). The segments cover it without a
+   * gap. */
+  gboolean is_plain;
+  guint64 extents;
+  GPtrArray *segments; /* H2kLvmSegment *, by start */
+} H2kLvmLv;
+
+typedef struct
+{
+  char *name;       /* "pv0": what the description calls it */
+  char *uuid;       /* with dashes */
+  guint64 pe_start; /* bytes: where its first extent begins */
+  guint64 pe_count;
+  gboolean is_missing;
+} H2kLvmPv;
+
+typedef struct
+{
+  char *name, *uuid;
+  guint64 seqno;
+  guint64 extent_size; /* bytes */
+  gboolean is_exported, is_partial;
+  GPtrArray *pvs; /* H2kLvmPv * */
+  GPtrArray *lvs; /* H2kLvmLv *, hidden ones too */
+} H2kLvmGroup;
+
+typedef struct
+{
+  guint64 offset, length; /* bytes */
+} H2kLvmRange;
+
+/* A physical volume and what it says about its group. */
+typedef struct
+{
+  char uuid[39];       /* with dashes */
+  guint64 data_offset; /* bytes: where its label says that extents begin */
+  GArray *areas;       /* H2kLvmRange: the metadata areas */
+  H2kLvmGroup *group;  /* NULL: it belongs to none, or its metadata is kept elsewhere */
+  guint pv;            /* which of the group's it is */
+  /* NULL, or why GROUP may not be the group's present state: an area that is damaged, areas that do
+   * not agree, a change that was interrupted. Static. */
+  const char *doubt;
+} H2kLvmMember;
+
+/* Read the metadata of VOLUME: the newest state whose checksum is right.
+ * Errors: H2K_ERROR_FILESYSTEM (no label, damaged metadata), H2K_ERROR_UNSUPPORTED (a kind of
+ * segment or a format that is not known); those of the disk. */
+H2kLvmMember *h2k_lvm_member_read (H2kDisk *volume, GError **error);
+void h2k_lvm_member_free (H2kLvmMember *member);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kLvmMember, h2k_lvm_member_free)
+
+/* A group from its description as vgcfgbackup(8) writes it, too; NAME is for messages. Errors:
+ * H2K_ERROR_FILESYSTEM, H2K_ERROR_UNSUPPORTED. */
+H2kLvmGroup *h2k_lvm_group_parse (const char *name, const char *text, gsize length, GError **error);
+void h2k_lvm_group_free (H2kLvmGroup *group);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kLvmGroup, h2k_lvm_group_free)
+
+/* A plain logical volume of MEMBER's group whose extents all lie on VOLUME, as a read-only disk;
+ * keeps a reference of VOLUME. NULL and no error: it is not plain, or lies elsewhere, too.
+ * Errors: H2K_ERROR_FILESYSTEM: its extents do not fit into VOLUME. */
+H2kDisk *h2k_lvm_lv_disk (H2kDisk *volume, const H2kLvmMember *member, const H2kLvmLv *lv,
+                          GError **error);

@@ -1,0 +1,382 @@
+/* test-lvm.c - LVM2 metadata that LVM2 wrote is understood, and damage is noticed.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "lvm-images.h"
+
+#include "volume/lvm.h"
+
+#define MIB (1u << 20)
+
+static H2kLvmMember *
+read_member (H2kDisk *disk)
+{
+  g_autoptr (GError) error = NULL;
+  H2kLvmMember *member = h2k_lvm_member_read (disk, &error);
+
+  g_assert_no_error (error);
+  return member;
+}
+
+static const H2kLvmLv *
+find_lv (const H2kLvmMember *member, const char *name)
+{
+  for (guint i = 0; i < member->group->lvs->len; i++)
+    {
+      const H2kLvmLv *lv = member->group->lvs->pdata[i];
+      if (g_str_equal (lv->name, name))
+        return lv;
+    }
+  g_error ("there is no %s", name);
+}
+
+/* Segment I of the volume NAME begins at extent PE of the physical volume PV. */
+static void
+assert_area (const H2kLvmMember *member, const char *name, guint i, guint area_number, guint pv,
+             guint64 pe, guint64 count)
+{
+  const H2kLvmSegment *segment = find_lv (member, name)->segments->pdata[i];
+  const H2kLvmArea *area = &g_array_index (segment->areas, H2kLvmArea, area_number);
+
+  g_assert_cmpuint (area_number, <, segment->areas->len);
+  g_assert_cmpuint (area->pv, ==, pv);
+  g_assert_cmpuint (area->start, ==, pe);
+  g_assert_cmpuint (area->count, ==, count);
+}
+
+static void
+test_linear (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("linear");
+  g_autoptr (H2kLvmMember) member = read_member (disk);
+  const H2kLvmPv *pv = member->group->pvs->pdata[0];
+
+  g_assert_null (member->doubt);
+  g_assert_cmpuint (member->areas->len, ==, 2);
+  g_assert_cmpuint (g_array_index (member->areas, H2kLvmRange, 1).offset, ==, LVM_SECOND_AREA);
+  g_assert_cmpstr (member->group->name, ==, "vg0");
+  g_assert_cmpuint (member->group->seqno, ==, 8);
+  g_assert_cmpuint (member->group->extent_size, ==, 4 * MIB);
+  g_assert_cmpstr (pv->uuid, ==, member->uuid);
+  g_assert_cmpuint (pv->pe_start, ==, 1 * MIB);
+  g_assert_cmpuint (pv->pe_start, ==, member->data_offset);
+  g_assert_cmpuint (pv->pe_count, ==, 255);
+  g_assert_cmpuint (member->group->lvs->len, ==, 4);
+  g_assert_cmpuint (find_lv (member, "root")->extents, ==, 16);
+  g_assert_true (find_lv (member, "root")->is_plain);
+  assert_area (member, "root", 0, 0, 0, 0, 10);
+  assert_area (member, "root", 1, 0, 0, 98, 6);
+  assert_area (member, "data", 0, 0, 0, 10, 80);
+  assert_area (member, "swap_1", 0, 0, 0, 90, 8);
+  assert_area (member, "unknown", 0, 0, 0, 129, 4);
+}
+
+static void
+test_wrapped (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("wrapped");
+  g_autoptr (H2kLvmMember) member = read_member (disk);
+
+  g_assert_null (member->doubt);
+  g_assert_cmpuint (member->group->seqno, ==, 75);
+  g_assert_true (find_lv (member, "root")->is_plain);
+}
+
+static void
+test_group (void)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (H2kDisk) disk = lvm_load (i == 0 ? "group" : "group-second");
+      g_autoptr (H2kLvmMember) member = read_member (disk);
+      g_autoptr (GError) error = NULL;
+      g_assert_cmpuint (member->pv, ==, i);
+      g_assert_cmpuint (member->group->pvs->len, ==, 2);
+      g_assert_false (member->group->is_partial);
+      assert_area (member, "striped", 0, 0, 0, 10, 8);
+      assert_area (member, "striped", 0, 1, 1, 0, 8);
+      assert_area (member, "across", 0, 0, 0, 18, 5);
+      assert_area (member, "across", 1, 0, 1, 8, 5);
+      g_assert_true (find_lv (member, "plain")->is_plain);
+      g_assert_false (find_lv (member, "striped")->is_plain);
+      g_assert_null (h2k_lvm_lv_disk (disk, member, find_lv (member, "striped"), &error));
+      g_assert_null (h2k_lvm_lv_disk (disk, member, find_lv (member, "across"), &error));
+      g_assert_no_error (error);
+    }
+}
+
+/* Only what nothing else is made of is plain. */
+static void
+test_kinds (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("pvmove");
+  g_autoptr (H2kLvmMember) member = read_member (disk);
+
+  g_assert_cmpuint (member->group->lvs->len, ==, 17);
+  for (guint i = 0; i < member->group->lvs->len; i++)
+    {
+      const H2kLvmLv *lv = member->group->lvs->pdata[i];
+      g_assert_cmpint (lv->is_plain, ==, g_str_equal (lv->name, "plain"));
+    }
+  assert_area (member, "pvmove0", 0, 0, 0, 40, 5);
+  assert_area (member, "pvmove0", 0, 1, 0, 45, 5);
+  assert_area (member, "moved", 0, 0, H2K_LVM_NO_PV, 0, 5);
+  assert_area (member, "pool_tdata", 0, 0, 0, 12, 4);
+}
+
+static void
+test_exported (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("exported");
+  g_autoptr (H2kLvmMember) member = read_member (disk);
+
+  g_assert_true (member->group->is_exported);
+}
+
+/* The disk of a volume in two pieces reads across the gap. */
+static void
+test_lv_disk (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("linear");
+  g_autoptr (H2kLvmMember) member = read_member (disk);
+  g_autoptr (H2kDisk) lv = h2k_lvm_lv_disk (disk, member, find_lv (member, "root"), NULL);
+  char got[6];
+  H2kExtent extent;
+
+  g_assert_cmpuint (lv->size, ==, 64 * MIB);
+  g_assert_false (h2k_disk_is_writable (lv));
+  g_assert_true (h2k_disk_pwrite (disk, 41 * MIB - 3, 3, "abc", NULL));
+  g_assert_true (h2k_disk_pwrite (disk, (1 + 98 * 4) * MIB, 3, "def", NULL));
+  g_assert_true (h2k_disk_pread (lv, 40 * MIB - 3, 6, got, NULL));
+  g_assert_cmpmem (got, 6, "abcdef", 6);
+  g_assert_true (h2k_disk_extent (lv, 0, lv->size, &extent, NULL));
+  g_assert_cmpint (extent.kind, ==, H2K_EXTENT_UNALLOCATED);
+  g_assert_cmpuint (extent.length, ==, 40 * MIB - 65536);
+  g_assert_true (h2k_disk_extent (lv, 40 * MIB - 1, lv->size, &extent, NULL));
+  g_assert_cmpint (extent.kind, ==, H2K_EXTENT_DATA);
+  g_assert_cmpuint (extent.length, ==, 1);
+}
+
+/* --- damage ----------------------------------------------------------------------------------- */
+
+static void
+flip (H2kDisk *disk, guint64 offset)
+{
+  guint8 byte;
+
+  g_assert_true (h2k_disk_pread (disk, offset, 1, &byte, NULL));
+  byte ^= 1;
+  g_assert_true (h2k_disk_pwrite (disk, offset, 1, &byte, NULL));
+}
+
+static guint64
+text_offset (H2kDisk *disk, guint64 area)
+{
+  guint8 offset[8];
+
+  g_assert_true (h2k_disk_pread (disk, area + 40, sizeof offset, offset, NULL));
+  return area + h2k_le64 (offset);
+}
+
+/* With one of two areas damaged the other one counts, but with a doubt. */
+static void
+test_bad_area (void)
+{
+  for (guint i = 0; i < 4; i++)
+    {
+      g_autoptr (H2kDisk) disk = lvm_load ("linear");
+      g_autoptr (H2kLvmMember) member = NULL;
+      guint64 area = i % 2 ? LVM_FIRST_AREA : LVM_SECOND_AREA;
+      flip (disk, i < 2 ? text_offset (disk, area) + 100 : area + 30);
+      member = read_member (disk);
+      g_assert_cmpuint (member->group->seqno, ==, 8);
+      g_assert_nonnull (member->doubt);
+    }
+}
+
+static void
+test_both_areas_bad (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("linear");
+  g_autoptr (H2kLvmMember) member = NULL;
+
+  flip (disk, LVM_FIRST_AREA + 30);
+  flip (disk, LVM_SECOND_AREA + 30);
+  member = read_member (disk);
+  g_assert_null (member->group);
+  g_assert_nonnull (member->doubt);
+}
+
+static void
+test_newest_counts (void)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (H2kDisk) disk = lvm_load ("linear");
+      g_autoptr (H2kLvmMember) member = NULL;
+      lvm_edit (disk, i ? LVM_FIRST_AREA : LVM_SECOND_AREA, "seqno = 8", "seqno = 12");
+      member = read_member (disk);
+      g_assert_cmpuint (member->group->seqno, ==, 12);
+      g_assert_nonnull (member->doubt);
+    }
+}
+
+static void
+test_interrupted (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("linear");
+  g_autoptr (H2kLvmMember) member = NULL;
+
+  g_assert_true (h2k_disk_pwrite (disk, LVM_FIRST_AREA + 64 + 1, 1, "\x40", NULL));
+  lvm_seal (disk, LVM_FIRST_AREA);
+  member = read_member (disk);
+  g_assert_nonnull (member->doubt);
+}
+
+/* An area that is not in use does not count; one that is empty should not be. */
+static void
+test_unused_area (void)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (H2kDisk) disk = lvm_load ("linear");
+      g_autoptr (H2kLvmMember) member = NULL;
+      guint8 zeros[24] = {0};
+      if (i == 0)
+        g_assert_true (h2k_disk_pwrite (disk, LVM_FIRST_AREA + 60, 1, "\1", NULL));
+      else
+        g_assert_true (h2k_disk_pwrite (disk, LVM_FIRST_AREA + 40, sizeof zeros, zeros, NULL));
+      lvm_seal (disk, LVM_FIRST_AREA);
+      member = read_member (disk);
+      g_assert_cmpuint (member->group->seqno, ==, 8);
+      g_assert_cmpint (member->doubt != NULL, ==, i == 1);
+    }
+}
+
+static void
+assert_unreadable (H2kDisk *disk, H2kError code)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (H2kLvmMember) member = h2k_lvm_member_read (disk, &error);
+
+  g_assert_error (error, H2K_ERROR, (int)code);
+  g_assert_null (member);
+}
+
+static void
+test_label (void)
+{
+  static const guint offsets[] = {512 + 8, 512 + 16, 512 + 20, 512 + 32, 512 + 500};
+
+  for (gsize i = 0; i < G_N_ELEMENTS (offsets); i++)
+    {
+      g_autoptr (H2kDisk) disk = lvm_load ("linear");
+      flip (disk, offsets[i]);
+      assert_unreadable (disk, H2K_ERROR_FILESYSTEM);
+    }
+}
+
+static void
+test_wrong_text (void)
+{
+  static const struct
+  {
+    const char *from, *to;
+    H2kError code;
+  } cases[] = {
+      {"type = \"striped\"", "type = \"curved\"", H2K_ERROR_UNSUPPORTED},
+      {"format = \"lvm2\"", "format = \"lvm7\"", H2K_ERROR_UNSUPPORTED},
+      {"extent_size = 8192", "extent_size = 0", H2K_ERROR_FILESYSTEM},
+      {"extent_size = 8192", "extent_size = 99999999999999999999", H2K_ERROR_FILESYSTEM},
+      {"extent_size = 8192", "", H2K_ERROR_FILESYSTEM},
+      {"pe_count = 255", "pe_count = 4294967296", H2K_ERROR_FILESYSTEM},
+      {"pe_start = 2048", "pe_start = 18446744073709551615", H2K_ERROR_FILESYSTEM},
+      {"stripe_count = 1", "stripe_count = 0", H2K_ERROR_FILESYSTEM},
+      {"stripe_count = 1", "stripe_count = 2", H2K_ERROR_FILESYSTEM},
+      {"start_extent = 10", "start_extent = 11", H2K_ERROR_FILESYSTEM},
+      {"\"pv0\", 98", "\"pv0\"", H2K_ERROR_FILESYSTEM},
+      {"\"pv0\", 98", "\"pv0\", -1", H2K_ERROR_FILESYSTEM},
+      {"\"pv0\", 98", "\"pv0\", 98", H2K_ERROR_FAILED}, /* no change */
+      {"swap_1 {", "root {", H2K_ERROR_FILESYSTEM},
+      {"vg0 {", "vg0 {}\nvg0 {", H2K_ERROR_FILESYSTEM},
+      {"vg0 {", "vg0 ", H2K_ERROR_FILESYSTEM},
+      {"seqno = 8", "seqno = \"8\"", H2K_ERROR_FILESYSTEM},
+      {"seqno = 8", "seqno = 8 }", H2K_ERROR_FILESYSTEM},
+      {"seqno = 8", "seqno = [ 8", H2K_ERROR_FILESYSTEM},
+      {"seqno = 8", "seqno = [[8]]", H2K_ERROR_FILESYSTEM},
+      {"seqno = 8", "seqno = \"8", H2K_ERROR_FILESYSTEM},
+      {"id = \"", "id = \"x", H2K_ERROR_FILESYSTEM}, /* the volume's own, too */
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autoptr (H2kDisk) disk = lvm_load ("linear");
+      lvm_edit (disk, LVM_FIRST_AREA, cases[i].from, cases[i].to);
+      lvm_edit (disk, LVM_SECOND_AREA, cases[i].from, cases[i].to);
+      if (cases[i].code == H2K_ERROR_FAILED)
+        h2k_lvm_member_free (read_member (disk));
+      else
+        assert_unreadable (disk, cases[i].code);
+    }
+}
+
+static void
+test_missing (void)
+{
+  g_autoptr (H2kDisk) disk = lvm_load ("group");
+  g_autoptr (H2kLvmMember) member = NULL;
+
+  lvm_edit (disk, LVM_FIRST_AREA, "status = [\"ALLOCATABLE\"]\nflags = []",
+            "status = [\"ALLOCATABLE\"]\nflags = [\"MISSING\"]");
+  member = read_member (disk);
+  g_assert_true (member->group->is_partial);
+}
+
+/* What is no more than odd. */
+static void
+test_text (void)
+{
+  static const char text[]
+      = "# a comment { \"\n  contents=\"Text \\\"Format\\\" #\"\n\ng{id=\"\\\\\" # }\n"
+        "seqno=1 extent_size=1 status=[] a=[1,2.5,-3,]physical_volumes{p{id=\"i\" pe_start=0\n"
+        "pe_count=3}}logical_volumes{l{id=\"j\"s{type=\"zero+X\"start_extent=0 extent_count=2\n"
+        "deep{er{and=1}}}}}}\nlast = 0";
+  g_autoptr (GError) error = NULL;
+  g_autoptr (H2kLvmGroup) group = h2k_lvm_group_parse ("text", text, sizeof text - 1, &error);
+  g_autoptr (GString) deep = g_string_new (NULL);
+
+  g_assert_no_error (error);
+  g_assert_cmpstr (group->name, ==, "g");
+  g_assert_cmpuint (((H2kLvmLv *)group->lvs->pdata[0])->extents, ==, 2);
+  /* Cut off anywhere, it is refused; only the last number may be shorter. */
+  for (gsize i = 0; i < sizeof text - 12; i++)
+    g_assert_null (h2k_lvm_group_parse ("text", text, i, NULL));
+  for (guint i = 0; i < 100; i++)
+    g_string_append (deep, "a {");
+  for (guint i = 0; i < 100; i++)
+    g_string_append (deep, "}");
+  g_assert_null (h2k_lvm_group_parse ("text", deep->str, deep->len, &error));
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/lvm/linear", test_linear);
+  g_test_add_func ("/lvm/wrapped", test_wrapped);
+  g_test_add_func ("/lvm/group", test_group);
+  g_test_add_func ("/lvm/kinds", test_kinds);
+  g_test_add_func ("/lvm/exported", test_exported);
+  g_test_add_func ("/lvm/lv-disk", test_lv_disk);
+  g_test_add_func ("/lvm/bad-area", test_bad_area);
+  g_test_add_func ("/lvm/both-areas-bad", test_both_areas_bad);
+  g_test_add_func ("/lvm/newest-counts", test_newest_counts);
+  g_test_add_func ("/lvm/interrupted", test_interrupted);
+  g_test_add_func ("/lvm/unused-area", test_unused_area);
+  g_test_add_func ("/lvm/label", test_label);
+  g_test_add_func ("/lvm/wrong-text", test_wrong_text);
+  g_test_add_func ("/lvm/missing", test_missing);
+  g_test_add_func ("/lvm/text", test_text);
+  return g_test_run ();
+}
