@@ -17,14 +17,17 @@ typedef struct
 static const Sign signs[] = {
     {"xfs", 0, "XFSB"},
     {"crypto_LUKS", 0, "LUKS\xba\xbe"},
+    {"ceph_bluestore", 0, "bluestore block"},
     {"ntfs", 3, "NTFS    "},
     {"exfat", 3, "EXFAT   "},
+    {"oracleasm", 32, "ORCLDISK"},
     {"vfat", 54, "FAT"},
     {"vfat", 82, "FAT32"},
     {"LVM2_member", 512, "LABELONE"},
     {"f2fs", 1024, "\x10\x20\xf5\xf2"},
     {"ext4", 1080, "\x53\xef"},
-    {"bcache", 4120, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca"},
+    {"bcache", 4120, "\xc6\x85\x73\xf6"}, /* bcachefs, too */
+    {"zfs_member", 16408, "version"},     /* the first name in its label */
     {"jfs", 32768, "JFS1"},
     {"iso9660", 32769, "CD001"},
     {"reiserfs", 65588, "ReIsEr"},

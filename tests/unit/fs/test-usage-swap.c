@@ -158,6 +158,7 @@ test_doubt (void)
       {1080, "\x53\xef", 2, "ext4"},
       {65600, "_BHRfS_M", 8, "btrfs"},
       {3, "NTFS    ", 8, "ntfs"},
+      {16408, "version", 7, "zfs"},
       {65526, "S1SUSPEND", 9, "suspended"},
   };
 

@@ -246,11 +246,17 @@ make_proto (void)
   g_assert_true (g_file_set_contents (path, proto->str, -1, NULL));
 }
 
+static char *made; /* what the image is, while nobody has changed it */
+
 static void
 make_image (const char *size, const char *options)
 {
-  g_autofree char *output = NULL;
+  g_autofree char *output = NULL, *name = g_strconcat (size, " ", options, NULL);
 
+  if (g_strcmp0 (made, name) == 0)
+    return;
+  g_free (made);
+  made = g_steal_pointer (&name);
   image_run (NULL, "rm -f @/image");
   g_assert_cmpint (image_run (NULL, "truncate -s %s @/image", size), ==, 0);
   if (image_run (&output, "mkfs.xfs -q -f -p @/proto %s @/image", options) != 0)
@@ -289,6 +295,7 @@ test_fragmented (gconstpointer options)
   make_image ("300M", options);
   for (guint i = 0; i < N_FILES; i += 2)
     g_string_append_printf (line, " -c 'path /f%u' -c 'write core.mode 0'", i);
+  g_clear_pointer (&made, g_free);
   image_run (NULL, "%s @/image", line->str);
   image_run (NULL, "xfs_repair @/image");
   g_assert_cmpint (image_run (NULL, "xfs_repair -n @/image"), ==, 0);
@@ -296,6 +303,133 @@ test_fragmented (gconstpointer options)
   g_assert_cmpuint (read_be (disk, read_be (disk, 102, 2) + 28, 4), >, 1);
   g_assert_cmpuint (assert_same (disk), >, 100);
   assert_same_at_random (disk);
+}
+
+/* --- more extents than are held at once ---------------------------------------------------------
+ */
+
+#define MANY 300000u
+#define MANY_FIRST 4000u /* blocks of the group; its tree lies before them */
+#define MANY_TREE 2000u
+
+#define LEAF_MAX ((4096u - 56) / 8)
+#define NODE_MAX ((4096u - 56) / 12)
+
+typedef struct
+{
+  guint32 block, first; /* where a node lies, and its first key */
+} Child;
+
+/* A node of group 1's tree with N records or keys (each START and 1), and POINTERS (NULL: a leaf).
+ */
+static void
+write_node (H2kDisk *disk, guint level, guint32 block, guint n, const guint32 *starts,
+            const guint32 *pointers)
+{
+  guint64 at = (read_be (disk, 84, 4) + block) * 4096;
+  guint8 uuid[16];
+
+  g_assert_true (h2k_disk_pread (disk, 32, 16, uuid, NULL));
+  write_be (disk, at, 4, 0x41423342);
+  write_be (disk, at + 4, 2, level);
+  write_be (disk, at + 6, 2, n);
+  write_be (disk, at + 8, 8, G_MAXUINT64); /* no neighbours are needed */
+  write_be (disk, at + 16, 8, at / 512);
+  g_assert_true (h2k_disk_pwrite (disk, at + 32, 16, uuid, NULL));
+  write_be (disk, at + 48, 4, 1);
+  for (guint i = 0; i < n; i++)
+    {
+      write_be (disk, at + 56 + i * 8, 8, (guint64)starts[i] << 32 | 1);
+      if (pointers)
+        write_be (disk, at + 56 + NODE_MAX * 8 + i * 4, 4, pointers[i]);
+    }
+  seal (disk, at, 4096, 52);
+}
+
+/* The nodes of LEVEL over the ones of BELOW; their blocks begin at *BLOCK. */
+static GArray *
+write_level (H2kDisk *disk, guint level, const GArray *below, guint32 *block)
+{
+  GArray *nodes = g_array_new (FALSE, FALSE, sizeof (Child));
+
+  for (guint i = 0; i < below->len; i += NODE_MAX, ++*block)
+    {
+      Child node = {*block, g_array_index (below, Child, i).first};
+      guint32 starts[NODE_MAX], pointers[NODE_MAX];
+      guint n = MIN (NODE_MAX, below->len - i);
+      for (guint r = 0; r < n; r++)
+        {
+          starts[r] = g_array_index (below, Child, i + r).first;
+          pointers[r] = g_array_index (below, Child, i + r).block;
+        }
+      write_node (disk, level, *block, n, starts, pointers);
+      g_array_append_val (nodes, node);
+    }
+  return nodes;
+}
+
+/* Every other block from MANY_FIRST on as a free extent of group 1, in a tree of three levels. */
+static void
+write_many (H2kDisk *disk)
+{
+  g_autoptr (GArray) leaves = g_array_new (FALSE, FALSE, sizeof (Child));
+  g_autoptr (GArray) nodes = NULL, root = NULL;
+  guint64 agf = read_be (disk, 84, 4) * 4096 + 512;
+  guint32 block = MANY_TREE;
+
+  for (guint i = 0; i < MANY; i += LEAF_MAX, block++)
+    {
+      Child leaf = {block, MANY_FIRST + 2 * i};
+      guint32 starts[LEAF_MAX];
+      guint n = MIN (LEAF_MAX, MANY - i);
+      for (guint r = 0; r < n; r++)
+        starts[r] = MANY_FIRST + 2 * (i + r);
+      write_node (disk, 0, block, n, starts, NULL);
+      g_array_append_val (leaves, leaf);
+    }
+  nodes = write_level (disk, 1, leaves, &block);
+  root = write_level (disk, 2, nodes, &block);
+  g_assert_cmpuint (root->len, ==, 1);
+  write_be (disk, agf + 16, 4, block - 1);
+  write_be (disk, agf + 28, 4, 3);
+  write_be (disk, agf + 52, 4, MANY);
+  write_be (disk, agf + 56, 4, 1);
+  seal (disk, agf, 512, 216);
+}
+
+static void
+test_many (void)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (H2kUsage) usage = NULL;
+  g_autoptr (GRand) rand = g_rand_new_with_seed (5);
+  guint64 group;
+  H2kExtent extent;
+
+  if (!have_tools ())
+    return;
+  make_image ("12G", "");
+  disk = open_overlay ();
+  group = read_be (disk, 84, 4) * 4096;
+  write_many (disk);
+  usage = h2k_usage_open (disk, FALSE, NULL);
+  g_assert_true (usage->ops->used (usage, group, &extent, NULL));
+  g_assert_cmpuint (extent.length, ==, (guint64)MANY_FIRST * 4096);
+  for (guint i = 0; i < 2 * MANY; i++)
+    {
+      guint64 at = group + (guint64)(MANY_FIRST + i) * 4096;
+      g_assert_true (usage->ops->used (usage, at, &extent, NULL));
+      g_assert_cmpint (extent.kind, ==, i % 2 ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED);
+      g_assert_cmpuint (extent.length, ==, i == 2 * MANY - 1 ? 2 * group - at : 4096);
+    }
+  for (guint n = 0; n < 20; n++)
+    {
+      guint i = (guint)g_rand_int_range (rand, 0, 2 * MANY - 1);
+      guint64 at = group + (guint64)(MANY_FIRST + i) * 4096 + 1000;
+      g_assert_true (usage->ops->used (usage, at, &extent, NULL));
+      g_assert_cmpint (extent.kind, ==, i % 2 ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED);
+      g_assert_cmpuint (extent.length, ==, 3096);
+    }
 }
 
 static void
@@ -306,6 +440,7 @@ test_new_uuid (void)
   if (!have_tools ())
     return;
   make_image ("300M", "");
+  g_clear_pointer (&made, g_free);
   image_run (NULL, "xfs_db -x -c 'uuid generate' @/image");
   disk = open_image ();
   g_assert_cmpuint (read_be (disk, 216, 4) & 4, !=, 0); /* the structures keep the old one */
@@ -571,6 +706,7 @@ test_new_log (void)
   if (!have_tools ())
     return;
   make_image ("300M", "");
+  g_clear_pointer (&made, g_free);
   g_assert_cmpint (image_run (NULL, "xfs_db -x -c 'logformat -c 5 -s 32768' @/image"), ==, 0);
   disk = open_image ();
   g_assert_cmpuint (read_be (disk, log_offset (disk) + 4, 4), ==, 5);
@@ -622,6 +758,7 @@ main (int argc, char **argv)
   g_test_add_data_func ("/xfs/fragmented/1k", "-b size=1024 -m rmapbt=1", test_fragmented);
   g_test_add_data_func ("/xfs/fragmented/no-crc-512", "-m crc=0,finobt=0 -b size=512",
                         test_fragmented);
+  g_test_add_func ("/xfs/many", test_many);
   g_test_add_func ("/xfs/new-uuid", test_new_uuid);
   for (gsize i = 0; i < G_N_ELEMENTS (damages); i++)
     {
@@ -635,5 +772,6 @@ main (int argc, char **argv)
   g_test_add_func ("/xfs/disk-error", test_disk_error);
   result = g_test_run ();
   image_cleanup ();
+  g_free (made);
   return result;
 }
