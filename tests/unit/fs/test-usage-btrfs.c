@@ -13,9 +13,15 @@
 #define N_FILES 200u
 
 static const char *const configs[] = {
-    "-m dup -n 4096",  "-m single -d single",
-    "--mixed -n 4096", "-m dup -d dup --csum sha256",
-    "-n 65536",        "-O ^no-holes -R free-space-tree",
+    "-m dup -n 4096",
+    "-m single -d single",
+    "--mixed -n 4096",
+    "-m dup -d dup --csum sha256",
+    "-n 65536",
+    "-O ^no-holes -R free-space-tree",
+    "--csum xxhash",
+    "-d raid0 -m single",
+    "-O ^skinny-metadata -n 4096",
 };
 
 static void
@@ -195,7 +201,7 @@ test_super (void)
       {136, "\x02", 1, "several devices"},
       {56, "\x05", 1, "it says so itself"}, /* errors were seen */
       {56 + 4, "\x01", 1, "flags"},         /* a seed device */
-      {196, "\x01", 1, "xxhash64"},
+      {196, "\x03", 1, "blake2b"},
       {196, "\x07", 1, "type unknown"},
       {148, "\x00\x30", 2, "makes no sense"},     /* nodes of 12 KiB */
       {209, "\0\0\0\0\0\1", 6, "makes no sense"}, /* longer than the volume */
@@ -301,6 +307,143 @@ test_wrong_sum (void)
   g_assert_cmpuint (logical, >, 0);
 }
 
+/* The id of the tree blocks is not that of the filesystem any more. */
+static void
+test_metadata_uuid (void)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autofree guint8 *theirs = NULL, *ours = NULL;
+
+  if (!have_tools () || !image_have ("btrfstune"))
+    return;
+  h2k_disk_unref (make_image ("-m single", 0));
+  run ("btrfstune -f -m @/image");
+  disk = image_load ("image");
+  theirs = device_map (disk);
+  ours = usage_map (disk, SECTOR, FALSE);
+  g_assert_cmpmem (ours, disk->size / SECTOR, theirs, disk->size / SECTOR);
+}
+
+#define NODE 16384u
+
+/* Put into LEAF the block group items that are listed in the extent tree, and nothing else; *SPACE
+ * gets the address of some free tree block. */
+static void
+list_groups (guint8 *leaf, guint64 *space)
+{
+  g_auto (GStrv) lines = dump_tree ("extent");
+  guint n = 0, data = NODE - 101;
+
+  memset (leaf + 96, 0, NODE - 96);
+  for (guint i = 0; lines[i]; i++)
+    {
+      const char *key = strstr (lines[i], " key ("), *used, *flags;
+      guint8 *item = leaf + 101 + n * 25;
+      guint64 numbers[5];
+      char *rest;
+      if (!key || !strstr (key, "BLOCK_GROUP_ITEM"))
+        continue;
+      used = strstr (lines[i + 1], "used ");
+      flags = strstr (lines[i + 1], "flags ");
+      numbers[0] = strtoull (key + 6, &rest, 10);
+      numbers[1] = strtoull (rest + 18, NULL, 10);
+      numbers[2] = strtoull (used + 5, NULL, 10);
+      numbers[3] = 256;
+      numbers[4] = 0;
+      if (strstr (flags, "METADATA"))
+        *space = numbers[0] + numbers[1] - NODE;
+      for (guint j = 0; j < 5; j++)
+        numbers[j] = GUINT64_TO_LE (numbers[j]);
+      data -= 24;
+      memcpy (item, &numbers[0], 8);
+      item[8] = 192;
+      memcpy (item + 9, &numbers[1], 8);
+      item[17] = (guint8)data;
+      item[18] = (guint8)(data >> 8);
+      item[21] = 24;
+      memcpy (leaf + 101 + data, &numbers[2], 24);
+      n++;
+    }
+  leaf[96] = (guint8)n;
+}
+
+/* Add the root of the tree 11 to the root tree's LEAF: like that of the extent tree, but at BYTENR.
+ */
+static void
+add_root (guint8 *leaf, guint64 bytenr)
+{
+  guint n = h2k_le32 (leaf + 96), lowest = NODE, at = 0;
+  guint8 *extents = find_item (leaf, 132, 2), *item;
+
+  for (guint i = 0; i < n; i++)
+    {
+      lowest = MIN (lowest, h2k_le32 (leaf + 101 + i * 25 + 17));
+      if (h2k_le64 (leaf + 101 + i * 25) < 11)
+        at = i + 1;
+    }
+  g_assert_cmpuint (lowest, >, (n + 1) * 25 + 439);
+  lowest -= 439;
+  memcpy (leaf + 101 + lowest, leaf + 101 + h2k_le32 (extents + 17), 439);
+  bytenr = GUINT64_TO_LE (bytenr);
+  memcpy (leaf + 101 + lowest + 176, &bytenr, 8);
+  leaf[101 + lowest + 238] = 0; /* level */
+  item = leaf + 101 + at * 25;
+  memmove (item + 25, item, (n - at) * 25);
+  memset (item, 0, 25);
+  item[0] = 11;
+  item[8] = 132;
+  item[17] = (guint8)lowest;
+  item[18] = (guint8)(lowest >> 8);
+  item[21] = (guint8)439;
+  item[22] = 439 >> 8;
+  leaf[96]++;
+}
+
+/* Not every mkfs.btrfs makes a block group tree, so this one is made by hand: the groups are
+ * looked up in it and no longer in the extent tree. */
+static void
+test_block_group_tree (void)
+{
+  g_autoptr (H2kDisk) disk = make_image ("-m single -n 16384", 0);
+  g_autoptr (H2kDisk) tree = NULL;
+  g_autoptr (H2kDisk) wrong = NULL;
+  g_autoptr (H2kDisk) none = NULL;
+  guint8 root[NODE], leaf[NODE], ro_compat;
+  guint64 root_at, space = 0, le, before, after;
+
+  if (!disk)
+    return;
+  h2k_disk_unref (usage_copy (disk, FALSE, &before));
+  g_assert_true (h2k_disk_pread (disk, 65536 + 180, 1, &ro_compat, NULL));
+  ro_compat |= 8;
+  none = patch_super (disk, 180, &ro_compat, 1);
+  usage_assert_refused (none, "has no tree 11");
+
+  root_at = block_with ("root", "EXTENT_TREE ROOT_ITEM");
+  g_assert_true (
+      h2k_disk_pread (disk, block_with ("extent", "METADATA_ITEM"), sizeof leaf, leaf, NULL));
+  g_assert_true (h2k_disk_pread (disk, root_at, sizeof root, root, NULL));
+  list_groups (leaf, &space);
+  memcpy (leaf + 80, root + 101 + h2k_le32 (find_item (root, 132, 2) + 17) + 160, 8);
+  le = GUINT64_TO_LE (space);
+  memcpy (leaf + 48, &le, 8);
+  leaf[88] = 11;
+  seal (leaf, sizeof leaf);
+  add_root (root, space);
+  seal (root, sizeof root);
+  tree = patch_super (disk, 180, &ro_compat, 1);
+  g_assert_true (h2k_disk_pwrite (tree, root_at, sizeof root, root, NULL));
+  g_assert_true (h2k_disk_pwrite (tree, space, sizeof leaf, leaf, NULL));
+  h2k_disk_unref (usage_copy (tree, FALSE, &after));
+  g_assert_cmpuint (before, ==, after);
+
+  leaf[101 + h2k_le32 (leaf + 101 + 17) + 1] ^= 0x10;
+  seal (leaf, sizeof leaf);
+  wrong = usage_patched (tree, space, leaf, sizeof leaf);
+  h2k_disk_unref (usage_copy (wrong, FALSE, &after));
+  g_assert_cmpuint (after, >, before + (1u << 20));
+}
+
 /* A damaged block of the extent tree has a second copy; without that, everything whose extents it
  * lists is in use. */
 static void
@@ -364,6 +507,8 @@ main (int argc, char **argv)
   g_test_add_func ("/usage-btrfs/super", test_super);
   g_test_add_func ("/usage-btrfs/newer-copy", test_newer_copy);
   g_test_add_func ("/usage-btrfs/wrong-sum", test_wrong_sum);
+  g_test_add_func ("/usage-btrfs/metadata-uuid", test_metadata_uuid);
+  g_test_add_func ("/usage-btrfs/block-group-tree", test_block_group_tree);
   g_test_add_func ("/usage-btrfs/damaged-node", test_damaged_node);
   g_test_add_func ("/usage-btrfs/faults", test_faults);
   result = g_test_run ();
