@@ -106,6 +106,12 @@ typedef struct
   gboolean verify;            /* default FALSE; TRUE: read the output back and compare */
   gboolean fast;              /* default FALSE; TRUE: no fsync of the output before the rename */
   gboolean sparsify;          /* default TRUE: blocks no filesystem uses are not copied */
+  gboolean resume;            /* default FALSE; TRUE: what an interrupted run with the same output
+                               * copied is taken up, and kept if this one is interrupted, too */
+  gboolean checksum;          /* default FALSE; TRUE: SHA-256 digests are written beside the output,
+                               * as sha256sum writes them, into a file named .sha256 */
+  guint64 rate_limit;         /* most bytes a second read from the source; 0 (default): no limit */
+  gboolean drop_swap;         /* default FALSE; TRUE: swap and hibernation files are left out */
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
   gboolean flatten;           /* default TRUE: a chain of snapshots becomes one disk */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */
@@ -170,7 +176,7 @@ typedef enum
 H2K_PUBLIC char *h2k_image_check (const char *path, const char *format, gboolean json,
                                   H2kCheckVerdict *verdict, GError **error);
 
-/* One image converted as it is, without a look inside. Obtain with h2k_convert_options_new(). */
+/* One image converted, without a look at the system in it: no repairs. Obtain with h2k_convert_options_new(). */
 typedef struct
 {
   char *source;
@@ -188,6 +194,13 @@ typedef struct
                                * overwritten */
   gboolean verify;            /* default FALSE; TRUE: read the output back and compare */
   gboolean fast;              /* default FALSE; TRUE: no fsync of the output before the rename */
+  gboolean sparsify;          /* default TRUE: blocks no filesystem uses are not copied */
+  gboolean resume;            /* default FALSE; TRUE: what an interrupted run with the same output
+                               * copied is taken up, and kept if this one is interrupted, too */
+  gboolean checksum;          /* default FALSE; TRUE: SHA-256 digests are written beside the output,
+                               * as sha256sum writes them, into a file named .sha256 */
+  guint64 rate_limit;         /* most bytes a second read from the source; 0 (default): no limit */
+  gboolean drop_swap;         /* default FALSE; TRUE: swap and hibernation files are left out */
   H2kProgressFunc progress;   /* may be NULL; phases "copy" and "verify" */
   gpointer progress_data;
 } H2kConvertOptions;

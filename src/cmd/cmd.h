@@ -34,6 +34,10 @@ int cmd_parse (int *argc, char ***argv, const char *operands, const char *summar
  */
 gboolean cmd_parse_compress (const char *name, const char *value, gpointer data, GError **error);
 H2kCompression cmd_compression (void);
+/* The same for --bwlimit, in bytes a second, and for --io-priority, which acts at once. */
+gboolean cmd_parse_bwlimit (const char *name, const char *value, gpointer data, GError **error);
+guint64 cmd_rate_limit (void);
+gboolean cmd_parse_io_priority (const char *name, const char *value, gpointer data, GError **error);
 /* The options that may stand before and after the command. */
 void cmd_add_common_options (GOptionContext *context);
 /* Act on them. -1, or the exit code. */

@@ -25,7 +25,7 @@ cmd_convert (int argc, char **argv)
   g_autoptr (H2kConvertOptions) options = h2k_convert_options_new ();
   g_autofree char *cluster_size = NULL;
   g_auto (GStrv) output_options = NULL;
-  gboolean zlib = FALSE;
+  gboolean zlib = FALSE, no_sparsify = FALSE;
   int threads = 0;
   const GOptionEntry entries[] = {
       {"format", 'f', 0, G_OPTION_ARG_STRING, &options->source_format,
@@ -46,15 +46,28 @@ cmd_convert (int argc, char **argv)
       {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "1 to 64 (default: one a CPU)", "N"},
       {"verify", 0, 0, G_OPTION_ARG_NONE, &options->verify,
        "read the output back and compare every used block", NULL},
+      {"resume", 0, 0, G_OPTION_ARG_NONE, &options->resume,
+       "take up an interrupted run; keep what is copied if this one is interrupted", NULL},
+      {"checksum", 0, 0, G_OPTION_ARG_NONE, &options->checksum,
+       "write SHA-256 digests beside the output (.sha256)", NULL},
+      {"bwlimit", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_bwlimit,
+       "read at most so many KiB a second (or with K, M, G behind it)", "RATE"},
+      {"io-priority", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_io_priority,
+       "idle, best-effort or best-effort:0 to 7, as ionice", "CLASS"},
+      {"drop-swap", 0, 0, G_OPTION_ARG_NONE, &options->drop_swap,
+       "leave out the contents of swap and hibernation files", NULL},
+      {"no-sparsify", 0, 0, G_OPTION_ARG_NONE, &no_sparsify,
+       "also copy blocks that no filesystem uses", NULL},
       {"fast", 0, 0, G_OPTION_ARG_NONE, &options->fast,
        "do not wait until the output is on stable storage", NULL},
       {"force", 0, 0, G_OPTION_ARG_NONE, &options->force, "replace an existing output", NULL},
       {NULL},
   };
-  int code = cmd_parse (&argc, &argv, "SOURCE OUTPUT",
-                        "Converts one disk image as it is: no repairs, no definition. A chain of "
-                        "images becomes one.\nThe source is never written.",
-                        entries, NULL, NULL);
+  int code = cmd_parse (
+      &argc, &argv, "SOURCE OUTPUT",
+      "Converts one disk image: no repairs, no definition. A chain of images becomes "
+      "one, and blocks\nthat no filesystem uses are left out.\nThe source is never written.",
+      entries, NULL, NULL);
   g_autoptr (GError) error = NULL;
   gboolean ok;
 
@@ -75,6 +88,8 @@ cmd_convert (int argc, char **argv)
   options->source = g_strdup (argv[1]);
   options->output = g_strdup (argv[2]);
   options->threads = (guint)threads;
+  options->sparsify = !no_sparsify;
+  options->rate_limit = cmd_rate_limit ();
   options->progress = cmd_progress;
   ok = h2k_convert (options, cmd_cancellable (), &error);
   cmd_progress_finish ();

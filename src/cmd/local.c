@@ -185,6 +185,7 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
                         repair_flags[i].name);
   options->sparsify = !flags->no_sparsify;
   options->threads = (guint)flags->threads;
+  options->rate_limit = cmd_rate_limit ();
   options->boot_timeout = (guint)flags->timeout;
   options->headless = !flags->window;
   options->boot_test
@@ -254,6 +255,16 @@ cmd_local (int argc, char **argv)
        NULL},
       {"verify", 0, 0, G_OPTION_ARG_NONE, &options->verify,
        "read the output back and compare every used block", NULL},
+      {"resume", 0, 0, G_OPTION_ARG_NONE, &options->resume,
+       "take up an interrupted run; keep what is copied if this one is interrupted", NULL},
+      {"checksum", 0, 0, G_OPTION_ARG_NONE, &options->checksum,
+       "write SHA-256 digests beside the output (.sha256)", NULL},
+      {"bwlimit", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_bwlimit,
+       "read at most so many KiB a second (or with K, M, G behind it)", "RATE"},
+      {"io-priority", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_io_priority,
+       "idle, best-effort or best-effort:0 to 7, as ionice", "CLASS"},
+      {"drop-swap", 0, 0, G_OPTION_ARG_NONE, &options->drop_swap,
+       "leave out the contents of swap and hibernation files", NULL},
       {"fast", 0, 0, G_OPTION_ARG_NONE, &options->fast,
        "do not wait until the output is on stable storage", NULL},
       {"flatten", 0, 0, G_OPTION_ARG_NONE, &options->flatten,

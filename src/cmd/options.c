@@ -4,12 +4,16 @@
  */
 #include "cmd/cmd.h"
 
+#include <errno.h>
+#include <linux/ioprio.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static char *log_level, *log_path, *progress_mode;
 static gboolean quiet, verbose;
 static H2kCompression compression;
+static guint64 rate_limit;
 
 static const GOptionEntry common[] = {
     {"log-level", 0, 0, G_OPTION_ARG_STRING, &log_level,
@@ -72,6 +76,60 @@ H2kCompression
 cmd_compression (void)
 {
   return compression;
+}
+
+/* As rsync's: a number, by default of KiB, with K, M, G or T behind it for others. */
+gboolean
+cmd_parse_bwlimit (const char *name, const char *value, gpointer data, GError **error)
+{
+  static const char units[] = "BKMGT";
+  char *end;
+  double n = g_ascii_strtod (value, &end);
+  const char *unit = *end ? strchr (units, g_ascii_toupper (*end)) : units + 1;
+
+  if (!g_ascii_isdigit (*value) || !unit || (*end && end[1]) || n <= 0 || n > 1e9)
+    {
+      g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                   "%s=%s: give KiB a second, or a number with K, M or G", name, value);
+      return FALSE;
+    }
+  for (; unit > units; unit--)
+    n *= 1024;
+  rate_limit = n < 1 ? 1 : (guint64)n;
+  return TRUE;
+}
+
+guint64
+cmd_rate_limit (void)
+{
+  return rate_limit;
+}
+
+/* ionice's words. What the copy's threads inherit is the priority of the thread that starts them.
+ */
+gboolean
+cmd_parse_io_priority (const char *name, const char *value, gpointer data, GError **error)
+{
+  gboolean idle = g_str_equal (value, "idle");
+  const char *level = g_str_has_prefix (value, "best-effort:") ? value + 12 : "4";
+  gboolean best = level == value + 12 || g_str_equal (value, "best-effort");
+
+  if ((!idle && !best) || *level < '0' || *level > '7' || level[1])
+    {
+      g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                   "%s=%s: choose idle, best-effort or best-effort:0 to 7", name, value);
+      return FALSE;
+    }
+  if (syscall (SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
+               IOPRIO_PRIO_VALUE (idle ? IOPRIO_CLASS_IDLE : IOPRIO_CLASS_BE,
+                                  idle ? 0 : *level - '0'))
+      < 0)
+    {
+      g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, "%s=%s: %s", name, value,
+                   g_strerror (errno));
+      return FALSE;
+    }
+  return TRUE;
 }
 
 int

@@ -77,6 +77,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kOutput, h2k_output_free)
 typedef struct
 {
   guint threads;    /* 0: one a core */
+  guint64 rate;     /* most bytes a second that are read from the source; 0: as fast as possible */
   H2kDisk *overlay; /* whose changes are never taken from an interrupted run; may be NULL */
   const char *progress_phase;
   H2kProgressFunc progress; /* may be NULL; called by one thread at a time */

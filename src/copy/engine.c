@@ -15,6 +15,7 @@
 #include "copy/journal.h"
 
 #define WRITING_THREADS 4
+#define WAIT_SLICE (G_USEC_PER_SEC / 10)
 #define RESERVED_RANGES_MAX 16384 /* a disk in more pieces is written without reserving them */
 
 typedef struct
@@ -30,7 +31,9 @@ typedef struct
   H2kCursor cursor;
   H2kRecord *previous; /* of the run that is taken up: the first that may be for the next chunk */
   gboolean has_previous;
-  guint64 cleared; /* before here there is nothing of that run but what was asked for */
+  guint64 rate;     /* bytes a second; 0: no limit */
+  gint64 next_read; /* monotonic time when the limit allows the next one */
+  guint64 cleared;  /* before here there is nothing of that run but what was asked for */
 
   GMutex lock; /* for what follows */
   GCond changed;
@@ -193,6 +196,28 @@ is_changed (Engine *e, const H2kChunk *chunk)
          && change.offset < chunk->offset + chunk->length;
 }
 
+/* Wait until the limit of the rate allows that BYTES are read. */
+static gboolean
+wait_for_turn (Engine *e, guint64 bytes, GError **error)
+{
+  gint64 turn, now;
+
+  if (!e->rate)
+    return TRUE;
+  g_mutex_lock (&e->cursor_lock);
+  now = g_get_monotonic_time ();
+  turn = MAX (now, e->next_read);
+  e->next_read = turn + (gint64)((double)bytes / (double)e->rate * G_USEC_PER_SEC);
+  g_mutex_unlock (&e->cursor_lock);
+  for (; now < turn; now = g_get_monotonic_time ())
+    {
+      if (h2k_is_cancelled (e->cancellable, error))
+        return FALSE;
+      g_usleep ((gulong)MIN (turn - now, WAIT_SLICE));
+    }
+  return TRUE;
+}
+
 /* The chunk's content: from the output file if it is there already, else from the source. */
 static gboolean
 read_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
@@ -205,7 +230,7 @@ read_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **erro
   chunk->loaded = chunk->has_previous && !changed
                   && h2k_record_load (chunk->previous, chunk, writer->unit, e->output->previous_fd);
   if (!chunk->loaded
-      && (!h2k_chunk_read (chunk, e->source, error)
+      && (!wait_for_turn (e, chunk->bytes_data, error) || !h2k_chunk_read (chunk, e->source, error)
           || (e->output->previous && has_fixed_places (e)
               && !h2k_output_clear (e->output, chunk->offset, chunk->length, error))))
     return FALSE;
@@ -425,6 +450,7 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
               .extent = extent,
               .output = output,
               .overlay = options ? options->overlay : NULL,
+              .rate = options ? options->rate : 0,
               .cancellable = cancellable};
   guint threads = h2k_thread_count (options);
   guint64 total;

@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "copy/copy.h"
+#include "fs/usage.h"
 #include "disk/check.h"
 #include "migrate/migrate.h"
+#include "migrate/state.h"
 
 #include <json-glib/json-glib.h>
 #include <sys/stat.h>
@@ -270,6 +272,7 @@ h2k_convert_options_new (void)
   H2kConvertOptions *options = g_new0 (H2kConvertOptions, 1);
 
   options->output_format = g_strdup ("qcow2");
+  options->sparsify = TRUE;
   return options;
 }
 
@@ -293,6 +296,7 @@ copy_options (const H2kConvertOptions *options, const char *phase)
 {
   return (H2kCopyOptions){
       .threads = options->threads,
+      .rate = options->rate_limit,
       .progress_phase = phase,
       .progress = options->progress,
       .progress_data = options->progress_data,
@@ -334,28 +338,93 @@ output_options (const H2kConvertOptions *options, H2kOutputOptions *oo, GError *
   return TRUE;
 }
 
+/* DISK without what its filesystems do not use. */
+static H2kDisk *
+source_view (const H2kConvertOptions *options, H2kDisk *disk, GError **error)
+{
+  g_autoptr (GPtrArray) notes = g_ptr_array_new_with_free_func (g_free);
+  H2kDisk *view;
+
+  /* What differs from a backing file is asked for byte by byte. */
+  if (!options->sparsify || options->backing)
+    return h2k_disk_ref (disk);
+  view = h2k_used_view_new (disk, options->drop_swap, notes, error);
+  for (guint i = 0; i < notes->len; i++)
+    g_message ("%s", (char *)notes->pdata[i]);
+  return view;
+}
+
+static gboolean
+check_checksum (const H2kConvertOptions *options, GError **error)
+{
+  g_autofree char *path = g_strconcat (options->output, ".sha256", NULL);
+
+  if (!options->checksum || options->force || !g_file_test (path, G_FILE_TEST_EXISTS))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+               "%s exists: move it away, or give --force to replace it", path);
+  return FALSE;
+}
+
+static gboolean
+write_checksum (const H2kConvertOptions *options, H2kOutput *output, GCancellable *cancellable,
+                GError **error)
+{
+  H2kCopyOptions progress = copy_options (options, "checksum");
+  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
+  g_autofree char *path = g_strconcat (h2k_output_path (output), ".sha256", NULL);
+
+  if (!options->checksum)
+    return TRUE;
+  g_ptr_array_add (paths, (char *)h2k_output_path (output));
+  return h2k_write_checksums (paths, path, !options->fast, &progress, cancellable, error);
+}
+
+static gboolean
+copy_disk (const H2kConvertOptions *options, H2kDisk *disk, H2kOutput *output,
+           GCancellable *cancellable, GError **error)
+{
+  H2kCopyOptions copy = copy_options (options, "copy"), verify = copy_options (options, "verify");
+  g_autoptr (H2kDisk) view = source_view (options, disk, error);
+  g_autofree char *state = h2k_source_state (disk);
+  H2kCopyStats stats;
+  guint64 needed;
+
+  if (!view || !h2k_copy_estimate (view, &needed, error)
+      || !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error)
+      || !h2k_copy (view, output, &copy, cancellable, &stats, error)
+      || (options->verify && !h2k_verify (output, &verify, cancellable, error))
+      || !h2k_source_check (disk, state, error))
+    return FALSE;
+  if (stats.bytes_resumed)
+    {
+      g_autofree char *resumed = h2k_format_size (stats.bytes_resumed);
+      g_message ("%s were there already", resumed);
+    }
+  return TRUE;
+}
+
 gboolean
 h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **error)
 {
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kOutput) output = NULL;
-  H2kCopyOptions copy = copy_options (options, "copy"), verify = copy_options (options, "verify");
+  g_autofree char *identity = NULL;
   H2kOutputOptions oo;
-  guint64 needed;
 
-  if (!check_options (options, error) || !output_options (options, &oo, error))
+  if (!check_options (options, error) || !output_options (options, &oo, error)
+      || !check_checksum (options, error))
     return FALSE;
   disk = h2k_disk_open (options->source, options->source_format, error);
   if (!disk)
     return FALSE;
+  identity = h2k_copy_identity (disk, &oo, options->sparsify, options->drop_swap);
+  oo.identity = identity;
+  oo.resume = options->resume;
   output = h2k_output_new (options->output, disk->size, &oo, disk->files, error);
-  if (!output || !h2k_copy_estimate (disk, &needed, error)
-      || !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error)
-      || !h2k_copy (disk, output, &copy, cancellable, NULL, error))
-    return FALSE;
-  if (options->verify && !h2k_verify (output, &verify, cancellable, error))
-    return FALSE;
-  return h2k_output_commit (output, error);
+  return output && copy_disk (options, disk, output, cancellable, error)
+         && h2k_output_commit (output, error)
+         && write_checksum (options, output, cancellable, error);
 }
 
 /* --- comparing -------------------------------------------------------------------------------- */

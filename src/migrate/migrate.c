@@ -9,6 +9,7 @@
  */
 #include "fs/usage.h"
 #include "migrate/migrate.h"
+#include "migrate/state.h"
 #include "source/appliance.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ typedef struct
   GCancellable *stop_digests;
   GError *digest_error;
   GPtrArray *macs;    /* char *: of the options, else of the description */
+  GPtrArray *states;  /* char *: of the sources when they were opened */
   GPtrArray *sources; /* H2kDisk * as opened */
   GPtrArray *disks;   /* H2kDisk *: overlays over the sources */
   H2kGuest *guest;    /* NULL with options->inspect off */
@@ -37,6 +39,7 @@ typedef struct
   GPtrArray *outputs; /* H2kOutput * */
   char *name;
   char *xml_path;
+  char *sums_path;     /* of the digests; NULL: they are not asked for */
   gboolean committed;  /* the outputs stand under their final names */
   gboolean may_report; /* the report has a name of its own */
   H2kDomain *domain;
@@ -59,10 +62,12 @@ migration_clear (Migration *m)
   g_clear_pointer (&m->guest, h2k_guest_free);
   g_clear_pointer (&m->disks, g_ptr_array_unref);
   g_clear_pointer (&m->sources, g_ptr_array_unref);
+  g_clear_pointer (&m->states, g_ptr_array_unref);
   g_clear_pointer (&m->appliance, h2k_appliance_free);
   g_clear_pointer (&m->domain, h2k_domain_free);
   g_clear_pointer (&m->name, g_free);
   g_clear_pointer (&m->xml_path, g_free);
+  g_clear_pointer (&m->sums_path, g_free);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Migration, migration_clear)
@@ -109,6 +114,11 @@ choose_names (Migration *m)
   stem = g_path_get_dirname (m->options->output);
   g_autofree char *file = g_strconcat (base, ".xml", NULL);
   m->xml_path = g_build_filename (stem, file, NULL);
+  if (m->options->checksum)
+    {
+      g_autofree char *sums = g_strconcat (base, ".sha256", NULL);
+      m->sums_path = g_build_filename (stem, sums, NULL);
+    }
 }
 
 /* --- checks before anything is opened --------------------------------------------------------- */
@@ -206,6 +216,7 @@ add_source (Migration *m, H2kDisk *disk)
   g_autofree char *size = h2k_format_size (disk->size);
 
   g_ptr_array_add (m->sources, h2k_disk_ref (disk));
+  g_ptr_array_add (m->states, h2k_source_state (disk));
   g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir, OVERLAY_MEMORY));
   g_message ("source: %s, %s%s%s, %s", disk->name, disk->format, disk->subformat ? " " : "",
              disk->subformat ? disk->subformat : "", size);
@@ -365,6 +376,18 @@ step_repair (Migration *m, GError **error)
 }
 
 static gboolean
+may_write (Migration *m, const char *path, const char *what, GError **error)
+{
+  if (!check_side_file (m, path, what, error))
+    return FALSE;
+  if (m->options->force || !g_file_test (path, G_FILE_TEST_EXISTS))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+               "%s exists: move it away, or give --force to replace it", path);
+  return FALSE;
+}
+
+static gboolean
 start_outputs (Migration *m, GError **error)
 {
   const H2kMigrateOptions *o = m->options;
@@ -374,21 +397,21 @@ start_outputs (Migration *m, GError **error)
       .compression = o->compression,
       .force = o->force,
       .sync = !o->fast,
+      .resume = o->resume,
   };
 
-  if (!check_side_file (m, m->xml_path, "the VM's definition", error))
+  if (!may_write (m, m->xml_path, "the VM's definition", error)
+      || (m->sums_path && !may_write (m, m->sums_path, "the file of digests", error)))
     return FALSE;
-  if (!o->force && g_file_test (m->xml_path, G_FILE_TEST_EXISTS))
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
-                   "%s exists: move it away, or give --force to replace it", m->xml_path);
-      return FALSE;
-    }
   for (guint i = 0; i < m->sources->len; i++)
     {
       g_autofree char *path = output_path (o, i);
       H2kDisk *disk = m->sources->pdata[i];
-      H2kOutput *output = h2k_output_new (path, disk->size, &oo, files, error);
+      g_autofree char *identity = h2k_copy_identity (disk, &oo, o->sparsify, o->drop_swap);
+      H2kOutput *output;
+
+      oo.identity = identity;
+      output = h2k_output_new (path, disk->size, &oo, files, error);
       if (!output)
         return FALSE;
       g_ptr_array_add (m->outputs, output);
@@ -406,7 +429,7 @@ used_view (Migration *m, guint i, GError **error)
 
   if (!m->options->sparsify)
     return h2k_disk_ref (disk);
-  view = h2k_used_view_new (disk, FALSE, notes, error);
+  view = h2k_used_view_new (disk, m->options->drop_swap, notes, error);
   for (guint n = 0; n < notes->len; n++)
     g_message ("%s", (char *)notes->pdata[n]);
   return view;
@@ -458,6 +481,7 @@ copy_options (Migration *m, const char *phase)
 {
   return (H2kCopyOptions){
       .threads = m->options->threads,
+      .rate = m->options->rate_limit,
       .progress_phase = phase,
       .progress = m->options->progress,
       .progress_data = m->options->progress_data,
@@ -474,6 +498,8 @@ step_copy (Migration *m, GError **error)
   for (guint i = 0; i < m->views->len; i++)
     {
       H2kCopyStats stats = {0};
+
+      options.overlay = m->disks->pdata[i];
       if (!h2k_copy (m->views->pdata[i], m->outputs->pdata[i], &options, m->cancellable, &stats,
                      error))
         return FALSE;
@@ -481,12 +507,15 @@ step_copy (Migration *m, GError **error)
       sum.bytes_read += stats.bytes_read;
       sum.bytes_zero += stats.bytes_zero;
       sum.bytes_skipped += stats.bytes_skipped;
+      sum.bytes_resumed += stats.bytes_resumed;
       sum.bytes_written += stats.bytes_written;
     }
   json_object_set_int_member (copy, "bytes_total", (gint64)sum.bytes_total);
   json_object_set_int_member (copy, "bytes_read", (gint64)sum.bytes_read);
   json_object_set_int_member (copy, "bytes_zero", (gint64)sum.bytes_zero);
   json_object_set_int_member (copy, "bytes_skipped", (gint64)sum.bytes_skipped);
+  if (m->options->resume)
+    json_object_set_int_member (copy, "bytes_resumed", (gint64)sum.bytes_resumed);
   json_object_set_int_member (copy, "bytes_written", (gint64)sum.bytes_written);
   return TRUE;
 }
@@ -545,6 +574,9 @@ step_verify (Migration *m, GError **error)
 
   if (!finish_digests (m, error))
     return FALSE;
+  for (guint i = 0; i < m->sources->len; i++)
+    if (!h2k_source_check (m->sources->pdata[i], m->states->pdata[i], error))
+      return FALSE;
   for (guint i = 0; m->options->verify && i < m->views->len; i++)
     if (!h2k_verify (m->outputs->pdata[i], &options, m->cancellable, error))
       return FALSE;
@@ -769,17 +801,37 @@ step_boot (Migration *m, GError **error)
   return TRUE;
 }
 
+/* The digests of the disks and of the definition, beside them. */
+static gboolean
+step_checksum (Migration *m, GError **error)
+{
+  H2kCopyOptions options = copy_options (m, "checksum");
+  JsonObject *output = h2k_report_object (m->report->root, "output");
+  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
+
+  if (!m->sums_path)
+    return TRUE;
+  for (guint i = 0; i < m->outputs->len; i++)
+    g_ptr_array_add (paths, (char *)h2k_output_path (m->outputs->pdata[i]));
+  g_ptr_array_add (paths, m->xml_path);
+  if (!h2k_write_checksums (paths, m->sums_path, !m->options->fast, &options, m->cancellable,
+                            error))
+    return FALSE;
+  json_object_set_string_member (output, "checksums", m->sums_path);
+  return TRUE;
+}
+
 static const struct
 {
   const char *phase;
   gboolean (*run) (Migration *m, GError **error);
   gboolean writes; /* left out of a dry run */
 } steps[] = {
-    {"open", step_open, FALSE},       {"output", start_outputs, TRUE},
-    {"inspect", step_inspect, FALSE}, {"repair", step_repair, FALSE},
-    {"prepare", step_prepare, TRUE},  {"copy", step_copy, TRUE},
-    {"verify", step_verify, TRUE},    {"commit", step_commit, TRUE},
-    {"boot", step_boot, TRUE},
+    {"open", step_open, FALSE},        {"output", start_outputs, TRUE},
+    {"inspect", step_inspect, FALSE},  {"repair", step_repair, FALSE},
+    {"prepare", step_prepare, TRUE},   {"copy", step_copy, TRUE},
+    {"verify", step_verify, TRUE},     {"commit", step_commit, TRUE},
+    {"checksum", step_checksum, TRUE}, {"boot", step_boot, TRUE},
 };
 
 static gboolean
@@ -838,6 +890,7 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
     return FALSE;
   record = m.report = h2k_report_new ();
   m.macs = g_ptr_array_new_with_free_func (g_free);
+  m.states = g_ptr_array_new_with_free_func (g_free);
   m.sources = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
   m.disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
   m.views = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
