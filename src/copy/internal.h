@@ -68,6 +68,7 @@ typedef struct
   GArray *ranges;      /* H2kRange: what holds data, ascending */
   GArray *segments;    /* H2kSegment: what to write */
   GPtrArray *metadata; /* aligned buffers that segments point to */
+  guint32 digest;      /* h2k_identity_prepare()'s */
   guint64 bytes_data;  /* covered by RANGES */
   guint64 bytes_read;  /* really read */
   guint64 bytes_zero;  /* read and not written, being zeros */
@@ -225,6 +226,9 @@ struct _H2kWriter
 
 extern const H2kWriterOps h2k_qcow2_writer;
 extern const H2kWriterOps h2k_raw_writer;
+extern const H2kWriterOps h2k_vhd_writer;
+extern const H2kWriterOps h2k_vhdx_writer;
+extern const H2kWriterOps h2k_vmdk_writer;
 
 typedef struct
 {
@@ -352,6 +356,15 @@ void h2k_raw_prepare (H2kChunk *chunk, gboolean dense);
 /* For a dense output: put zeros from *END to START, where CHUNK begins, before its segments. Sets
  * *END to the chunk's end. */
 void h2k_raw_fill_gap (H2kOutput *output, H2kChunk *chunk, guint64 *end, guint64 start);
+
+/* --- identifiers made of the disk's content -----------------------------------------------------
+ */
+
+/* From prepare() and from place(). */
+void h2k_identity_prepare (H2kChunk *chunk);
+void h2k_identity_place (GChecksum *sum, const H2kChunk *chunk);
+/* The 16 bytes for PURPOSE of a disk of SIZE bytes. */
+void h2k_identity_uuid (const GChecksum *sum, const char *purpose, guint64 size, guint8 *uuid);
 
 /* The writer of FORMAT. Errors: H2K_ERROR_USAGE. */
 const H2kWriterOps *h2k_writer_find (const char *format, GError **error);

@@ -7,8 +7,7 @@
 #include "copy/internal.h"
 
 static const H2kWriterOps *const writers[] = {
-    &h2k_qcow2_writer,
-    &h2k_raw_writer,
+    &h2k_qcow2_writer, &h2k_raw_writer, &h2k_vmdk_writer, &h2k_vhdx_writer, &h2k_vhd_writer,
 };
 
 const H2kOptionWord h2k_option_off[] = {{"off", 0}, {NULL, 0}};
