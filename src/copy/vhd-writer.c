@@ -76,7 +76,7 @@ vhd_create (H2kOutput *output, GError **error)
                    output->size);
       return NULL;
     }
-  output->size = (output->size + MiB - 1) / MiB * MiB;
+  output->size = MAX ((output->size + MiB - 1) / MiB, 1) * MiB;
   w = g_new0 (VhdWriter, 1);
   w->parent.ops = &h2k_vhd_writer;
   w->parent.unit = H2K_IO_ALIGN;

@@ -149,6 +149,10 @@ check_options (H2kOutput *output, GError **error)
   else if (block && (block < MiB || block > 256 * MiB || (block & (block - 1))))
     g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
                  "-o block_size=%u: choose a power of two from 1M to 256M", block);
+  else if (output->options.resume)
+    /* A hole of a block could hold what the interrupted run wrote there. */
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
+                         "a VHDX cannot be taken up where it broke: leave out --resume");
   else if (output->size > MAX_SIZE)
     g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
                  "a disk of %" G_GUINT64_FORMAT " bytes is too large for a VHDX (64 TiB)",
@@ -169,6 +173,7 @@ vhdx_create (H2kOutput *output, GError **error)
 
   if (!check_options (output, error))
     return NULL;
+  output->size = MAX (output->size, SECTOR); /* a VHDX cannot be empty */
   w = g_new0 (VhdxWriter, 1);
   w->parent.ops = &h2k_vhdx_writer;
   w->parent.unit = H2K_IO_ALIGN;

@@ -198,8 +198,8 @@ vmdk_create (H2kOutput *output, GError **error)
   if (!check_options (output, error))
     return NULL;
   output->options.compression = H2K_COMPRESS_NONE; /* that is, none of the engine's */
-  /* The capacity has to be whole grains. */
-  output->size = (output->size + GRAIN - 1) / GRAIN * GRAIN;
+  /* The capacity has to be whole grains, and not 0. */
+  output->size = MAX ((output->size + GRAIN - 1) / GRAIN, 1) * GRAIN;
   w = g_new0 (VmdkWriter, 1);
   w->parent.ops = &h2k_vmdk_writer;
   w->parent.unit = GRAIN;
