@@ -133,11 +133,10 @@ test_special (gconstpointer data)
       char *dir = fixture_dir ();
       LayoutDisk *d = layout_disk_new (make_pieces (layouts[i].pieces, layouts[i].n), i);
 
-      /* Clusters of 512 bytes map 128 GiB at most, a VHD has 2040 GiB, and of a VHDX qemu-img would
-       * read every block. */
+      /* Clusters of 512 bytes map 128 GiB at most, a VHD has 2040 GiB, and qemu-img takes minutes
+       * for the holes of a VMDK or VHDX. */
       if (d->disk.size < TiB
-          || (variant->options.cluster_size != 512
-              && !g_str_has_prefix (variant->options.format, "vhd")))
+          || (variant->options.cluster_size != 512 && variant->options.format[0] != 'v'))
         check_layout (d, dir, variant);
       h2k_disk_unref (&d->disk);
       fixture_dir_remove (dir);
