@@ -98,6 +98,14 @@ domain_from_options (const H2kBootOptions *options, GError **error)
       if (disk == NULL)
         return NULL;
       g_ptr_array_add (disks, disk);
+      if (disk->files->len == 0 || g_str_has_prefix (disk->format, "qemu:"))
+        {
+          g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                       "%s: the boot test takes only files of this host, in a format that "
+                       "hyper2kvm reads itself; convert it first",
+                       disk->name);
+          return NULL;
+        }
       h2k_domain_add_disk (domain, path, disk->format, options->bus);
     }
   if (!add_macs (domain, options->macs, error))

@@ -212,15 +212,37 @@ h2k_cursor_next (H2kCursor *cursor, H2kChunk *chunk, GError **error)
   return TRUE;
 }
 
+typedef struct
+{
+  GThreadFunc func;
+  gpointer data;
+  GCancellable *cancellable; /* may be NULL */
+} Work;
+
+static gpointer
+run_work (gpointer data)
+{
+  const Work *work = data;
+  gpointer result;
+
+  if (work->cancellable)
+    g_cancellable_push_current (work->cancellable);
+  result = work->func (work->data);
+  if (work->cancellable)
+    g_cancellable_pop_current (work->cancellable);
+  return result;
+}
+
 void
 h2k_run_threads (guint threads, GThreadFunc func, gpointer data)
 {
   g_autoptr (GPtrArray) started = g_ptr_array_new ();
+  Work work = {func, data, g_cancellable_get_current ()};
 
   /* Fewer threads than asked for only take longer. */
   for (guint i = 1; i < threads; i++)
     {
-      GThread *thread = g_thread_try_new ("h2k-copy", func, data, NULL);
+      GThread *thread = g_thread_try_new ("h2k-copy", run_work, &work, NULL);
       if (!thread)
         break;
       g_ptr_array_add (started, thread);

@@ -118,7 +118,8 @@ typedef struct
 /* FALSE with ERROR set on errors; CHUNK's length is 0 at the end of the disk. */
 gboolean h2k_cursor_next (H2kCursor *cursor, H2kChunk *chunk, GError **error);
 
-/* Run FUNC (DATA) in THREADS threads, the calling one among them, and wait for all. */
+/* Run FUNC (DATA) in THREADS threads, the calling one among them, and wait for all. The calling
+ * one's current cancellable is theirs, too: it ends what waits for a server. */
 void h2k_run_threads (guint threads, GThreadFunc func, gpointer data);
 guint h2k_thread_count (const H2kCopyOptions *options);
 

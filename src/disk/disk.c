@@ -5,6 +5,7 @@
 #include "disk/check.h"
 #include "disk/disk.h"
 #include "disk/formats.h"
+#include "disk/remote.h"
 
 #include <stdlib.h>
 
@@ -25,9 +26,6 @@ static const struct
   gsize length;
   const char *what;
 } foreign[] = {
-    {0, "QED\0", 4, "a QED image"},
-    {0, "WithoutFreeSpace", 16, "a Parallels image"},
-    {0, "WithouFreSpacExt", 16, "a Parallels image"},
     {0, "\x1f\x8b\x08", 3, "compressed with gzip"},
     {0, "\3757zXZ\0", 6, "compressed with xz"},
     {0, "\x28\xb5\x2f\xfd", 4, "compressed with zstd"},
@@ -48,6 +46,7 @@ static const struct
 typedef struct Opening
 {
   const struct Opening *outer;
+  const H2kFile *file;
   guint64 dev, ino;
   guint depth;
   gboolean guessed; /* named by another image, which does not say its format */
@@ -74,12 +73,14 @@ find_format (const char *name, GError **error)
     }
   safe = h2k_escape_text (name, -1);
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-               "the disk format \"%s\" is not known; the known ones are %s", safe, known->str);
+               "the disk format \"%s\" is not known; the known ones are %s; QEMU reads %s", safe,
+               known->str, h2k_qemu_formats ());
   return NULL;
 }
 
-static const H2kDiskFormat *
-probe (H2kFile *file, GError **error)
+/* The format of FILE: one of the table, or one of QEMU's. */
+static gboolean
+probe (H2kFile *file, const H2kDiskFormat **ours, const char **qemu, GError **error)
 {
   g_autofree guint8 *head = g_malloc0 (HEAD_SIZE);
   gsize length = (gsize)MIN (file->size, HEAD_SIZE);
@@ -87,7 +88,10 @@ probe (H2kFile *file, GError **error)
   int best_score = 0;
 
   if (!h2k_file_pread (file, 0, length, head, error))
-    return NULL;
+    return FALSE;
+  *qemu = h2k_qemu_probe (file, head, length);
+  if (*qemu)
+    return TRUE;
   for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
     {
       int score = formats[i]->probe (head, length, file->path);
@@ -105,9 +109,38 @@ probe (H2kFile *file, GError **error)
                      "%s: is %s, which cannot be read; unpack or convert it first, or name the "
                      "format \"raw\" if these are a disk's own bytes",
                      file->name, foreign[i].what);
-        return NULL;
+        return FALSE;
       }
-  return best;
+  *ours = best;
+  return TRUE;
+}
+
+static gboolean
+find (H2kFile *file, const char *format, const H2kDiskFormat **ours, const char **qemu,
+      GError **error)
+{
+  if (!format)
+    return probe (file, ours, qemu, error);
+  if (h2k_qemu_knows (format))
+    *qemu = format;
+  else
+    *ours = find_format (format, error);
+  return *qemu || *ours;
+}
+
+gboolean
+h2k_may_name_files (const char *path, GError **error)
+{
+  g_autofree char *shown = h2k_file_is_uri (path) ? h2k_uri_shown (path) : g_strdup (path);
+  g_autofree char *safe = h2k_escape_text (shown, -1);
+
+  if (!openings || (!openings->file->server && !h2k_file_is_uri (path)))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s: names the further file %s; such names are not followed to or from a server: "
+               "download all files of the image into one folder first",
+               openings->file->name, safe);
+  return FALSE;
 }
 
 static gboolean
@@ -158,23 +191,25 @@ make_absolute (GPtrArray *files)
 H2kDisk *
 h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
 {
-  Opening opening = {.outer = openings};
-  const H2kDiskFormat *found = NULL;
+  Opening opening = {.outer = openings, .file = file};
+  const H2kDiskFormat *ours = NULL;
+  const char *qemu = NULL;
   H2kDisk *disk = NULL;
 
   opening.dev = file->dev;
   opening.ino = file->ino;
   opening.depth = openings ? openings->depth + 1 : 1;
   opening.guessed = openings && !format;
-  if (check_chain (&opening, file->name, error))
-    found = format ? find_format (format, error) : probe (file, error);
-  if (!found)
+  if (!h2k_may_name_files (file->path, error) || !check_chain (&opening, file->name, error)
+      || !find (file, format, &ours, &qemu, error))
     return NULL;
 
   openings = &opening;
-  disk = found->open (file, error);
+  disk = qemu ? h2k_qemu_open (file, qemu, error) : ours->open (file, error);
   openings = opening.outer;
-  if (disk)
+  if (disk && file->server)
+    g_ptr_array_set_size (disk->files, 0);
+  else if (disk)
     make_absolute (disk->files);
   return disk;
 }
@@ -191,17 +226,24 @@ gboolean
 h2k_disk_check (const char *path, const char *format, H2kCheck *check, GError **error)
 {
   g_autoptr (H2kFile) file = h2k_file_open (path, error);
-  const H2kDiskFormat *found = NULL;
+  const H2kDiskFormat *ours = NULL;
+  const char *qemu = NULL;
+  Opening opening = {.file = file};
+  gboolean ok;
 
-  if (file)
-    found = format ? find_format (format, error) : probe (file, error);
-  if (!found)
+  if (!file || !find (file, format, &ours, &qemu, error))
     return FALSE;
-  check->format = g_strdup (found->name);
-  if (found->check)
-    return found->check (file, check, error);
+  check->format = g_strdup (qemu ? qemu : ours->name);
+  if (!qemu && ours->check)
+    {
+      /* An image on a server names no further files here, either. */
+      openings = file->server ? &opening : NULL;
+      ok = ours->check (file, check, error);
+      openings = NULL;
+      return ok;
+    }
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-               "%s: there is no check for images of the format %s", file->name, found->name);
+               "%s: there is no check for images of the format %s", file->name, check->format);
   return FALSE;
 }
 

@@ -74,10 +74,11 @@ struct _H2kDisk
   gatomicrefcount ref_count;
   guint64 size;        /* bytes */
   guint32 sector_size; /* logical sector size, 512 or 4096 */
-  char *format;        /* "raw", "vmdk", "qcow2", "overlay", "slice", "memory" */
+  char *format;        /* "raw", "vmdk", "qcow2", "overlay", "slice", "memory", "qemu:qed" */
   char *subformat;     /* the format's own word, for example "streamOptimized"; may be NULL */
   char *name;          /* path or description, for messages */
-  GPtrArray *files;    /* char *: every host file that is read, first the one named by the user */
+  GPtrArray *files;    /* char *: every file of this host that is read, first the one named by the
+                        * user; empty when that is on a server */
   H2kDisk *backing;    /* the parent in a chain or under an overlay, a reference; may be NULL */
 };
 
@@ -94,10 +95,11 @@ typedef struct
   gboolean (*check) (H2kFile *file, H2kCheck *check, GError **error);
 } H2kDiskFormat;
 
-/* Open PATH read-only. FORMAT is NULL (found by content; raw when nothing else fits) or a name of
- * the table. Chains and extents are opened too.
- * Errors: H2K_ERROR_SOURCE (missing, unreadable), _FORMAT (corrupt, truncated, a broken chain),
- * _UNSUPPORTED (encrypted, unknown features or format name). */
+/* Open PATH, a file or a URI (file.h), read-only. FORMAT is NULL (found by content; raw when
+ * nothing else fits) or a name of the table. Chains and extents are opened too. Errors:
+ * H2K_ERROR_SOURCE (missing, unreadable), _FORMAT (corrupt, truncated, a broken chain),
+ * _UNSUPPORTED (encrypted, unknown features or format name), _USAGE (a malformed URI), _TOOL (a
+ * format that needs qemu-nbd, which is missing). */
 H2kDisk *h2k_disk_open (const char *path, const char *format, GError **error);
 /* The same for the image in FILE (a member of an archive). */
 H2kDisk *h2k_disk_open_file (H2kFile *file, const char *format, GError **error);

@@ -1,8 +1,10 @@
-/* file.c - files and block devices of this host, and bytes in memory.
+/* file.c - files and block devices of this host, bytes in memory, and the table of URI schemes.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/file.h"
+#include "disk/formats.h"
+#include "disk/remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -153,8 +155,8 @@ look_at (HostFile *host, GError **error)
   return TRUE;
 }
 
-H2kFile *
-h2k_file_open (const char *path, GError **error)
+static H2kFile *
+open_host (const char *path, GError **error)
 {
   g_autofree char *name = h2k_escape_text (path, -1);
   g_autoptr (H2kFile) file = NULL;
@@ -173,6 +175,55 @@ h2k_file_open (const char *path, GError **error)
   file = &host->file;
   h2k_file_init (file, &host_ops, 0, path);
   return look_at (host, error) ? g_steal_pointer (&file) : NULL;
+}
+
+/* --- servers ---------------------------------------------------------------------------------- */
+
+/* One line a scheme. */
+static const struct
+{
+  const char *scheme;
+  H2kFile *(*open) (const char *uri, GError **error);
+} schemes[] = {
+    {"nbd", h2k_nbd_open},       {"nbds", h2k_nbd_open},       {"nbd+unix", h2k_nbd_open},
+    {"nbds+unix", h2k_nbd_open}, {"https", h2k_http_open},     {"http", h2k_http_open},
+    {"ssh", h2k_qemu_open_uri},  {"iscsi", h2k_qemu_open_uri},
+};
+
+gboolean
+h2k_file_is_uri (const char *path)
+{
+  g_autofree char *scheme = g_uri_parse_scheme (path);
+
+  return scheme && g_str_has_prefix (path + strlen (scheme), "://");
+}
+
+static H2kFile *
+open_uri (const char *uri, GError **error)
+{
+  g_autofree char *scheme = g_uri_parse_scheme (uri), *shown = h2k_uri_shown (uri);
+  g_autofree char *safe = h2k_escape_text (shown, -1);
+  g_autoptr (GString) known = g_string_new (NULL);
+
+  for (gsize i = 0; i < G_N_ELEMENTS (schemes); i++)
+    {
+      if (g_ascii_strcasecmp (schemes[i].scheme, scheme) == 0)
+        return schemes[i].open (uri, error);
+      g_string_append_printf (known, "%s%s://", i ? ", " : "", schemes[i].scheme);
+    }
+  g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+               "%s: this kind of URI is not known; the known ones are %s. A file of that name is "
+               "given as ./%s",
+               safe, known->str, safe);
+  return NULL;
+}
+
+H2kFile *
+h2k_file_open (const char *path, GError **error)
+{
+  if (!h2k_may_name_files (path, error))
+    return NULL;
+  return h2k_file_is_uri (path) ? open_uri (path, error) : open_host (path, error);
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
-/* file.h - where an image's bytes lie: a file or a block device of this host, later also a member
- * of an archive or something on a server. Formats read their images through it and know nothing
- * else about where those are.
+/* file.h - where an image's bytes lie: a file or a block device of this host, a member of an
+ * archive, or something on a server. Formats read their images through it and know nothing else
+ * about where those are.
  *
  * Thread-safety: everything may be called by any number of threads at once.
  *
@@ -32,13 +32,19 @@ struct _H2kFile
   guint32 sector_size; /* logical, of a device; 512 for a file */
   gboolean is_device;  /* a block device */
   guint64 dev, ino;    /* which file it is (a device: its own number, and 0) */
-  char *path;          /* as given; names in an image are relative to its folder */
+  const char *server;  /* what serves it ("nbd"), static; NULL: it is on this host */
+  char *path;          /* as given; names in an image are relative to its folder. On a server: the
+                        * URI as it may be shown, which opens nothing */
   char *name;          /* PATH, escaped for messages */
 };
 
-/* Open PATH, a regular file or a block device, for reading only. Folders, FIFOs, sockets and
- * character devices are refused. Errors: H2K_ERROR_SOURCE. */
+/* Open PATH, a regular file or a block device, for reading only; folders, FIFOs, sockets and
+ * character devices are refused. Or open a URI ("nbd://host/export"): what has a scheme and "://"
+ * is one, "./nbd://x" is a path. Errors: H2K_ERROR_SOURCE; of URIs also _USAGE, _UNSUPPORTED and
+ * _TOOL. */
 H2kFile *h2k_file_open (const char *path, GError **error);
+/* Whether h2k_file_open() takes PATH for a URI. */
+gboolean h2k_file_is_uri (const char *path);
 /* The SIZE bytes of DATA, which are copied, as a file called PATH: for tests and fuzz targets. */
 H2kFile *h2k_file_new_memory (const char *path, const void *data, gsize size);
 

@@ -24,6 +24,21 @@ extern const H2kDiskFormat h2k_vhdx_format;
 gboolean h2k_set_corrupt (GError **error, const char *kind, const char *name, const char *format,
                           ...) G_GNUC_PRINTF (4, 5);
 
+/* Whether the image whose opening is under way in this thread, if any, may name the further file
+ * PATH: not when either of them is on a server. Errors: H2K_ERROR_UNSUPPORTED. */
+gboolean h2k_may_name_files (const char *path, GError **error);
+
+/* Formats that QEMU reads and nothing here does; see qemu-nbd.c. The one that FILE begins (or ends)
+ * with, or NULL. */
+const char *h2k_qemu_probe (H2kFile *file, const guint8 *head, gsize length);
+/* Whether FORMAT is one of them. */
+gboolean h2k_qemu_knows (const char *format);
+/* Their names, for messages. Static. */
+const char *h2k_qemu_formats (void);
+/* Open FILE as FORMAT with qemu-nbd. Errors: H2K_ERROR_TOOL (missing or failed), _SOURCE,
+ * _UNSUPPORTED (names further files, is on a server). */
+H2kDisk *h2k_qemu_open (H2kFile *file, const char *format, GError **error);
+
 /* Say that DISK also reads every file of OTHER, in order and without repetitions. */
 void h2k_disk_add_files (H2kDisk *disk, H2kDisk *other);
 

@@ -69,7 +69,9 @@ raw_open (H2kFile *file, GError **error)
     }
   raw = g_new0 (RawDisk, 1);
   h2k_disk_init (&raw->disk, &raw_ops, (file->size + 511) / 512 * 512, "raw", file->path);
-  raw->disk.subformat = g_strdup (file->is_device ? "device" : "file");
+  raw->disk.subformat = g_strdup (file->server      ? file->server
+                                  : file->is_device ? "device"
+                                                    : "file");
   raw->disk.sector_size = file->sector_size;
   raw->file = h2k_file_ref (file);
   g_ptr_array_add (raw->disk.files, g_strdup (file->path));

@@ -355,6 +355,7 @@ h2k_tar_open (H2kFile *archive, const H2kTarMember *member)
   h2k_file_init (&file->file, &member_ops, member->size, archive->path);
   g_free (file->file.name);
   file->file.name = g_strdup_printf ("%s: %s", archive->name, name);
+  file->file.server = archive->server;
   file->file.dev = archive->dev;
   /* Not the archive itself, so that a chain may have several members of it. */
   file->file.ino = archive->ino ^ (member->offset + 1) << 32;

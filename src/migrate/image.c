@@ -24,6 +24,13 @@ is_own (const H2kDisk *disk, guint i)
                                                g_str_equal, NULL);
 }
 
+/* The image's file; of one on a server what may be shown of its URI. */
+static const char *
+image_name (const H2kDisk *disk)
+{
+  return disk->files->len ? disk->files->pdata[0] : disk->name;
+}
+
 /* Bytes that the files of this image alone take on their filesystems. */
 static guint64
 own_bytes (const H2kDisk *disk)
@@ -73,13 +80,14 @@ image_to_json (H2kDisk *disk, GPtrArray *snapshots)
   JsonArray *files = json_array_new ();
 
   json_node_take_object (node, o);
-  json_object_set_string_member (o, "filename", disk->files->pdata[0]);
+  json_object_set_string_member (o, "filename", image_name (disk));
   json_object_set_string_member (o, "format", disk->format);
   if (disk->subformat)
     json_object_set_string_member (o, "subformat", disk->subformat);
   json_object_set_int_member (o, "virtual-size", (gint64)disk->size);
   json_object_set_int_member (o, "sector-size", disk->sector_size);
-  json_object_set_int_member (o, "actual-size", (gint64)own_bytes (disk));
+  if (disk->files->len)
+    json_object_set_int_member (o, "actual-size", (gint64)own_bytes (disk));
   for (guint i = 0; i < disk->files->len; i++)
     json_array_add_string_element (files, disk->files->pdata[i]);
   json_object_set_array_member (o, "files", files);
@@ -146,9 +154,10 @@ chain_to_text (H2kDisk *disk, GError **error)
 
   for (H2kDisk *d = disk; d; d = d->backing)
     {
-      g_autofree char *name = h2k_escape_text (d->files->pdata[0], -1);
+      g_autofree char *name = h2k_escape_text (image_name (d), -1);
       g_autofree char *size = h2k_format_size (d->size);
-      g_autofree char *own = h2k_format_size (own_bytes (d));
+      g_autofree char *own
+          = d->files->len ? h2k_format_size (own_bytes (d)) : g_strdup ("unavailable");
       g_autoptr (GPtrArray) snapshots = h2k_disk_snapshots (d, error);
 
       if (!snapshots)
@@ -163,7 +172,7 @@ chain_to_text (H2kDisk *disk, GError **error)
       g_string_append_printf (text, "disk size: %s\n", own);
       if (d->backing)
         {
-          g_autofree char *backing = h2k_escape_text (d->backing->files->pdata[0], -1);
+          g_autofree char *backing = h2k_escape_text (image_name (d->backing), -1);
           g_string_append_printf (text, "backing file: %s\n", backing);
         }
       for (guint i = 1; i < d->files->len && is_own (d, i); i++)
@@ -404,8 +413,8 @@ copy_disk (const H2kConvertOptions *options, H2kDisk *disk, H2kOutput *output,
   return TRUE;
 }
 
-gboolean
-h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **error)
+static gboolean
+convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **error)
 {
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kOutput) output = NULL;
@@ -427,7 +436,36 @@ h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError
          && write_checksum (options, output, cancellable, error);
 }
 
+gboolean
+h2k_convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **error)
+{
+  gboolean ok;
+
+  /* For what has no argument for it: reads from servers. */
+  if (cancellable)
+    g_cancellable_push_current (cancellable);
+  ok = convert (options, cancellable, error);
+  if (cancellable)
+    g_cancellable_pop_current (cancellable);
+  return ok;
+}
+
 /* --- comparing -------------------------------------------------------------------------------- */
+
+static gboolean
+compare (const char *path_a, const char *format_a, const char *path_b, const char *format_b,
+         const H2kCopyOptions *options, GCancellable *cancellable, H2kComparison *result,
+         GError **error)
+{
+  g_autoptr (H2kDisk) a = h2k_disk_open (path_a, format_a, error);
+  g_autoptr (H2kDisk) b = a ? h2k_disk_open (path_b, format_b, error) : NULL;
+
+  if (!b || !h2k_compare (a, b, options, cancellable, &result->offset, error))
+    return FALSE;
+  result->same_size = a->size == b->size;
+  result->same_content = result->offset == G_MAXUINT64;
+  return TRUE;
+}
 
 gboolean
 h2k_images_compare (const char *path_a, const char *format_a, const char *path_b,
@@ -439,12 +477,12 @@ h2k_images_compare (const char *path_a, const char *format_a, const char *path_b
                             .progress_phase = "compare",
                             .progress = progress,
                             .progress_data = progress_data};
-  g_autoptr (H2kDisk) a = h2k_disk_open (path_a, format_a, error);
-  g_autoptr (H2kDisk) b = a ? h2k_disk_open (path_b, format_b, error) : NULL;
+  gboolean ok;
 
-  if (!b || !h2k_compare (a, b, &options, cancellable, &result->offset, error))
-    return FALSE;
-  result->same_size = a->size == b->size;
-  result->same_content = result->offset == G_MAXUINT64;
-  return TRUE;
+  if (cancellable)
+    g_cancellable_push_current (cancellable);
+  ok = compare (path_a, format_a, path_b, format_b, &options, cancellable, result, error);
+  if (cancellable)
+    g_cancellable_pop_current (cancellable);
+  return ok;
 }

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "disk/file.h"
 #include "fs/usage.h"
 #include "migrate/migrate.h"
 #include "migrate/state.h"
@@ -95,13 +96,26 @@ output_path (const H2kMigrateOptions *options, guint disk)
   return disk == 0 ? g_strdup (options->output) : with_suffix (options->output, suffix);
 }
 
+/* What PATH, or the path in a URI, ends with. */
+static char *
+base_name (const char *path)
+{
+  g_autoptr (GUri) uri
+      = h2k_file_is_uri (path) ? g_uri_parse (path, G_URI_FLAGS_NON_DNS, NULL) : NULL;
+  g_autofree char *base = g_path_get_basename (uri ? g_uri_get_path (uri) : path);
+
+  if (h2k_file_is_uri (path) && (!uri || strchr (base, '/') || g_str_equal (base, ".")))
+    return g_strdup ("disk");
+  return g_steal_pointer (&base);
+}
+
 static void
 choose_names (Migration *m)
 {
   const H2kMigrateOptions *o = m->options;
-  g_autofree char *base = g_path_get_basename (o->output      ? o->output
-                                               : o->appliance ? o->appliance
-                                                              : o->sources->pdata[0]);
+  g_autofree char *base = base_name (o->output      ? o->output
+                                     : o->appliance ? o->appliance
+                                                    : o->sources->pdata[0]);
   g_autofree char *stem = NULL;
   char *dot = strrchr (base, '.');
 
@@ -167,7 +181,7 @@ report_progress (Migration *m, const char *phase, guint64 done, guint64 total)
     m->options->progress (phase, done, total, m->options->progress_data);
 }
 
-/* Every host file that is read; an output must be none of them. */
+/* Every file of this host that is read; an output must be none of them. */
 static GPtrArray *
 source_files (Migration *m)
 {
@@ -897,7 +911,12 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
   m.outputs = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_output_free);
   choose_names (&m);
 
+  /* For what has no argument for it: reads from servers. */
+  if (cancellable)
+    g_cancellable_push_current (cancellable);
   ok = run_steps (&m, &local);
+  if (cancellable)
+    g_cancellable_pop_current (cancellable);
   if (!ok && !m.committed && g_error_matches (local, H2K_ERROR, H2K_ERROR_CANCELLED))
     {
       g_clear_error (&local);
