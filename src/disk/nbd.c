@@ -17,7 +17,7 @@
 #define STATUS_SPAN ((guint64)1 << 30) /* asked for at once */
 #define MAX_EXTENTS 65536u             /* kept of an answer */
 #define TICK_MS 100
-#define MORE_LINKS_SECONDS 5u /* for a connection that we could do without */
+#define MORE_LINKS_SECONDS 2u /* for a connection that we could do without */
 #define SERVER_ERROR_TRIES 3u /* for what the server itself could not read */
 
 typedef struct
@@ -298,9 +298,11 @@ static gboolean
 try_status (H2kRemote *remote, gpointer link, gpointer job, H2kTrouble *trouble, GError **error)
 {
   Status *status = job;
-  nbd_extent_callback callback = {.callback = take_extents, .user_data = status};
+  nbd_extent_callback callback = {0};
   gint64 cookie;
 
+  callback.callback = take_extents;
+  callback.user_data = status;
   g_array_set_size (status->extents, 0);
   cookie = nbd_aio_block_status (link, status->end - status->offset, status->offset, callback,
                                  NBD_NULL_COMPLETION, 0);
@@ -446,7 +448,6 @@ new_nbd (const char *uri)
 static gboolean
 check_tls (const char *uri, const char *name, GError **error)
 {
-  g_autoptr (GError) local = NULL;
   struct nbd_handle *h;
   gboolean tls = TRUE;
 
