@@ -4,7 +4,8 @@
  */
 #include "copy/copy.h"
 #include "fs/usage.h"
-#include "disk/check.h"
+    #include "disk/remote.h"
+    #include "disk/check.h"
 #include "migrate/migrate.h"
 #include "migrate/state.h"
 
@@ -15,9 +16,9 @@
 
 #define NSEC_PER_SEC 1000000000u
 
-/* Whether the disk's file I is its own, not one of the images below it. */
-static gboolean
-is_own (const H2kDisk *disk, guint i)
+    /* Whether the disk's file I is its own, not one of the images below it. */
+    static gboolean
+    is_own (const H2kDisk *disk, guint i)
 {
   return !disk->backing
          || !g_ptr_array_find_with_equal_func (disk->backing->files, disk->files->pdata[i],
@@ -201,7 +202,8 @@ static char *
 check_to_json (const char *path, const H2kCheck *check)
 {
   g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
-  g_autofree char *name = g_utf8_make_valid (path, -1);
+  g_autofree char *shown = h2k_file_is_uri (path) ? h2k_uri_shown (path) : g_strdup (path);
+  g_autofree char *name = g_utf8_make_valid (shown, -1);
   JsonArray *findings = json_array_new ();
   JsonObject *o = json_object_new ();
 
