@@ -393,6 +393,7 @@ h2k_gzip_open (H2kFile *packed, GError **error)
   h2k_file_init (file, &gzip_ops, 0, packed->path);
   g_free (file->name);
   file->name = g_strdup_printf ("%s (unpacked)", packed->name);
+  file->server = packed->server;
   file->dev = packed->dev;
   file->ino = packed->ino;
   gz->packed = h2k_file_ref (packed);

@@ -90,6 +90,7 @@ h2k_file_new_joined (GPtrArray *parts, const char *name)
   h2k_file_init (&joined->file, &joined_ops, joined->starts[parts->len], first->path);
   g_free (joined->file.name);
   joined->file.name = h2k_escape_text (name, -1);
+  joined->file.server = first->server;
   joined->file.dev = first->dev;
   joined->file.ino = first->ino;
   return &joined->file;
