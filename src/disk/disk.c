@@ -188,6 +188,18 @@ make_absolute (GPtrArray *files)
     }
 }
 
+static void
+set_origin (H2kDisk *disk, const H2kFile *file)
+{
+  g_autofree char *once = g_uuid_string_random ();
+
+  g_ptr_array_set_size (disk->files, 0);
+  g_free (disk->origin);
+  disk->origin = file->version ? g_strdup_printf ("%s: %s", file->name, file->version)
+                               : g_strdup_printf ("%s: may have changed since, opened as %s",
+                                                  file->name, once);
+}
+
 H2kDisk *
 h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
 {
@@ -208,7 +220,7 @@ h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
   disk = qemu ? h2k_qemu_open (file, qemu, error) : ours->open (file, error);
   openings = opening.outer;
   if (disk && file->server)
-    g_ptr_array_set_size (disk->files, 0);
+    set_origin (disk, file);
   else if (disk)
     make_absolute (disk->files);
   return disk;
@@ -283,6 +295,7 @@ h2k_disk_unref (H2kDisk *disk)
       g_free (disk->format);
       g_free (disk->subformat);
       g_free (disk->name);
+      g_free (disk->origin);
       g_ptr_array_unref (disk->files);
       g_free (disk);
       disk = backing;

@@ -79,6 +79,8 @@ struct _H2kDisk
   char *name;          /* path or description, for messages */
   GPtrArray *files;    /* char *: every file of this host that is read, first the one named by the
                         * user; empty when that is on a server */
+  char *origin;        /* of an image on a server: its name and version, never the same for what may
+                        * be other content; else NULL */
   H2kDisk *backing;    /* the parent in a chain or under an overlay, a reference; may be NULL */
 };
 

@@ -283,6 +283,7 @@ h2k_file_unref (H2kFile *file)
     return;
   if (file->ops->finalize)
     file->ops->finalize (file);
+  g_free (file->version);
   g_free (file->path);
   g_free (file->name);
   g_free (file);

@@ -33,6 +33,7 @@ struct _H2kFile
   gboolean is_device;  /* a block device */
   guint64 dev, ino;    /* which file it is (a device: its own number, and 0) */
   const char *server;  /* what serves it ("nbd"), static; NULL: it is on this host */
+  char *version;       /* on a server: what tells this content from another; NULL: nothing does */
   char *path;          /* as given; names in an image are relative to its folder. On a server: the
                         * URI as it may be shown, which opens nothing */
   char *name;          /* PATH, escaped for messages */

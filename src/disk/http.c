@@ -581,6 +581,15 @@ try_stream (H2kRemote *remote, gpointer link, gpointer job, H2kTrouble *trouble,
   return ok;
 }
 
+/* The caller's; NULL when the server tells nothing. */
+static char *
+version_of (const Http *http)
+{
+  const char *what = http->pinned.etag ? http->pinned.etag : http->pinned.date;
+
+  return what ? h2k_escape_text (what, -1) : NULL;
+}
+
 /* A copy of the file that has no name, when it is small enough. */
 static H2kFile *
 fetch_whole (Http *http, GError **error)
@@ -615,6 +624,7 @@ fetch_whole (Http *http, GError **error)
       copy->path = g_strdup (http->remote.file.path);
       copy->name = g_strdup (http->remote.file.name);
       copy->server = http->remote.file.server;
+      copy->version = version_of (http);
     }
   return copy;
 }
@@ -670,5 +680,6 @@ h2k_http_open (const char *uri, GError **error)
             "is only noticed by its size",
             http->remote.file.name);
   file->size = http->pinned.total;
+  file->version = version_of (http);
   return g_steal_pointer (&file);
 }

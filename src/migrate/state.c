@@ -40,6 +40,8 @@ h2k_source_state (H2kDisk *disk)
 
   g_string_append_printf (text, "source disk: %s, %" G_GUINT64_FORMAT " bytes\n", disk->format,
                           disk->size);
+  if (disk->origin)
+    g_string_append_printf (text, "source %s\n", disk->origin);
   for (H2kDisk *d = disk; d; d = d->backing)
     for (guint i = 0; d->files && i < d->files->len; i++)
       append_file (text, d->files->pdata[i]);
