@@ -4,8 +4,8 @@
  */
 #include "copy/copy.h"
 #include "fs/usage.h"
-    #include "disk/remote.h"
-    #include "disk/check.h"
+#include "disk/remote.h"
+#include "disk/check.h"
 #include "migrate/migrate.h"
 #include "migrate/state.h"
 
@@ -16,9 +16,9 @@
 
 #define NSEC_PER_SEC 1000000000u
 
-    /* Whether the disk's file I is its own, not one of the images below it. */
-    static gboolean
-    is_own (const H2kDisk *disk, guint i)
+/* Whether the disk's file I is its own, not one of the images below it. */
+static gboolean
+is_own (const H2kDisk *disk, guint i)
 {
   return !disk->backing
          || !g_ptr_array_find_with_equal_func (disk->backing->files, disk->files->pdata[i],
