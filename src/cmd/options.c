@@ -132,6 +132,15 @@ cmd_parse_io_priority (const char *name, const char *value, gpointer data, GErro
   return TRUE;
 }
 
+/* GOption would take an operand behind --compress for its value. */
+static void
+fix_compress (int argc, char **argv)
+{
+  for (int i = 1; i < argc && !g_str_equal (argv[i], "--"); i++)
+    if (g_str_equal (argv[i], "--compress"))
+      argv[i] = (char *)"--compress=zlib";
+}
+
 int
 cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
            const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data)
@@ -149,6 +158,7 @@ cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
   if (more_entries)
     g_option_group_add_entries (main_group, more_entries);
   cmd_add_common_options (context);
+  fix_compress (*argc, *argv);
   if (!g_option_context_parse (context, argc, argv, &error))
     return cmd_usage ((*argv)[0], "%s", error->message);
   if (*argc > 1 && g_str_equal ((*argv)[1], "--"))
