@@ -89,7 +89,7 @@ typedef enum
  * and arrays are owned by the structure. */
 typedef struct
 {
-  GPtrArray *sources;         /* char *: disk images or block devices, first disk first */
+  GPtrArray *sources;         /* char *: disk images, block devices or URIs, first disk first */
   char *source_format;        /* NULL: found by content; else a word of "info" as "raw" */
   char *appliance;            /* instead of sources: an exported VM's description, with its disks */
   char *appliance_kind;       /* of it: "ova", "ovf" or "vmx" */

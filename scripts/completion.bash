@@ -8,7 +8,7 @@ _hyper2kvm() {
     --log-level) words="error warning message info debug" ;;
     --progress) words="auto bar plain json none" ;;
     --out-format | -O) words="qcow2 raw" ;;
-    --format | --second-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi" ;;
+    --format | --second-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi qed qcow parallels bochs cloop dmg" ;;
     --bus) words="virtio-blk virtio-scsi sata" ;;
     --evidence) words="auto login marker" ;;
     --accel) words="kvm tcg" ;;
@@ -22,6 +22,9 @@ _hyper2kvm() {
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
+    esac
+    case $current in
+    *://*) return ;;
     esac
     if [ -z "$words" ] && [ "$COMP_CWORD" -gt 1 ] && [[ $current != -* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$current")

@@ -237,7 +237,7 @@ cmd_local (int argc, char **argv)
       {"ovf", 0, 0, G_OPTION_ARG_FILENAME, &flags.ovf, "an exported VM's description", "FILE"},
       {"vmx", 0, 0, G_OPTION_ARG_FILENAME, &flags.vmx, "a VMware VM's configuration", "FILE"},
       {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.disks,
-       "a disk of any known format (found by content); may be repeated", "FILE"},
+       "a disk of any known format (found by content), a file or a URI; may be repeated", "FILE"},
       {"to-output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
        "where the first disk goes; further ones get -disk2, -disk3…", "FILE"},
       {"out-format", 0, 0, G_OPTION_ARG_STRING, &options->output_format, "qcow2 (default) or raw",
