@@ -130,6 +130,34 @@ test_config (gconstpointer data)
   assert_whole (N_FILES);
 }
 
+/* A volume from another project's tests. */
+static void
+test_sample (void)
+{
+  const char *samples = g_getenv ("H2K_TESTDATA");
+  g_autofree char *path
+      = samples ? g_build_filename (samples, "disk/dfir_ntfs/test_data/ntfs3.raw.gz", NULL) : NULL;
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (H2kDisk) copy = NULL;
+  guint64 in_use;
+
+  if (!path || !g_file_test (path, G_FILE_TEST_EXISTS))
+    {
+      g_test_skip ("H2K_TESTDATA has no ntfs3.raw.gz");
+      return;
+    }
+  if (!image_have ("ntfsresize") || !image_have ("gzip"))
+    return;
+  run ("cp %s @/image.gz", path);
+  run ("gzip -df @/image.gz");
+  disk = image_load ("image");
+  assert_same_bitmap (disk, 4096);
+  copy = usage_copy (disk, TRUE, &in_use);
+  g_assert_cmpuint (in_use, <, 5u << 20);
+  image_save (copy, "copy");
+  assert_whole (0);
+}
+
 /* --- hand-made changes ------------------------------------------------------------------------ */
 
 static const Config small = {"-c 4096", 24u << 20, 4096, 0xa5};
@@ -639,6 +667,7 @@ main (int argc, char **argv)
       g_autofree char *name = g_strdup_printf ("/usage-ntfs/config/%s", configs[i].options);
       g_test_add_data_func (name, &configs[i], test_config);
     }
+  g_test_add_func ("/usage-ntfs/sample", test_sample);
   g_test_add_func ("/usage-ntfs/flags", test_flags);
   g_test_add_func ("/usage-ntfs/log", test_log);
   g_test_add_func ("/usage-ntfs/bad-bitmap", test_bad_bitmap);
