@@ -14,6 +14,7 @@ static const H2kUsageOps *const drivers[] = {
     &h2k_ntfs_usage_ops,
     &h2k_fat_usage_ops,
     &h2k_btrfs_usage_ops,
+    &h2k_lvm_usage_ops,
 };
 
 void

@@ -58,6 +58,7 @@ extern const H2kUsageOps h2k_swap_usage_ops;
 extern const H2kUsageOps h2k_ntfs_usage_ops;
 extern const H2kUsageOps h2k_fat_usage_ops;
 extern const H2kUsageOps h2k_btrfs_usage_ops;
+extern const H2kUsageOps h2k_lvm_usage_ops;
 
 /* A view of DISK in which unused blocks are unallocated extents and read as zeros. The volumes are
  * those of its partition table, or the disk itself. NOTES (char *, may be NULL) gets a line for
