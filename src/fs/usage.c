@@ -8,13 +8,8 @@
 #include "volume/volume.h"
 
 static const H2kUsageOps *const drivers[] = {
-    &h2k_ext_usage_ops,
-    &h2k_xfs_usage_ops,
-    &h2k_swap_usage_ops,
-    &h2k_ntfs_usage_ops,
-    &h2k_fat_usage_ops,
-    &h2k_btrfs_usage_ops,
-    &h2k_lvm_usage_ops,
+    &h2k_ext_usage_ops, &h2k_xfs_usage_ops,   &h2k_swap_usage_ops, &h2k_ntfs_usage_ops,
+    &h2k_fat_usage_ops, &h2k_btrfs_usage_ops, &h2k_lvm_usage_ops,
 };
 
 void

@@ -355,7 +355,7 @@ write_level (H2kDisk *disk, guint level, const GArray *below, guint32 *block)
   for (guint i = 0; i < below->len; i += NODE_MAX, ++*block)
     {
       Child node = {*block, g_array_index (below, Child, i).first};
-      guint32 starts[NODE_MAX], pointers[NODE_MAX];
+      guint32 starts[NODE_MAX] = {0}, pointers[NODE_MAX] = {0};
       guint n = MIN (NODE_MAX, below->len - i);
       for (guint r = 0; r < n; r++)
         {
@@ -380,7 +380,7 @@ write_many (H2kDisk *disk)
   for (guint i = 0; i < MANY; i += LEAF_MAX, block++)
     {
       Child leaf = {block, MANY_FIRST + 2 * i};
-      guint32 starts[LEAF_MAX];
+      guint32 starts[LEAF_MAX] = {0};
       guint n = MIN (LEAF_MAX, MANY - i);
       for (guint r = 0; r < n; r++)
         starts[r] = MANY_FIRST + 2 * (i + r);
