@@ -169,14 +169,15 @@ typedef enum
   H2K_CHECK_CORRUPT, /* structures contradict each other */
 } H2kCheckVerdict;
 
-/* Look at every structure of the image PATH, not at the images below it; nothing is written. Returns
- * what was found: a JSON text (as "qemu-img check" names things), or text for people, as JSON says;
- * the caller's. FORMAT as source_format above. Errors: H2K_ERROR_SOURCE, _UNSUPPORTED, and _FORMAT
- * when the image is so damaged that no more than the message can be said. */
+/* Look at every structure of the image PATH, not at the images below it; nothing is written.
+ * Returns what was found: a JSON text (as "qemu-img check" names things), or text for people, as
+ * JSON says; the caller's. FORMAT as source_format above. Errors: H2K_ERROR_SOURCE, _UNSUPPORTED,
+ * and _FORMAT when the image is so damaged that no more than the message can be said. */
 H2K_PUBLIC char *h2k_image_check (const char *path, const char *format, gboolean json,
                                   H2kCheckVerdict *verdict, GError **error);
 
-/* One image converted, without a look at the system in it: no repairs. Obtain with h2k_convert_options_new(). */
+/* One image converted, without a look at the system in it: no repairs. Obtain with
+ * h2k_convert_options_new(). */
 typedef struct
 {
   char *source;

@@ -4,6 +4,7 @@
  */
 #include "cmd/cmd.h"
 
+#include <signal.h>
 #include <stdio.h>
 
 /* A size in bytes, with K or M behind it for KiB and MiB; 0 for what is none. */
@@ -30,8 +31,8 @@ cmd_convert (int argc, char **argv)
   const GOptionEntry entries[] = {
       {"format", 'f', 0, G_OPTION_ARG_STRING, &options->source_format,
        "the source's format (default: found)", "FMT"},
-      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &options->output_format, "qcow2 (default) or raw",
-       "FMT"},
+      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &options->output_format,
+       "qcow2 (default), raw, vmdk, vhdx or vhd", "FMT"},
       {"options", 'o', 0, G_OPTION_ARG_STRING_ARRAY, &output_options,
        "the output format's, KEY=VALUE,... as qemu-img has them", "OPTIONS"},
       {"backing", 'B', 0, G_OPTION_ARG_FILENAME, &options->backing,
@@ -87,6 +88,8 @@ cmd_convert (int argc, char **argv)
   options->output_options = output_options ? g_strjoinv (",", output_options) : NULL;
   options->source = g_strdup (argv[1]);
   options->output = g_strdup (argv[2]);
+  /* A reader that goes away is an error like any other. */
+  signal (SIGPIPE, SIG_IGN);
   options->threads = (guint)threads;
   options->sparsify = !no_sparsify;
   options->rate_limit = cmd_rate_limit ();

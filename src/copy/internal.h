@@ -264,7 +264,9 @@ struct _H2kSink
   gboolean dense; /* what is not written is not zero: zeros have to be written, too */
 };
 
+extern const H2kSinkOps h2k_device_sink;
 extern const H2kSinkOps h2k_file_sink;
+extern const H2kSinkOps h2k_pipe_sink;
 
 struct _H2kOutput
 {

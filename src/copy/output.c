@@ -13,6 +13,8 @@
 
 /* The first that takes a path has it. */
 static const H2kSinkOps *const sinks[] = {
+    &h2k_pipe_sink,
+    &h2k_device_sink,
     &h2k_file_sink,
 };
 

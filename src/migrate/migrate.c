@@ -147,6 +147,9 @@ usage (GError **error, const char *message)
 static gboolean
 check_options (const H2kMigrateOptions *o, GError **error)
 {
+  if (!g_str_equal (o->output_format, "qcow2") && !g_str_equal (o->output_format, "raw"))
+    return usage (error, "a migrated VM's disks are qcow2 or raw, which is what its definition for "
+                         "KVM can use; `hyper2kvm convert` makes other formats of them");
   if (o->sources->len == 0 && !o->appliance)
     return usage (error, "no source disk is named: give --vmdk or --disk");
   if (o->sources->len && o->appliance)
@@ -408,6 +411,7 @@ start_outputs (Migration *m, GError **error)
   g_autoptr (GPtrArray) files = source_files (m);
   H2kOutputOptions oo = {
       .format = o->output_format,
+      .files_only = TRUE,
       .compression = o->compression,
       .force = o->force,
       .sync = !o->fast,
