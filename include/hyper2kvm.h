@@ -182,9 +182,8 @@ typedef struct
 {
   char *source;
   char *source_format;  /* as above */
-  char *output;         /* a file; for what can be written there also a block device, an NBD
-                         * URI, or "-": standard output */
-  char *output_format;  /* "qcow2" (default) or "raw" */
+  char *output;         /* a file; where the format allows it also a block device, or "-" */
+  char *output_format;  /* "qcow2" (default), "raw", "vmdk", "vhdx" or "vhd" */
   char *output_options; /* "key=value,..." of the format, as `qemu-img convert -o`; or NULL */
   char *backing;        /* of a qcow2: only what differs from this image is written; NULL: none */
   char *backing_format; /* NULL: found by content */

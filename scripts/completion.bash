@@ -7,8 +7,11 @@ _hyper2kvm() {
     case $previous in
     --log-level) words="error warning message info debug" ;;
     --progress) words="auto bar plain json none" ;;
-    --out-format | -O) words="qcow2 raw" ;;
-    --format | --second-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi qed qcow parallels bochs cloop dmg" ;;
+    --out-format | -O)
+        words="qcow2 raw"
+        if [ "$command" = convert ]; then words="$words vmdk vhdx vhd"; fi
+        ;;
+    --format | --second-format | --backing-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi qed qcow parallels bochs cloop dmg" ;;
     --bus) words="virtio-blk virtio-scsi sata" ;;
     --evidence) words="auto login marker" ;;
     --accel) words="kvm tcg" ;;
@@ -48,7 +51,7 @@ _hyper2kvm() {
                 --uefi --memory --vcpus --mac --temp-dir --json $common"
             ;;
         convert)
-            words="--format --out-format --compress --cluster-size --threads --verify --fast
+            words="--format --out-format --options --backing --backing-format --compress --cluster-size --threads --verify --fast
                 --force --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;

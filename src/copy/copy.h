@@ -4,7 +4,7 @@
  *
  * An H2kOutput is a file under a temporary name in the output's own directory; it gets its final
  * name only by h2k_output_commit(), and is removed when it is freed without that. It may as well be
- * a block device, standard output or an export of an NBD server, which have no name to be given.
+ * a block device or standard output, which have no name to be given.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +24,7 @@ typedef enum
 
 typedef struct
 {
-  const char *format;         /* a word of h2k_output_formats() */
+  const char *format;         /* "qcow2", "raw", "vmdk", "vhdx" or "vhd" */
   H2kCompression compression; /* qcow2 only */
   gboolean force;             /* replace an existing PATH at commit; overwrite a device */
   gboolean sync;              /* fsync the file and its directory at commit */
@@ -48,8 +48,8 @@ typedef struct
  * `qemu-img convert -o` where it has them. Errors: H2K_ERROR_USAGE. */
 gboolean h2k_output_options_parse (const char *text, H2kOutputOptions *options, GError **error);
 
-/* Start an output of SIZE virtual bytes at PATH: a file's name, a block device, "-" for standard
- * output, or an NBD URI. SOURCES (char *, may be NULL) are host files that PATH must not be, also
+/* Start an output of SIZE virtual bytes at PATH: a file's name, a block device, or "-" for
+ * standard output. SOURCES (char *, may be NULL) are host files that PATH must not be, also
  * through links.
  * Errors: H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _USAGE (PATH is a source; unknown format; compressed
  * raw; a format that cannot be written to such a place; the interrupted run copied something else),

@@ -165,7 +165,6 @@ typedef enum
   H2K_SINK_FILE = 1 << 0,   /* a regular file, under a temporary name until it is complete */
   H2K_SINK_DEVICE = 1 << 1, /* a block device */
   H2K_SINK_PIPE = 1 << 2,   /* standard output: from the start to the end, each byte once */
-  H2K_SINK_NBD = 1 << 3,    /* an export of an NBD server */
 } H2kSinkKind;
 
 /* What of the file is worth having space before it is written. */

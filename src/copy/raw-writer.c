@@ -147,7 +147,7 @@ raw_free (H2kWriter *writer)
 
 const H2kWriterOps h2k_raw_writer = {
     .format = "raw",
-    .sinks = H2K_SINK_FILE | H2K_SINK_DEVICE | H2K_SINK_PIPE | H2K_SINK_NBD,
+    .sinks = H2K_SINK_FILE | H2K_SINK_DEVICE | H2K_SINK_PIPE,
     .options = raw_options,
     .create = raw_create,
     .prepare = raw_prepare,
