@@ -46,9 +46,9 @@ output() {
 }
 
 backing() {
-    local options=$1 pair
-    for pair in "in base" "base in"; do
-        set -- $pair
+    local options=$1 names
+    for names in "in base" "base in"; do
+        set -- "${names% *}" "${names#* }"
         rm -f "$work/over.qcow2"
         "$H2K" -q convert --verify --backing "$work/$2.raw" -o "$options" "$work/$1.raw" "$work/over.qcow2" &&
             qemu-img check "$work/over.qcow2" &&
