@@ -113,7 +113,7 @@ typedef struct
   guint64 rate_limit;         /* most bytes a second read from the source; 0 (default): no limit */
   gboolean drop_swap;         /* default FALSE; TRUE: swap and hibernation files are left out */
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
-  gboolean flatten;           /* default TRUE: a chain of snapshots becomes one disk */
+  gboolean flatten;           /* default FALSE; TRUE: that a chain becomes one disk is no news */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */
   guint memory_mib;           /* domain memory; 0 (default): as described, else 2048 */
   guint vcpus;                /* domain CPUs; 0 (default): as described, else 2 */
@@ -201,6 +201,7 @@ typedef struct
                                * as sha256sum writes them, into a file named .sha256 */
   guint64 rate_limit;         /* most bytes a second read from the source; 0 (default): no limit */
   gboolean drop_swap;         /* default FALSE; TRUE: swap and hibernation files are left out */
+  gboolean flatten;           /* default FALSE; TRUE: that a chain becomes one image is no news */
   H2kProgressFunc progress;   /* may be NULL; phases "copy" and "verify" */
   gpointer progress_data;
 } H2kConvertOptions;

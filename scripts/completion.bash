@@ -52,7 +52,7 @@ _hyper2kvm() {
             ;;
         convert)
             words="--format --out-format --options --backing --backing-format --compress --cluster-size --threads --verify --fast
-                --force --compressed $common"
+                --force --flatten --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;

@@ -61,6 +61,8 @@ cmd_convert (int argc, char **argv)
        "also copy blocks that no filesystem uses", NULL},
       {"fast", 0, 0, G_OPTION_ARG_NONE, &options->fast,
        "do not wait until the output is on stable storage", NULL},
+      {"flatten", 0, 0, G_OPTION_ARG_NONE, &options->flatten,
+       "merge a chain of images into one, without a note (always done)", NULL},
       {"force", 0, 0, G_OPTION_ARG_NONE, &options->force, "replace an existing output", NULL},
       {NULL},
   };

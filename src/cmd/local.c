@@ -268,7 +268,7 @@ cmd_local (int argc, char **argv)
       {"fast", 0, 0, G_OPTION_ARG_NONE, &options->fast,
        "do not wait until the output is on stable storage", NULL},
       {"flatten", 0, 0, G_OPTION_ARG_NONE, &options->flatten,
-       "merge a chain into one disk (always done)", NULL},
+       "merge a chain of images into one disk, without a note (always done)", NULL},
       {"no-sparsify", 0, 0, G_OPTION_ARG_NONE, &flags.no_sparsify,
        "also copy blocks that no filesystem uses", NULL},
       {"threads", 0, 0, G_OPTION_ARG_INT, &flags.threads, "1 to 64 (default: one a CPU)", "N"},

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define HEAD_SIZE 65536
+#define END_SIZE 512
 #define MAX_CHAIN 128
 
 /* One line a format. Probing takes the surest one; raw is sure of nothing and fits everything. */
@@ -78,6 +79,22 @@ find_format (const char *name, GError **error)
   return NULL;
 }
 
+/* The format that the file's last sector tells, for what has no mark at its start; NULL. */
+static const H2kDiskFormat *
+probe_end (H2kFile *file, GError **error)
+{
+  guint8 end[END_SIZE];
+
+  if (file->size < sizeof end)
+    return &h2k_raw_format;
+  if (!h2k_file_pread (file, file->size - sizeof end, sizeof end, end, error))
+    return NULL;
+  for (gsize i = 0; i < G_N_ELEMENTS (formats); i++)
+    if (formats[i]->probe_end && formats[i]->probe_end (end, sizeof end))
+      return formats[i];
+  return &h2k_raw_format;
+}
+
 /* The format of FILE: one of the table, or one of QEMU's. */
 static gboolean
 probe (H2kFile *file, const H2kDiskFormat **ours, const char **qemu, GError **error)
@@ -111,8 +128,8 @@ probe (H2kFile *file, const H2kDiskFormat **ours, const char **qemu, GError **er
                      file->name, foreign[i].what);
         return FALSE;
       }
-  *ours = best;
-  return TRUE;
+  *ours = best == &h2k_raw_format ? probe_end (file, error) : best;
+  return *ours != NULL;
 }
 
 static gboolean
@@ -338,6 +355,15 @@ h2k_disk_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GErro
 {
   return check_range (disk, offset, length, "read", error)
          && (length == 0 || disk->ops->pread (disk, offset, length, buffer, error));
+}
+
+gboolean
+h2k_disk_pread_or_zero (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  gsize inside = disk && offset < disk->size ? (gsize)MIN (length, disk->size - offset) : 0;
+
+  memset ((guint8 *)buffer + inside, 0, length - inside);
+  return inside == 0 || h2k_disk_pread (disk, offset, inside, buffer, error);
 }
 
 gboolean

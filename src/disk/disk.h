@@ -95,6 +95,8 @@ typedef struct
   H2kDisk *(*open) (H2kFile *file, GError **error);
   /* Whether the image in FILE is consistent; see check.h. NULL: cannot be told. */
   gboolean (*check) (H2kFile *file, H2kCheck *check, GError **error);
+  /* Whether a file that starts like none is of this format by its last 512 bytes. NULL: never. */
+  gboolean (*probe_end) (const guint8 *end, gsize length);
 } H2kDiskFormat;
 
 /* Open PATH, a file or a URI (file.h), read-only. FORMAT is NULL (found by content; raw when

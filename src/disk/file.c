@@ -303,6 +303,15 @@ h2k_file_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GErro
 }
 
 gboolean
+h2k_file_pread_or_zero (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  gsize inside = offset < file->size ? (gsize)MIN (length, file->size - offset) : 0;
+
+  memset ((guint8 *)buffer + inside, 0, length - inside);
+  return inside == 0 || h2k_file_pread (file, offset, inside, buffer, error);
+}
+
+gboolean
 h2k_file_extent (H2kFile *file, guint64 offset, H2kExtent *extent, GError **error)
 {
   g_return_val_if_fail (offset < file->size, FALSE);

@@ -39,6 +39,18 @@ const char *h2k_qemu_formats (void);
  * _UNSUPPORTED (names further files, is on a server). */
 H2kDisk *h2k_qemu_open (H2kFile *file, const char *format, GError **error);
 
+/* Set H2K_ERROR_SOURCE: the image (its name already escaped) names a file, its WHAT ("parent"), as
+ * NAMED, and there is none at PLACE ("as /path", "in the folder ..."). Always FALSE. */
+gboolean h2k_set_missing (GError **error, const char *image, const char *what, const char *named,
+                          const char *place);
+
+/* As h2k_disk_pread() and h2k_file_pread(), but behind the end there are zeros; DISK may be NULL.
+ */
+gboolean h2k_disk_pread_or_zero (H2kDisk *disk, guint64 offset, gsize length, void *buffer,
+                                 GError **error);
+gboolean h2k_file_pread_or_zero (H2kFile *file, guint64 offset, gsize length, void *buffer,
+                                 GError **error);
+
 /* Say that DISK also reads every file of OTHER, in order and without repetitions. */
 void h2k_disk_add_files (H2kDisk *disk, H2kDisk *other);
 

@@ -375,27 +375,6 @@ read_packed_run (Qcow2 *q, const Place *run, guint64 number, guint64 count, guin
 /* --- reading ---------------------------------------------------------------------------------- */
 
 static gboolean
-read_data (Qcow2 *q, guint64 host, gsize length, guint8 *out, GError **error)
-{
-  gsize inside = host < q->data->size ? (gsize)MIN (length, q->data->size - host) : 0;
-
-  memset (out + inside, 0, length - inside);
-  return h2k_file_pread (q->data, MIN (host, q->data->size), inside, out, error);
-}
-
-/* Zeros where there is no backing file, or it is shorter. */
-static gboolean
-read_backing (Qcow2 *q, guint64 offset, gsize length, guint8 *out, GError **error)
-{
-  H2kDisk *backing = q->disk.backing;
-  gsize inside
-      = backing && offset < backing->size ? (gsize)MIN (length, backing->size - offset) : 0;
-
-  memset (out + inside, 0, length - inside);
-  return inside == 0 || h2k_disk_pread (backing, offset, inside, out, error);
-}
-
-static gboolean
 read_compressed (Qcow2 *q, const Place *run, guint64 offset, guint64 *end, guint8 *out,
                  GError **error)
 {
@@ -424,11 +403,12 @@ qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError *
       if (!find_run (q, offset, limit, TRUE, &run, &end, error))
         return FALSE;
       if (run.kind == KIND_DATA)
-        ok = read_data (q, run.host + offset % unit_size, (gsize)(end - offset), out, error);
+        ok = h2k_file_pread_or_zero (q->data, run.host + offset % unit_size, (gsize)(end - offset),
+                                     out, error);
       else if (run.kind == KIND_COMPRESSED)
         ok = read_compressed (q, &run, offset, &end, out, error);
       else if (run.kind == KIND_UNALLOCATED)
-        ok = read_backing (q, offset, (gsize)(end - offset), out, error);
+        ok = h2k_disk_pread_or_zero (disk->backing, offset, (gsize)(end - offset), out, error);
       else
         memset (out, 0, (gsize)(end - offset));
     }
@@ -582,6 +562,21 @@ resolve_backing (const char *path, const char *name, GError **error)
   return g_path_is_absolute (name) ? g_strdup (name) : g_build_filename (folder, name, NULL);
 }
 
+static gboolean
+set_missing_backing (const Qcow2 *q, const char *path, GError **error)
+{
+  g_autofree char *base = g_path_get_basename (path);
+  g_autofree char *sibling = h2k_sibling_find (q->file->path, base);
+  g_autofree char *place
+      = g_strdup_printf ("as %s%s%s", path,
+                         sibling ? ", but there is a file of that name beside the image, to which "
+                                   "\"qemu-img rebase -u -b\" can point a copy: "
+                                 : "",
+                         sibling ? sibling : "");
+
+  return h2k_set_missing (error, q->disk.name, "backing file", q->header.backing_name, place);
+}
+
 /* Without a recorded format it is found by content; h2k_disk_open() then sees to it that what a
  * guest wrote onto a raw disk names no further files. */
 static gboolean
@@ -598,6 +593,8 @@ open_backing (Qcow2 *q, GError **error)
   /* Old QEMUs recorded the protocol instead. */
   if (format && (g_str_equal (format, "file") || g_str_equal (format, "host_device")))
     format = "raw";
+  if (h2k_may_name_files (backing, NULL) && !g_file_test (backing, G_FILE_TEST_EXISTS))
+    return set_missing_backing (q, backing, error);
   q->disk.backing = h2k_disk_open (backing, format, error);
   if (!q->disk.backing)
     {
@@ -613,7 +610,6 @@ static gboolean
 open_data_file (Qcow2 *q, GError **error)
 {
   const char *name = q->header.data_name;
-  g_autofree char *safe = h2k_escape_text (name ? name : "", -1);
   g_autofree char *base = name ? g_path_get_basename (name) : NULL, *path = NULL;
 
   if (!(q->header.features & H2K_QCOW2_DATA_FILE))
@@ -629,12 +625,8 @@ open_data_file (Qcow2 *q, GError **error)
   if (!path)
     {
       g_autofree char *folder = g_path_get_dirname (q->file->path);
-      g_autofree char *safe_folder = h2k_escape_text (folder, -1);
-      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
-                   "%s: the chain is broken: the image keeps its data in the file \"%s\", which is "
-                   "not in the image's folder %s; fetch that file and put it there",
-                   q->disk.name, safe, safe_folder);
-      return FALSE;
+      g_autofree char *place = g_strdup_printf ("in the image's folder %s", folder);
+      return h2k_set_missing (error, q->disk.name, "external data file", name, place);
     }
   q->data = h2k_file_open (path, error);
   if (!q->data)

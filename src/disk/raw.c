@@ -16,12 +16,8 @@ typedef struct
 static gboolean
 raw_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
 {
-  H2kFile *file = ((RawDisk *)disk)->file;
-  gsize inside = offset < file->size ? (gsize)MIN (length, file->size - offset) : 0;
-
-  /* The last sector of a file whose size is no multiple of 512. */
-  memset ((guint8 *)buffer + inside, 0, length - inside);
-  return h2k_file_pread (file, MIN (offset, file->size), inside, buffer, error);
+  /* The last sector of a file may be cut short. */
+  return h2k_file_pread_or_zero (((RawDisk *)disk)->file, offset, length, buffer, error);
 }
 
 static gboolean

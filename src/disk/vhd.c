@@ -221,17 +221,6 @@ find_piece (Vhd *v, guint64 offset, guint64 limit, Piece *piece, GError **error)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* Zeros where there is no parent, or it is shorter. */
-static gboolean
-read_parent (Vhd *v, guint64 offset, gsize length, guint8 *out, GError **error)
-{
-  H2kDisk *parent = v->disk.backing;
-  gsize inside = parent && offset < parent->size ? (gsize)MIN (length, parent->size - offset) : 0;
-
-  memset (out + inside, 0, length - inside);
-  return inside == 0 || h2k_disk_pread (parent, offset, inside, out, error);
-}
-
 static gboolean
 sparse_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
 {
@@ -248,7 +237,7 @@ sparse_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError 
         return FALSE;
       n = (gsize)(piece.end - offset);
       if (piece.own ? !h2k_file_pread (v->file, piece.host, n, out, error)
-                    : !read_parent (v, offset, n, out, error))
+                    : !h2k_disk_pread_or_zero (disk->backing, offset, n, out, error))
         return FALSE;
       out += n;
       offset = piece.end;
@@ -407,8 +396,8 @@ static char *
 find_parent (const Vhd *v, const DynamicHeader *h, GError **error)
 {
   g_autoptr (GPtrArray) names = parent_names (v, h);
-  g_autofree char *folder = g_path_get_dirname (v->file->path), *id = NULL, *safe = NULL;
-  g_autofree char *list = NULL, *safe_folder = h2k_escape_text (folder, -1);
+  g_autofree char *folder = g_path_get_dirname (v->file->path), *id = NULL;
+  g_autofree char *list = NULL, *place = NULL;
 
   for (guint i = 0; i < names->len; i++)
     {
@@ -419,14 +408,9 @@ find_parent (const Vhd *v, const DynamicHeader *h, GError **error)
   id = format_id (h->parent_unique_id);
   g_ptr_array_add (names, NULL);
   list = g_strjoinv (", ", (char **)names->pdata);
-  safe = h2k_escape_text (list, -1);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
-               "%s is a differencing disk and its parent (%s) is missing: it was looked for in %s "
-               "as %s; bring it there, a disk is complete only with all its parents",
-               v->disk.name, id, safe_folder,
-               *safe ? safe
-                     : "nothing, since its name is not "
-                       "recorded");
+  place = g_strdup_printf ("in the folder %s as %s", folder,
+                           *list ? list : "nothing, since its name is not recorded");
+  h2k_set_missing (error, v->disk.name, "parent", id, place);
   return NULL;
 }
 
@@ -761,7 +745,7 @@ vhd_check (H2kFile *file, H2kCheck *check, GError **error)
   return TRUE;
 }
 
-/* A fixed disk is known by its end alone, so here only its name tells. */
+/* A fixed disk is known by its end alone; its name tells that it was one, when that is damaged. */
 static int
 vhd_probe (const guint8 *head, gsize length, const char *path)
 {
@@ -779,4 +763,23 @@ vhd_probe (const guint8 *head, gsize length, const char *path)
   return 0;
 }
 
-const H2kDiskFormat h2k_vhd_format = {"vhd", vhd_probe, vhd_open, vhd_check};
+/* A fixed disk, whatever it is called. What a guest could write there of another kind of disk does
+ * not count: those begin with a copy of their footer. */
+static gboolean
+vhd_probe_end (const guint8 *end, gsize length)
+{
+  VhdFooter f = {0};
+
+  for (gsize cut = 0; cut <= 1; cut++) /* Virtual PC's first images have one byte less */
+    {
+      memset (&f, 0, sizeof f);
+      memcpy (&f, end + cut, sizeof f - cut);
+      if (memcmp (f.cookie, "conectix", 8) == 0 && is_good_footer (&f)
+          && h2k_be32 (f.disk_type) == TYPE_FIXED)
+        return TRUE;
+    }
+  return FALSE;
+}
+
+const H2kDiskFormat h2k_vhd_format
+    = {"vhd", vhd_probe, vhd_open, vhd_check, .probe_end = vhd_probe_end};

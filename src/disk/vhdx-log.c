@@ -415,16 +415,6 @@ find_patch (const ReplayedFile *replayed, guint64 offset)
   return low < replayed->patches->len ? &g_array_index (replayed->patches, Patch, low) : NULL;
 }
 
-/* The file's own bytes, and zeros where the log made it longer. */
-static gboolean
-read_base (H2kFile *base, guint64 offset, gsize length, guint8 *out, GError **error)
-{
-  gsize inside = offset < base->size ? (gsize)MIN (length, base->size - offset) : 0;
-
-  memset (out + inside, 0, length - inside);
-  return inside == 0 || h2k_file_pread (base, offset, inside, out, error);
-}
-
 static gboolean
 replayed_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error)
 {
@@ -442,7 +432,7 @@ replayed_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GErro
         memcpy (out, patch->data + (offset - patch->offset), n);
       else if (patched)
         memset (out, 0, n);
-      else if (!read_base (replayed->base, offset, n, out, error))
+      else if (!h2k_file_pread_or_zero (replayed->base, offset, n, out, error))
         return FALSE;
       offset += n;
       out += n;

@@ -156,7 +156,7 @@ static char *
 find_parent (const H2kVhdx *v, const Locator *locator, GError **error)
 {
   const char *relative = locator->values[LOCATOR_RELATIVE], *any = NULL;
-  g_autofree char *folder = g_path_get_dirname (v->file->path), *safe_folder = NULL, *safe = NULL;
+  g_autofree char *folder = g_path_get_dirname (v->file->path), *place = NULL;
   char *path = relative && !g_path_is_absolute (relative)
                    ? h2k_sibling_find (v->file->path, relative)
                    : NULL;
@@ -170,13 +170,10 @@ find_parent (const H2kVhdx *v, const Locator *locator, GError **error)
       }
   if (path)
     return path;
-  safe = h2k_escape_text (any, -1);
-  safe_folder = h2k_escape_text (folder, -1);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
-               "%s: is a differencing disk, and its parent \"%s\" was not found: it is looked for "
-               "in the folder %s (and nowhere else, as an image must not choose files of this "
-               "host); copy it there, a disk is complete only with all its files",
-               v->file->name, safe, safe_folder);
+  place = g_strdup_printf ("in the folder %s (and nowhere else: an image must not choose files of "
+                           "this host)",
+                           folder);
+  h2k_set_missing (error, v->file->name, "parent", any, place);
   return NULL;
 }
 

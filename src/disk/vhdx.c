@@ -353,16 +353,6 @@ find_run (H2kVhdx *v, guint64 offset, guint64 limit, Piece *run, GError **error)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* Zeros behind the end of a parent that is smaller. */
-static gboolean
-read_parent (H2kDisk *parent, guint64 offset, gsize length, guint8 *out, GError **error)
-{
-  gsize inside = offset < parent->size ? (gsize)MIN (length, parent->size - offset) : 0;
-
-  memset (out + inside, 0, length - inside);
-  return inside == 0 || h2k_disk_pread (parent, offset, inside, out, error);
-}
-
 static gboolean
 vhdx_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
 {
@@ -382,7 +372,7 @@ vhdx_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **
       if (run.kind == KIND_DATA)
         ok = h2k_file_pread (v->file, run.host, n, out, error);
       else if (run.kind == KIND_PARENT)
-        ok = read_parent (disk->backing, offset, n, out, error);
+        ok = h2k_disk_pread_or_zero (disk->backing, offset, n, out, error);
       else
         memset (out, 0, n);
       offset = run.end;

@@ -100,13 +100,7 @@ h2k_vmdk_cowd_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grains, G
   H2kVmdkDelta delta = {.layout = &layout, .file = file, .cache = tables};
   COWDisk_Header header;
 
-  if (file->size < sizeof header)
-    {
-      h2k_vmdk_delta_set_corrupt (file, error, "it has only %" G_GUINT64_FORMAT " bytes",
-                                  file->size);
-      return NULL;
-    }
-  if (!h2k_file_pread (file, 0, sizeof header, &header, error)
+  if (!h2k_vmdk_delta_read_header (file, &header, sizeof header, error)
       || !parse_header (&delta, &header, error))
     return NULL;
   return h2k_vmdk_delta_new (&delta, error);

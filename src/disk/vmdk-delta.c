@@ -36,6 +36,15 @@ h2k_vmdk_delta_set_unsupported (const H2kFile *file, GError **error, const char 
   return FALSE;
 }
 
+gboolean
+h2k_vmdk_delta_read_header (H2kFile *file, void *header, gsize length, GError **error)
+{
+  if (file->size < length)
+    return h2k_vmdk_delta_set_corrupt (file, error, "it has only %" G_GUINT64_FORMAT " bytes",
+                                       file->size);
+  return h2k_file_pread (file, 0, length, header, error);
+}
+
 /* --- directory and tables --------------------------------------------------------------------- */
 
 guint64

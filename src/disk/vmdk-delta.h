@@ -51,6 +51,9 @@ guint64 h2k_vmdk_delta_tables (guint64 size, guint32 grain_size);
 /* Whether COUNT sectors from FIRST on are in the file. */
 gboolean h2k_vmdk_delta_in_file (const H2kFile *file, guint64 first, guint64 count);
 
+/* Read the header of LENGTH bytes at the start of FILE. */
+gboolean h2k_vmdk_delta_read_header (H2kFile *file, void *header, gsize length, GError **error);
+
 /* Set H2K_ERROR_FORMAT or H2K_ERROR_UNSUPPORTED and return FALSE. */
 #define h2k_vmdk_delta_set_corrupt(file, error, ...)                                               \
   h2k_set_corrupt (error, "VMDK", (file)->name, __VA_ARGS__)

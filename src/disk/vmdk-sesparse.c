@@ -202,13 +202,7 @@ h2k_vmdk_sesparse_open (H2kFile *file, H2kVmdkCache *tables, H2kVmdkCache *grain
   H2kVmdkDelta delta = {.layout = &layout, .file = file, .cache = tables};
   ConstHeader h;
 
-  if (file->size < sizeof h)
-    {
-      h2k_vmdk_delta_set_corrupt (file, error, "it has only %" G_GUINT64_FORMAT " bytes",
-                                  file->size);
-      return NULL;
-    }
-  if (!h2k_file_pread (file, 0, sizeof h, &h, error) || !check_fixed (file, &h, error)
+  if (!h2k_vmdk_delta_read_header (file, &h, sizeof h, error) || !check_fixed (file, &h, error)
       || !check_areas (file, &h, error)
       || !check_volatile (file, GUINT64_FROM_LE (h.volatileHeaderOffset), error))
     return NULL;

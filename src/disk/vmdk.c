@@ -154,16 +154,6 @@ find_part (Vmdk *vmdk, guint64 offset)
   return &g_array_index (vmdk->parts, Part, low);
 }
 
-/* LENGTH bytes of the parent, which may be smaller than its child. */
-static gboolean
-read_parent (H2kDisk *parent, guint64 offset, gsize length, guint8 *out, GError **error)
-{
-  gsize n = offset < parent->size ? (gsize)MIN (length, parent->size - offset) : 0;
-
-  memset (out + n, 0, length - n);
-  return n == 0 || h2k_disk_pread (parent, offset, n, out, error);
-}
-
 /* A sparse extent of a delta: what it does not hold comes from the parent. */
 static gboolean
 read_delta_by_runs (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, guint8 *out,
@@ -178,7 +168,7 @@ read_delta_by_runs (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, 
         return FALSE;
       n = (gsize)MIN (run.length, length);
       ok = run.kind == H2K_EXTENT_UNALLOCATED
-               ? read_parent (vmdk->base.backing, part->start + offset, n, out, error)
+               ? h2k_disk_pread_or_zero (vmdk->base.backing, part->start + offset, n, out, error)
                : part->sparse->ops->pread (part->sparse, offset, n, out, error);
       if (!ok)
         return FALSE;
@@ -201,7 +191,7 @@ read_delta_mixed (Vmdk *vmdk, const Part *part, guint64 offset, gsize length, gu
 
   if (!ops->pread_over || g_atomic_int_get (&vmdk->by_runs))
     return FALSE;
-  if (read_parent (vmdk->base.backing, part->start + offset, length, out, NULL)
+  if (h2k_disk_pread_or_zero (vmdk->base.backing, part->start + offset, length, out, NULL)
       && ops->pread_over (part->sparse, offset, length, out, NULL))
     return TRUE;
   g_atomic_int_set (&vmdk->by_runs, TRUE);

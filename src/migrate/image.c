@@ -302,6 +302,17 @@ h2k_convert_options_free (H2kConvertOptions *options)
   g_free (options);
 }
 
+void
+h2k_note_chain (const H2kDisk *disk)
+{
+  guint images = 1;
+
+  for (const H2kDisk *d = disk->backing; d; d = d->backing)
+    images++;
+  if (images > 1)
+    g_message ("%s: is a chain of %u images, which are merged into one", disk->name, images);
+}
+
 static H2kCopyOptions
 copy_options (const H2kConvertOptions *options, const char *phase)
 {
@@ -317,7 +328,10 @@ copy_options (const H2kConvertOptions *options, const char *phase)
 static gboolean
 check_options (const H2kConvertOptions *o, GError **error)
 {
-  if (!o->source || !o->output)
+  if (o->flatten && o->backing)
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
+                         "to flatten a chain and to build on a backing file contradict each other");
+  else if (!o->source || !o->output)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, "a source and an output are needed");
   else if (o->threads > 64)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, "there can be 1 to 64 threads");
@@ -429,6 +443,8 @@ convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **e
   disk = h2k_disk_open (options->source, options->source_format, error);
   if (!disk)
     return FALSE;
+  if (!options->flatten && !options->backing)
+    h2k_note_chain (disk);
   identity = h2k_copy_identity (disk, &oo, options->sparsify, options->drop_swap);
   oo.identity = identity;
   oo.resume = options->resume;

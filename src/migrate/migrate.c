@@ -237,6 +237,8 @@ add_source (Migration *m, H2kDisk *disk)
   g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir, OVERLAY_MEMORY));
   g_message ("source: %s, %s%s%s, %s", disk->name, disk->format, disk->subformat ? " " : "",
              disk->subformat ? disk->subformat : "", size);
+  if (!m->options->flatten)
+    h2k_note_chain (disk);
 }
 
 static gpointer

@@ -31,6 +31,8 @@ void h2k_report_timing (H2kReport *report, const char *phase, double seconds);
 void h2k_report_warning (H2kReport *report, const char *text);
 /* What the sources are, from DISKS (H2kDisk *). */
 void h2k_report_sources (H2kReport *report, GPtrArray *disks);
+/* Say that the images of DISK's chain become one, if there are several. */
+void h2k_note_chain (const H2kDisk *disk);
 /* What an appliance's description says about the hardware: after the sources. */
 void h2k_report_hardware (H2kReport *report, const H2kVm *vm);
 /* One entry a repair of the table: what it did, or why it did nothing. */

@@ -15,7 +15,6 @@ h2k_migrate_options_new (void)
   options->repairs = H2K_REPAIR_AUTO;
   options->inspect = TRUE;
   options->sparsify = TRUE;
-  options->flatten = TRUE;
   options->headless = TRUE;
   return options;
 }

@@ -418,10 +418,10 @@ test_data_file (Fixture *f, gconstpointer data)
 
   run (f, "mkdir away");
   run (f, "mv data away/data");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_FORMAT, "not in the image's folder");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_FORMAT, f->folder);
+  expect_refusal (f, "t.qcow2", H2K_ERROR_SOURCE, "looked for in the image's folder");
+  expect_refusal (f, "t.qcow2", H2K_ERROR_SOURCE, f->folder);
   run (f, "ln -s /etc/hosts data");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_FORMAT, "chain is broken");
+  expect_refusal (f, "t.qcow2", H2K_ERROR_SOURCE, "chain is broken");
   run (f, "rm data");
   run (f, "ln t.qcow2 data");
   expect_refusal (f, "t.qcow2", H2K_ERROR_FORMAT, "its own external data file");
@@ -781,7 +781,10 @@ test_bad_chains (Fixture *f, gconstpointer data)
   expect_refusal (f, "a.qcow2", H2K_ERROR_FORMAT, "comes back to this file");
 
   run (f, "qemu-img rebase -q -u -b gone.qcow2 -F qcow2 a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "gone.qcow2");
+  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "its backing file \"gone.qcow2\" is missing");
+  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, f->folder);
+  run (f, "qemu-img rebase -q -u -b /gone/b.qcow2 -F qcow2 a.qcow2");
+  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "a file of that name beside the image");
   run (f, "qemu-img rebase -q -u -b nbd://host/x -F raw a.qcow2");
   expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "not a local file");
   run (f, "qemu-img rebase -q -u -b 'json:{\"driver\":\"null-co\"}' -F raw a.qcow2");

@@ -339,16 +339,22 @@ test_fixed (Fixture *f, gconstpointer data)
   save (f, "t.vhd", image, MIB + 511);
   check_image (f, "t.vhd", image, MIB);
 
-  /* The name tells, or the user. */
+  /* The footer tells, whatever the name; without a good one the name does, or the user. */
   memset (image, 0, 512);
   save (f, "T.AVHD", image, MIB + 512);
   check_image (f, "T.AVHD", image, MIB);
   save (f, "t.img", image, MIB + 512);
-  raw = open_disk (f, "t.img", NULL);
-  g_assert_cmpstr (raw->format, ==, "raw");
-  named = open_disk (f, "t.img", "vhd");
+  check_image (f, "t.img", image, MIB);
+  save (f, "t", image, MIB + 511);
+  named = open_disk (f, "t", NULL);
   g_assert_cmpstr (named->subformat, ==, "fixed");
   check_content (named, image, MIB);
+  image[MIB + 80] ^= 1; /* then the last sector is as good as any */
+  save (f, "t.img", image, MIB + 512);
+  raw = open_disk (f, "t.img", NULL);
+  g_assert_cmpstr (raw->format, ==, "raw");
+  expect_refusal (f, "t.img", "vhd", H2K_ERROR_FORMAT, "footer is damaged");
+  image[MIB + 80] ^= 1;
   save (f, "raw.vhd", image, MIB);
   expect_refusal (f, "raw.vhd", NULL, H2K_ERROR_FORMAT, "name the format \"raw\"");
   save (f, "short.vhd", image + 4096, MIB + 512 - 4096);
