@@ -16,7 +16,8 @@ _hyper2kvm() {
     --evidence) words="auto login marker" ;;
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
-    --name | --threads | --cluster-size | --boot-timeout | --mac | --memory | --vcpus) return ;;
+    --io-priority) words="idle best-effort" ;;
+    --name | --threads | --bwlimit | --cluster-size | --boot-timeout | --mac | --memory | --vcpus) return ;;
     --temp-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
@@ -37,7 +38,8 @@ _hyper2kvm() {
         case $command in
         local)
             words="--vmdk --vhd --vhdx --vdi --ova --ovf --vmx --disk --to-output --out-format --report --dry-run --force --name
-                --compress --no-compress --verify --fast --flatten --no-sparsify --threads
+                --compress --no-compress --verify --checksum --resume --bwlimit --io-priority --fast --flatten
+                --no-sparsify --drop-swap --threads
                 --temp-dir --no-guest-inspection --qemu-test --no-test --headless --window
                 --boot-timeout --bus --mac --memory --vcpus --json
                 --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
@@ -52,6 +54,7 @@ _hyper2kvm() {
             ;;
         convert)
             words="--format --out-format --options --backing --backing-format --compress --cluster-size --threads --verify --fast
+                --checksum --resume --bwlimit --io-priority --no-sparsify --drop-swap
                 --force --flatten --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;
