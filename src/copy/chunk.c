@@ -30,7 +30,8 @@ h2k_chunk_new (gsize capacity, gsize unit, gsize packed)
 
   chunk->capacity = capacity;
   chunk->data = capacity ? h2k_aligned_new0 (capacity) : NULL;
-  chunk->packed = packed ? h2k_aligned_new0 (capacity / unit * packed) : NULL;
+  chunk->packed_capacity = packed ? capacity / unit * packed : 0;
+  chunk->packed = packed ? h2k_aligned_new0 (chunk->packed_capacity) : NULL;
   chunk->units = g_new0 (H2kUnit, unit ? capacity / unit : 0);
   chunk->ranges = g_array_new (FALSE, FALSE, sizeof (H2kRange));
   chunk->segments = g_array_new (FALSE, FALSE, sizeof (H2kSegment));

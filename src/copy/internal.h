@@ -57,12 +57,13 @@ typedef struct
 
 typedef struct
 {
-  guint64 number;      /* in the disk's order, from 0 */
-  guint64 offset;      /* on the disk */
-  gsize length;        /* the window's size, less at the disk's end */
-  gsize capacity;      /* of DATA and PACKED */
-  guint8 *data;        /* LENGTH bytes, then zeros up to CAPACITY */
-  guint8 *packed;      /* compressed units one after the other; NULL when not asked for */
+  guint64 number; /* in the disk's order, from 0 */
+  guint64 offset; /* on the disk */
+  gsize length;   /* the window's size, less at the disk's end */
+  gsize capacity; /* of DATA and PACKED */
+  guint8 *data;   /* LENGTH bytes, then zeros up to CAPACITY */
+  guint8 *packed; /* compressed units one after the other; NULL when not asked for */
+  gsize packed_capacity;
   guint n_units;       /* units that LENGTH covers */
   H2kUnit *units;      /* one for each of the writer's units (clusters) */
   GArray *ranges;      /* H2kRange: what holds data, ascending */

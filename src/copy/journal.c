@@ -164,7 +164,7 @@ h2k_record_set_places (H2kRecord *record, const H2kChunk *chunk)
                            ? &g_array_index (record->places, H2kPlace, record->places->len - 1)
                            : NULL;
 
-      place.packed = is_inside (s->data, chunk->packed, chunk->capacity, &place.memory);
+      place.packed = is_inside (s->data, chunk->packed, chunk->packed_capacity, &place.memory);
       if (!place.packed && !is_inside (s->data, chunk->data, chunk->capacity, &place.memory))
         continue;
       if (last && last->packed == place.packed && last->file + last->length == place.file
@@ -198,9 +198,10 @@ read_places (const H2kRecord *record, H2kChunk *chunk, int fd)
     {
       const H2kPlace *p = &g_array_index (record->places, H2kPlace, i);
       guint8 *buffer = p->packed ? chunk->packed : chunk->data;
+      gsize capacity = p->packed ? chunk->packed_capacity : chunk->capacity;
       gsize done = 0;
 
-      if (!buffer || p->length > chunk->capacity || p->memory > chunk->capacity - p->length
+      if (!buffer || p->length > capacity || p->memory > capacity - p->length
           || p->file > (guint64)G_MAXINT64 - p->length)
         return FALSE;
       while (done < p->length)
@@ -229,7 +230,7 @@ take_units (const H2kRecord *record, H2kChunk *chunk, guint32 unit)
       chunk->units[i] = g_array_index (record->units, H2kUnit, i);
       if (chunk->units[i].kind != H2K_UNIT_PACKED)
         continue;
-      if (chunk->units[i].length > unit || packed + chunk->units[i].length > chunk->capacity)
+      if (packed + chunk->units[i].length > chunk->packed_capacity)
         return FALSE;
       chunk->units[i].offset = (guint32)packed;
       packed += chunk->units[i].length;
@@ -262,7 +263,7 @@ h2k_record_drop_stored (H2kChunk *chunk)
   for (guint i = 0; i < chunk->segments->len; i++)
     {
       H2kSegment s = g_array_index (chunk->segments, H2kSegment, i);
-      if (is_inside (s.data, chunk->packed, chunk->capacity, &at)
+      if (is_inside (s.data, chunk->packed, chunk->packed_capacity, &at)
           || is_inside (s.data, chunk->data, chunk->capacity, &at))
         continue;
       g_array_index (chunk->segments, H2kSegment, kept++) = s;

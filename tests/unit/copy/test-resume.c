@@ -143,10 +143,12 @@ test_not_read_twice (gconstpointer data)
   const Variant *variant = data;
   LayoutDisk *d = layout_disk_new (make_pieces (pieces, G_N_ELEMENTS (pieces)), 5);
   g_autofree char *sum = reference_sum (&d->disk, &variant->options);
+  gboolean interrupted;
   Fixture f;
 
   fixture_init (&f, &variant->options);
-  g_assert_true (interrupt (&f, d, 38));
+  interrupted = interrupt (&f, d, 38);
+  g_assert_true (interrupted);
   finish (&f, &d->disk, sum);
   g_assert_cmpuint (f.stats.bytes_resumed, >=, 24 * MiB);
   g_assert_cmpuint (f.stats.bytes_read, <=, 16 * MiB);
@@ -289,10 +291,12 @@ test_other_source (void)
   LayoutDisk *d = make_disk (3);
   g_autofree char *sum = reference_sum (&d->disk, &variants[1].options);
   g_autoptr (GError) error = NULL;
+  gboolean interrupted;
   Fixture f;
 
   fixture_init (&f, &variants[1].options);
-  g_assert_true (interrupt (&f, d, 5));
+  interrupted = interrupt (&f, d, 5);
+  g_assert_true (interrupted);
   f.options.identity = "source: another layout\noptions: none";
   g_assert_false (convert (&d->disk, f.path, &f.options, 2, NULL, NULL, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
@@ -316,10 +320,12 @@ test_without_resume (void)
 {
   LayoutDisk *d = make_disk (4);
   g_autofree char *sum = reference_sum (&d->disk, &variants[1].options);
+  gboolean interrupted;
   Fixture f;
 
   fixture_init (&f, &variants[1].options);
-  g_assert_true (interrupt (&f, d, 5));
+  interrupted = interrupt (&f, d, 5);
+  g_assert_true (interrupted);
   f.options.resume = FALSE;
   finish (&f, &d->disk, sum);
   g_assert_cmpuint (f.stats.bytes_resumed, ==, 0);

@@ -339,7 +339,7 @@ compare_with_qemu (Fixture *f, const char *what, guint seed, guint *seen)
 {
   g_autoptr (H2kCheck) check = h2k_check_new (), again = h2k_check_new ();
   g_autofree char *out = NULL, *text = NULL, *text_again = NULL;
-  int theirs = qemu_verdict (f, "u", &out), ours = our_verdict (f, "u", check, &text);
+  int theirs = qemu_verdict (f, "u", &out), ours = our_verdict (f, "u", check, &text), verdict;
   guint64 leaks = 0;
   char *at;
 
@@ -358,7 +358,8 @@ compare_with_qemu (Fixture *f, const char *what, guint seed, guint *seen)
     }
   /* The same in many passes. */
   h2k_qcow2_check_window = 5;
-  g_assert_cmpint (our_verdict (f, "u", again, &text_again), ==, ours);
+  verdict = our_verdict (f, "u", again, &text_again);
+  g_assert_cmpint (verdict, ==, ours);
   h2k_qcow2_check_window = (guint64)1 << 24;
   g_assert_cmpuint (again->corruptions, ==, check->corruptions);
   g_assert_cmpuint (again->leaks, ==, check->leaks);

@@ -32,7 +32,7 @@ add_member (GByteArray *out, const guint8 *data, gsize size, int level, gsize fl
 {
   z_stream stream = {0};
   guint8 buffer[65536];
-  int result;
+  int result = Z_OK;
 
   g_assert_cmpint (deflateInit2 (&stream, level, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), ==, Z_OK);
   do

@@ -250,10 +250,11 @@ test_names_of_other_encodings (Folder *folder, gconstpointer data)
     {
       g_autofree char *text = g_strdup_printf ("version=1\nencoding=\"%s\"\nRW 1 FLAT \"%s\" 0\n",
                                                names[i].encoding, names[i].written);
-      g_autofree char *image = put (folder, names[i].stored, content, sizeof content);
       g_autofree char *path = put_text (folder, "d.vmdk", text);
-      g_autoptr (H2kDisk) disk = open_ok (path);
+      g_autoptr (H2kDisk) disk = NULL;
 
+      g_free (put (folder, names[i].stored, content, sizeof content));
+      disk = open_ok (path);
       assert_content (disk, content, sizeof content);
     }
 }
