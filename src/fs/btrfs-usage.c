@@ -8,7 +8,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/btrfs-tree.h"
-#include "fs/signs.h"
 #include "fs/usage.h"
 
 /* The filesystem leaves this to boot loaders. */
@@ -286,22 +285,6 @@ btrfs_usage_close (H2kUsage *base)
   g_free (usage);
 }
 
-/* A volume that was another one before, or is another one now, is not believed. */
-static gboolean
-check_signs (const BtrfsUsage *usage, GError **error)
-{
-  H2kDisk *volume = usage->base.volume;
-  const char *other;
-
-  if (!h2k_fs_other_sign (volume, "btrfs", &other, error))
-    return FALSE;
-  if (other)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-                 "%s: it has the signature of %s, too; wipefs can remove one of them", volume->name,
-                 other);
-  return !other;
-}
-
 static H2kUsage *
 btrfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
 {
@@ -311,8 +294,7 @@ btrfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError
   h2k_usage_init (&usage->base, &h2k_btrfs_usage_ops, volume);
   usage->stripes = g_array_new (FALSE, FALSE, sizeof (Stripe));
   usage->groups = h2k_cache_new (MAX_CACHED);
-  if (h2k_btrfs_open (&usage->btrfs, volume, error) && check_signs (usage, error)
-      && map_device (usage, error))
+  if (h2k_btrfs_open (&usage->btrfs, volume, error) && map_device (usage, error))
     return &usage->base;
   h2k_usage_free (&usage->base);
   return NULL;

@@ -9,7 +9,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/cache.h"
-#include "fs/signs.h"
 #include "fs/usage.h"
 
 /* Entries of the table that are read at once; even, so that a pair of FAT12 is not torn apart. */
@@ -483,22 +482,6 @@ fat_usage_close (H2kUsage *base)
   g_free (usage);
 }
 
-/* A volume that was another one before, or is another one now, is not believed. */
-static gboolean
-check_signs (const FatUsage *usage, GError **error)
-{
-  H2kDisk *volume = usage->base.volume;
-  const char *other;
-
-  if (!h2k_fs_other_sign (volume, "vfat", &other, error))
-    return FALSE;
-  if (other)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-                 "%s: it has the signature of %s, too; wipefs can remove one of them", volume->name,
-                 other);
-  return !other;
-}
-
 static H2kUsage *
 fat_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
 {
@@ -508,7 +491,7 @@ fat_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError *
   usage->dropped = g_array_new (FALSE, FALSE, sizeof (Range));
   usage->windows = h2k_cache_new (MAX_CACHED);
   usage->raw_index = G_MAXUINT64;
-  if (parse_boot (usage, error) && check_signs (usage, error) && check_first_entries (usage, error)
+  if (parse_boot (usage, error) && check_first_entries (usage, error)
       && look_at_root (usage, drop_swap, error))
     return &usage->base;
   h2k_usage_free (&usage->base);

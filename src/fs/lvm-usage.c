@@ -8,7 +8,6 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "fs/signs.h"
 #include "fs/usage.h"
 #include "volume/lvm.h"
 #include "volume/volume.h"
@@ -296,20 +295,6 @@ lvm_close (H2kUsage *base)
   free_state ((LvmUsage *)base);
 }
 
-static gboolean
-check_signs (H2kDisk *volume, GError **error)
-{
-  const char *other;
-  g_autofree char *why = NULL;
-
-  if (!h2k_fs_other_sign (volume, "LVM2_member", &other, error))
-    return FALSE;
-  if (!other)
-    return TRUE;
-  why = g_strdup_printf ("there is the signature of %s, too", other);
-  return fail (volume, error, why);
-}
-
 static H2kUsage *
 lvm_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
 {
@@ -333,8 +318,7 @@ lvm_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
   lvm->start = pv->pe_start;
   lvm->end = pv->pe_start + pv->pe_count * group->extent_size;
   lvm->claims = g_array_new (FALSE, FALSE, sizeof (Claim));
-  if (!check_member (lvm, volume, error) || !collect_claims (lvm, volume, error)
-      || !check_signs (volume, error))
+  if (!check_member (lvm, volume, error) || !collect_claims (lvm, volume, error))
     return NULL;
   lvm->lvs = g_new0 (Lv, group->lvs->len + 1);
   h2k_usage_init (&lvm->base, &h2k_lvm_usage_ops, volume);

@@ -10,7 +10,6 @@
  */
 #include "disk/cache.h"
 #include "fs/ntfs-attr.h"
-#include "fs/signs.h"
 #include "fs/usage.h"
 
 /* Bytes of the bitmap that are read at once, and kept. */
@@ -613,22 +612,6 @@ ntfs_usage_close (H2kUsage *base)
   g_free (usage);
 }
 
-/* A volume that was another one before, or is another one now, is not believed. */
-static gboolean
-check_signs (const NtfsUsage *usage, GError **error)
-{
-  H2kDisk *volume = usage->base.volume;
-  const char *other;
-
-  if (!h2k_fs_other_sign (volume, "ntfs", &other, error))
-    return FALSE;
-  if (other)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-                 "%s: it has the signature of %s, too; wipefs can remove one of them", volume->name,
-                 other);
-  return !other;
-}
-
 static H2kUsage *
 ntfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
 {
@@ -638,8 +621,8 @@ ntfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError 
   usage->dropped = g_array_new (FALSE, FALSE, sizeof (Range));
   usage->windows = h2k_cache_new (MAX_CACHED);
   /* What is dropped comes before the check of the bitmap: it must not be the filesystem's own. */
-  if (h2k_ntfs_open (&usage->ntfs, volume, error) && check_signs (usage, error)
-      && check_flags (usage, error) && check_log (usage, error) && check_shadows (usage, error)
+  if (h2k_ntfs_open (&usage->ntfs, volume, error) && check_flags (usage, error)
+      && check_log (usage, error) && check_shadows (usage, error)
       && look_at_root (usage, drop_swap, error) && open_bitmap (usage, error)
       && check_metadata (usage, error))
     return &usage->base;

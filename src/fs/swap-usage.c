@@ -8,7 +8,6 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "fs/signs.h"
 #include "fs/usage.h"
 
 #define MIN_PAGE 4096u
@@ -128,20 +127,12 @@ parse (SwapUsage *swap, H2kDisk *volume, GError **error)
 {
   gsize length = (gsize)MIN (volume->size, MAX_PAGE), page = 0;
   g_autofree guint8 *header = g_malloc0 (MAX_PAGE);
-  g_autofree char *why = NULL;
-  const char *other;
   guint64 pages;
   Magic magic;
 
   if (!h2k_disk_pread (volume, 0, length, header, error)
-      || !find_page (volume, header, length, &page, &magic, error)
-      || !h2k_fs_other_sign (volume, "swap", &other, error))
+      || !find_page (volume, header, length, &page, &magic, error))
     return FALSE;
-  if (other)
-    {
-      why = g_strdup_printf ("lies where there is the signature of %s, too", other);
-      return fail (volume, error, why);
-    }
   pages = count_pages (header, page, magic);
   if (pages == 0)
     return fail (volume, error, "has a damaged header");

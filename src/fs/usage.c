@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/usage.h"
+#include "fs/signs.h"
 #include "volume/volume.h"
 
 static const H2kUsageOps *const drivers[] = {
@@ -19,12 +20,28 @@ h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume)
   usage->volume = h2k_disk_ref (volume);
 }
 
+/* A volume that was another one before, or is another one now, is not believed. */
+static gboolean
+check_signs (H2kDisk *volume, const H2kFsId *id, GError **error)
+{
+  const char *own = g_str_has_prefix (id->type, "ext") ? "ext4" : id->type, *other;
+
+  if (!h2k_fs_other_sign (volume, own, &other, error))
+    return FALSE;
+  if (other)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+                 "%s: it has the signature of %s, too; wipefs can remove one of them", volume->name,
+                 other);
+  return !other;
+}
+
 static H2kUsage *
 open_usage (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (drivers); i++)
     if (drivers[i]->takes (id))
-      return drivers[i]->open (volume, id, drop_swap, error);
+      return check_signs (volume, id, error) ? drivers[i]->open (volume, id, drop_swap, error)
+                                             : NULL;
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                "%s: which blocks are in use is not known for type %s", volume->name,
                id->type[0] ? id->type : "unknown");

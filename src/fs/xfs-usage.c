@@ -11,7 +11,6 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "fs/signs.h"
 #include "fs/usage.h"
 #include "fs/xfs.h"
 
@@ -598,20 +597,6 @@ check_log (const XfsUsage *xfs, H2kDisk *volume, GError **error)
                   "was not unmounted cleanly: its log has not been replayed");
 }
 
-static gboolean
-check_signs (H2kDisk *volume, GError **error)
-{
-  const char *other;
-  g_autofree char *why = NULL;
-
-  if (!h2k_fs_other_sign (volume, "xfs", &other, error))
-    return FALSE;
-  if (!other)
-    return TRUE;
-  why = g_strdup_printf ("lies where there is the signature of %s, too", other);
-  return fail (volume, H2K_ERROR_FILESYSTEM, error, why);
-}
-
 /* --- the driver ---------------------------------------------------------------------------------
  */
 
@@ -638,8 +623,7 @@ xfs_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
 
   (void)id;
   (void)drop_swap;
-  if (!check_superblock (xfs, volume, error) || !check_log (xfs, volume, error)
-      || !check_signs (volume, error))
+  if (!check_superblock (xfs, volume, error) || !check_log (xfs, volume, error))
     return NULL;
   for (guint i = 0; i < N_WINDOWS; i++)
     {

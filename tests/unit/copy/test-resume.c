@@ -288,14 +288,15 @@ test_changes (gconstpointer data)
 static void
 test_other_source (void)
 {
-  LayoutDisk *d = make_disk (3);
+  static const Piece plain[] = {{16 * MiB, CONTENT_NOISE}};
+  LayoutDisk *d = layout_disk_new (make_pieces (plain, 1), 3); /* one read a chunk */
   g_autofree char *sum = reference_sum (&d->disk, &variants[1].options);
   g_autoptr (GError) error = NULL;
   gboolean interrupted;
   Fixture f;
 
   fixture_init (&f, &variants[1].options);
-  interrupted = interrupt (&f, d, 5);
+  interrupted = interrupt (&f, d, 8);
   g_assert_true (interrupted);
   f.options.identity = "source: another layout\noptions: none";
   g_assert_false (convert (&d->disk, f.path, &f.options, 2, NULL, NULL, &error));
