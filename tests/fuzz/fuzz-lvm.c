@@ -99,8 +99,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   g_autoptr (H2kDisk) disk = unpack (data, size);
   g_autoptr (H2kUsage) usage = h2k_usage_open (disk, FALSE, NULL);
-  g_autoptr (H2kLvmGroup) group = h2k_lvm_group_parse ("text", (const char *)data, size, NULL);
 
+  h2k_lvm_group_free (h2k_lvm_group_parse ("text", (const char *)data, size, NULL));
   look_into (disk);
   for (guint64 at = 0, n = 0; usage && at < VOLUME_SIZE && n < 1000; n++)
     {
