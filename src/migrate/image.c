@@ -380,10 +380,24 @@ source_view (const H2kConvertOptions *options, H2kDisk *disk, GError **error)
 }
 
 static gboolean
+is_special (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 && !S_ISREG (st.st_mode);
+}
+
+static gboolean
 check_checksum (const H2kConvertOptions *options, GError **error)
 {
   g_autofree char *path = g_strconcat (options->output, ".sha256", NULL);
 
+  if (options->checksum && (g_str_equal (options->output, "-") || is_special (options->output)))
+    {
+      g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
+                           "digests are written beside files only: leave out --checksum");
+      return FALSE;
+    }
   if (!options->checksum || options->force || !g_file_test (path, G_FILE_TEST_EXISTS))
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
@@ -406,12 +420,11 @@ write_checksum (const H2kConvertOptions *options, H2kOutput *output, GCancellabl
 }
 
 static gboolean
-copy_disk (const H2kConvertOptions *options, H2kDisk *disk, H2kOutput *output,
+copy_disk (const H2kConvertOptions *options, H2kDisk *disk, const char *state, H2kOutput *output,
            GCancellable *cancellable, GError **error)
 {
   H2kCopyOptions copy = copy_options (options, "copy"), verify = copy_options (options, "verify");
   g_autoptr (H2kDisk) view = source_view (options, disk, error);
-  g_autofree char *state = h2k_source_state (disk);
   H2kCopyStats stats;
   guint64 needed;
 
@@ -434,7 +447,7 @@ convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **e
 {
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kOutput) output = NULL;
-  g_autofree char *identity = NULL;
+  g_autofree char *identity = NULL, *state = NULL;
   H2kOutputOptions oo;
 
   if (!check_options (options, error) || !output_options (options, &oo, error)
@@ -445,11 +458,12 @@ convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **e
     return FALSE;
   if (!options->flatten && !options->backing)
     h2k_note_chain (disk);
+  state = h2k_source_state (disk);
   identity = h2k_copy_identity (disk, &oo, options->sparsify, options->drop_swap);
   oo.identity = identity;
   oo.resume = options->resume;
   output = h2k_output_new (options->output, disk->size, &oo, disk->files, error);
-  return output && copy_disk (options, disk, output, cancellable, error)
+  return output && copy_disk (options, disk, state, output, cancellable, error)
          && h2k_output_commit (output, error)
          && write_checksum (options, output, cancellable, error);
 }

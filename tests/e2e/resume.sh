@@ -90,13 +90,23 @@ same_source() {
 }
 claim "the source is bit for bit what it was" same_source
 
+# started OUTPUT: wait until something of it is being written
+started() {
+    local tries=0
+    until [ -n "$(find "$(dirname "$1")" -maxdepth 1 -name ".$(basename "$1").h2k-*.log" -size +0)" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 300 ] || return 1
+        sleep 0.05
+    done
+}
+
 # start_and_kill OUTPUT OPTION...: leaves a part of a conversion
 start_and_kill() {
     local output=$1 pid
     shift
     "$H2K" -q convert --bwlimit=50M "$@" "$work/in.raw" "$output" &
     pid=$!
-    sleep 0.5
+    started "$output" || return 1
     kill -9 "$pid"
     wait "$pid" 2>/dev/null
     [ ! -e "$output" ]
@@ -119,7 +129,7 @@ claim "a source that has changed meanwhile is refused" source_changed
 changes_while_read() {
     "$H2K" -q convert --force --bwlimit=30M "$work/in.raw" "$work/e.qcow2" 2>"$work/e.err" &
     local pid=$!
-    sleep 0.7
+    started "$work/e.qcow2" || return 1
     touch "$work/in.raw"
     status '3|4' wait "$pid" && grep -q 'changed while it was read' "$work/e.err" && [ ! -e "$work/e.qcow2" ]
 }
