@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "fs/bits.h"
 #include "fs/btrfs-tree.h"
 #include "fs/usage.h"
 
@@ -192,23 +193,6 @@ find_stripe (const BtrfsUsage *usage, guint64 offset)
   return low < usage->stripes->len ? &g_array_index (usage->stripes, Stripe, low) : NULL;
 }
 
-/* How many of the bits from FIRST to END are in the state USED, without a gap. */
-static guint64
-run_length (const guint8 *bits, guint64 first, guint64 end, gboolean used)
-{
-  guint8 same = used ? 0xff : 0;
-  guint64 i = first;
-
-  while (i < end)
-    if (i % 8 == 0 && end - i >= 8 && bits[i / 8] == same)
-      i += 8;
-    else if ((bits[i / 8] >> (i % 8) & 1) == used)
-      i++;
-    else
-      break;
-  return i - first;
-}
-
 /* Whether OFFSET is always in use, and up to where that is so. */
 static gboolean
 is_reserved (const BtrfsUsage *usage, guint64 offset, guint64 *end)
@@ -266,7 +250,7 @@ btrfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
     return TRUE;
   sector = (offset - stripe->first) / size;
   used = bits[sector / 8] >> (sector % 8) & 1;
-  run = run_length (bits, sector, (stripe->end - stripe->first) / size, used);
+  run = h2k_bit_run (bits, sector, (stripe->end - stripe->first) / size, used);
   extent->length = MIN (end, stripe->first + (sector + run) * size) - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
   return TRUE;

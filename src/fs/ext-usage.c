@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "fs/bits.h"
 #include "fs/ext.h"
 #include "fs/usage.h"
 
@@ -33,12 +34,6 @@ static guint
 clusters_in_group (ext2_filsys fs, dgrp_t group)
 {
   return (guint)EXT2FS_NUM_B2C (fs, (guint)ext2fs_group_blocks_count (fs, group));
-}
-
-static gboolean
-get_bit (const guint8 *bits, guint i)
-{
-  return bits[i / 8] >> (i % 8) & 1;
 }
 
 static void
@@ -100,7 +95,7 @@ is_trusted (ext2_filsys fs, dgrp_t group, guint8 *block, gsize bytes)
   for (guint i = 0; i < clusters / 8; i++)
     in_use += (guint)__builtin_popcount (block[i]);
   for (guint i = clusters / 8 * 8; i < clusters; i++)
-    in_use += get_bit (block, i);
+    in_use += h2k_bit_get (block, i);
   return clusters - in_use == ext2fs_bg_free_blocks_count (fs, group);
 }
 
@@ -152,19 +147,9 @@ get_group (ExtUsage *usage, dgrp_t group, const guint8 **bits, GError **error)
 static guint
 run_length (const guint8 *bits, guint first, guint end, gboolean used)
 {
-  guint8 same = used ? 0xff : 0;
-  guint i = first;
-
   if (!bits)
     return used ? end - first : 0;
-  while (i < end)
-    if (i % 8 == 0 && end - i >= 8 && bits[i / 8] == same)
-      i += 8;
-    else if (get_bit (bits, i) == used)
-      i++;
-    else
-      break;
-  return i - first;
+  return (guint)h2k_bit_run (bits, first, end, used);
 }
 
 /* The extent of the filesystem's own blocks at BLOCK. */
@@ -186,7 +171,7 @@ used_blocks (ExtUsage *usage, guint64 block, guint64 *count, gboolean *used, GEr
       if (!get_group (usage, group, &bits, error))
         return FALSE;
       if (merged == 0)
-        *used = !bits || get_bit (bits, first);
+        *used = !bits || h2k_bit_get (bits, first);
       run = run_length (bits, first, end, *used);
       if (run == 0)
         break;

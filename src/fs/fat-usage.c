@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/cache.h"
+#include "fs/bits.h"
 #include "fs/usage.h"
 
 /* Entries of the table that are read at once; even, so that a pair of FAT12 is not torn apart. */
@@ -115,12 +116,6 @@ get_entry (FatUsage *usage, guint64 cluster, guint32 *entry, GError **error)
   return TRUE;
 }
 
-static gboolean
-get_bit (const guint8 *bits, guint i)
-{
-  return bits[i / 8] >> (i % 8) & 1;
-}
-
 static void
 drop_bits (const GArray *dropped, guint8 *bits, guint64 start)
 {
@@ -156,23 +151,6 @@ get_window (FatUsage *usage, guint64 index, GError **error)
   return window;
 }
 
-/* How many of the bits from FIRST to END are in the state USED, without a gap. */
-static guint
-run_length (const guint8 *bits, guint first, guint end, gboolean used)
-{
-  guint8 same = used ? 0xff : 0;
-  guint i = first;
-
-  while (i < end)
-    if (i % 8 == 0 && end - i >= 8 && bits[i / 8] == same)
-      i += 8;
-    else if (get_bit (bits, i) == used)
-      i++;
-    else
-      break;
-  return i - first;
-}
-
 /* What the table says of CLUSTER (< end), and of how many clusters from there on. */
 static gboolean
 look_up (FatUsage *usage, guint64 cluster, guint64 *count, gboolean *used, GError **error)
@@ -189,8 +167,8 @@ look_up (FatUsage *usage, guint64 cluster, guint64 *count, gboolean *used, GErro
         return FALSE;
       bits = g_bytes_get_data (window, NULL);
       if (merged == 0)
-        *used = get_bit (bits, first);
-      n = run_length (bits, first, end, *used);
+        *used = h2k_bit_get (bits, first);
+      n = (guint)h2k_bit_run (bits, first, end, *used);
       *count += n;
       if (first + n < end)
         break;

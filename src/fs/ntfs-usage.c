@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/cache.h"
+#include "fs/bits.h"
 #include "fs/ntfs-attr.h"
 #include "fs/usage.h"
 
@@ -46,12 +47,6 @@ unclean (const NtfsUsage *usage, GError **error, const char *why)
 }
 
 /* --- the bitmap ------------------------------------------------------------------------------- */
-
-static gboolean
-get_bit (const guint8 *bits, guint64 i)
-{
-  return bits[i / 8] >> (i % 8) & 1;
-}
 
 /* Clear the bits of WINDOW, which begins with the cluster START and ends before END, that belong to
  * dropped files. */
@@ -104,23 +99,6 @@ get_window (NtfsUsage *usage, guint64 cluster, GError **error)
   return window;
 }
 
-/* How many of the bits from FIRST to END are in the state USED, without a gap. */
-static guint64
-run_length (const guint8 *bits, guint64 first, guint64 end, gboolean used)
-{
-  guint8 same = used ? 0xff : 0;
-  guint64 i = first;
-
-  while (i < end)
-    if (i % 8 == 0 && end - i >= 8 && bits[i / 8] == same)
-      i += 8;
-    else if (get_bit (bits, i) == used)
-      i++;
-    else
-      break;
-  return i - first;
-}
-
 /* What the bitmap says of CLUSTER (< known) and of at most COUNT clusters from there on. */
 static gboolean
 look_up (NtfsUsage *usage, guint64 cluster, guint64 max, guint64 *count, gboolean *used,
@@ -143,8 +121,8 @@ look_up (NtfsUsage *usage, guint64 cluster, guint64 max, guint64 *count, gboolea
       bits = g_bytes_get_data (window, NULL);
       end = MIN (per_window, usage->known - start);
       if (merged == 0)
-        *used = get_bit (bits, at - start);
-      n = run_length (bits, at - start, end, *used);
+        *used = h2k_bit_get (bits, at - start);
+      n = h2k_bit_run (bits, at - start, end, *used);
       *count += n;
       if (at - start + n < end)
         break;

@@ -111,6 +111,21 @@ clusters() {
     refused 2 'power of two' "$H2K" convert --cluster-size 3K "$work/k.raw" "$work/k2.qcow2"
 }
 
+# What was deleted in an ext4 filesystem reaches the output only when that is asked for.
+deleted() {
+    local marker=DELETED-BUT-STILL-THERE
+    rm -f "$work/fs.raw"
+    yes "$marker" | head -c 3000000 >"$work/secret"
+    truncate -s 64M "$work/fs.raw"
+    mke2fs -q -t ext4 "$work/fs.raw" &&
+        debugfs -w -R "write $work/secret secret" "$work/fs.raw" && debugfs -w -R 'rm secret' "$work/fs.raw" &&
+        grep -qa "$marker" "$work/fs.raw" &&
+        "$H2K" -q convert --verify -O raw "$work/fs.raw" "$work/without.raw" &&
+        ! grep -qa "$marker" "$work/without.raw" && e2fsck -fn "$work/without.raw" &&
+        "$H2K" -q convert --no-sparsify -O raw "$work/fs.raw" "$work/with.raw" &&
+        cmp "$work/fs.raw" "$work/with.raw"
+}
+
 claim "raw" variant raw raw "" 8388096
 claim "qcow2, version 3" variant qcow2 qcow2 "" 20000256
 claim "qcow2, version 2, clusters of 4 KiB" variant qcow2 qcow2 "compat=0.10,cluster_size=4096" 9000448
@@ -129,5 +144,6 @@ claim "a chain of VMDKs" chain vmdk vmdk
 claim "a qcow2 over a VHD" over_vhd
 claim "compare tells what differs" differs
 claim "clusters from 512 bytes to 2 MiB" clusters
+claim "deleted data are left out, or kept with --no-sparsify" deleted
 claim "the source is never the output, and outputs are not replaced" keeps_source
 finish

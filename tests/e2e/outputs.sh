@@ -76,7 +76,7 @@ not_streamed() {
     refused 2 'standard output' "$H2K" convert "$work/in.raw" - &&
         refused 2 'standard output' "$H2K" convert -O vhdx "$work/in.raw" - &&
         refused 2 'verify' "$H2K" convert -O raw --verify "$work/in.raw" - &&
-        { refused 2 'terminal' script -qec "$H2K convert -O raw $work/in.raw - 2>$work/t.err" /dev/null || true; } &&
+        status 2 script -qec "'$H2K' convert -O raw '$work/in.raw' - 2>'$work/t.err'" /dev/null &&
         grep -q 'is a terminal' "$work/t.err"
 }
 
