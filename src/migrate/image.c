@@ -416,7 +416,10 @@ write_checksum (const H2kConvertOptions *options, H2kOutput *output, GCancellabl
   if (!options->checksum)
     return TRUE;
   g_ptr_array_add (paths, (char *)h2k_output_path (output));
-  return h2k_write_checksums (paths, path, !options->fast, &progress, cancellable, error);
+  if (h2k_write_checksums (paths, path, !options->fast, &progress, cancellable, error))
+    return TRUE;
+  g_prefix_error (error, "%s is complete, but its digests are not written: ", options->output);
+  return FALSE;
 }
 
 static gboolean

@@ -836,7 +836,11 @@ step_checksum (Migration *m, GError **error)
   g_ptr_array_add (paths, m->xml_path);
   if (!h2k_write_checksums (paths, m->sums_path, !m->options->fast, &options, m->cancellable,
                             error))
-    return FALSE;
+    {
+      g_prefix_error (error,
+                      "%s is complete, but its digests are not written: ", m->options->output);
+      return FALSE;
+    }
   json_object_set_string_member (output, "checksums", m->sums_path);
   return TRUE;
 }
