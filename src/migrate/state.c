@@ -3,10 +3,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "migrate/state.h"
+#include "util/digest.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <gcrypt.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,20 +84,8 @@ h2k_copy_identity (H2kDisk *disk, const H2kOutputOptions *o, gboolean sparsify, 
 
 /* --- digests ---------------------------------------------------------------------------------- */
 
-static gpointer
-start_gcrypt (gpointer data)
-{
-  if (!gcry_control (GCRYCTL_INITIALIZATION_FINISHED_P))
-    {
-      gcry_check_version (NULL);
-      gcry_control (GCRYCTL_DISABLE_SECMEM, 0);
-      gcry_control (GCRYCTL_INITIALIZATION_FINISHED, 0);
-    }
-  return NULL;
-}
-
 static gboolean
-digest_fd (int fd, guint64 size, gcry_md_hd_t digest, const H2kCopyOptions *options,
+digest_fd (int fd, guint64 size, H2kDigest *digest, const H2kCopyOptions *options,
            GCancellable *cancellable, GError **error)
 {
   g_autofree guint8 *buffer = g_malloc (READ_SIZE);
@@ -115,7 +103,7 @@ digest_fd (int fd, guint64 size, gcry_md_hd_t digest, const H2kCopyOptions *opti
           h2k_set_errno (error, H2K_ERROR_OUTPUT, err, "cannot read the output for its digest");
           return FALSE;
         }
-      gcry_md_write (digest, buffer, n);
+      h2k_digest_update (digest, buffer, n);
       at += n;
       if (options->progress)
         options->progress (options->progress_phase, at, size, options->progress_data);
@@ -128,14 +116,12 @@ static gboolean
 append_digest (GString *text, const char *path, const H2kCopyOptions *options,
                GCancellable *cancellable, GError **error)
 {
-  static GOnce once = G_ONCE_INIT;
   g_autofree char *name = g_path_get_basename (path);
+  g_autoptr (H2kDigest) digest = h2k_digest_new (G_CHECKSUM_SHA256);
   int fd = open (path, O_RDONLY | O_CLOEXEC);
-  gcry_md_hd_t digest;
   struct stat st;
   gboolean ok;
 
-  g_once (&once, start_gcrypt, NULL);
   if (fd < 0 || fstat (fd, &st) < 0)
     {
       h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot read %s for its digest", path);
@@ -143,19 +129,15 @@ append_digest (GString *text, const char *path, const H2kCopyOptions *options,
         close (fd);
       return FALSE;
     }
-  gcry_md_open (&digest, GCRY_MD_SHA256, 0);
   ok = digest_fd (fd, (guint64)st.st_size, digest, options, cancellable, error);
   if (ok)
     {
-      const guint8 *sum = gcry_md_read (digest, GCRY_MD_SHA256);
       /* A name with such characters makes the whole line an escaped one. */
       gboolean escape = strpbrk (name, "\\\n\r") != NULL;
 
       if (escape)
         g_string_append_c (text, '\\');
-      for (guint i = 0; i < 32; i++)
-        g_string_append_printf (text, "%02x", sum[i]);
-      g_string_append (text, "  ");
+      g_string_append_printf (text, "%s  ", h2k_digest_text (digest));
       for (const char *p = name; *p; p++)
         if (*p == '\\' || *p == '\n' || *p == '\r')
           g_string_append_printf (text, "\\%c", *p == '\\' ? '\\' : *p == '\n' ? 'n' : 'r');
@@ -163,7 +145,6 @@ append_digest (GString *text, const char *path, const H2kCopyOptions *options,
           g_string_append_c (text, *p);
       g_string_append_c (text, '\n');
     }
-  gcry_md_close (digest);
   close (fd);
   return ok;
 }

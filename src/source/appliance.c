@@ -9,6 +9,7 @@
 
 #include "disk/gzip.h"
 #include "disk/tar.h"
+#include "util/digest.h"
 
 #include <stdlib.h>
 
@@ -146,7 +147,7 @@ static gboolean
 verify_file (H2kFile *file, const H2kManifestEntry *entry, GCancellable *cancellable,
              GError **error)
 {
-  g_autoptr (GChecksum) sum = g_checksum_new (entry->algorithm);
+  g_autoptr (H2kDigest) digest = h2k_digest_new (entry->algorithm);
   g_autofree guint8 *buffer = g_malloc (READ_SIZE);
 
   for (guint64 at = 0; at < file->size; at += READ_SIZE)
@@ -154,15 +155,15 @@ verify_file (H2kFile *file, const H2kManifestEntry *entry, GCancellable *cancell
       gsize n = (gsize)MIN (READ_SIZE, file->size - at);
       if (h2k_is_cancelled (cancellable, error) || !h2k_file_pread (file, at, n, buffer, error))
         return FALSE;
-      g_checksum_update (sum, buffer, (gssize)n);
+      h2k_digest_update (digest, buffer, n);
     }
-  if (g_str_equal (g_checksum_get_string (sum), entry->digest))
+  if (g_str_equal (h2k_digest_text (digest), entry->digest))
     return TRUE;
   g_set_error (
       error, H2K_ERROR, H2K_ERROR_FORMAT,
       "%s is not what the manifest says: its digest is %s instead of %s; it was damaged on "
       "its way or changed; fetch the appliance again",
-      file->name, g_checksum_get_string (sum), entry->digest);
+      file->name, h2k_digest_text (digest), entry->digest);
   return FALSE;
 }
 

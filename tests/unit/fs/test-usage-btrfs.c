@@ -20,6 +20,7 @@ static const char *const configs[] = {
     "-n 65536",
     "-O ^no-holes -R free-space-tree",
     "--csum xxhash",
+    "--csum blake2",
     "-d raid0 -m single",
     "-O ^skinny-metadata -n 4096",
 };
@@ -201,8 +202,7 @@ test_super (void)
       {136, "\x02", 1, "several devices"},
       {56, "\x05", 1, "it says so itself"}, /* errors were seen */
       {56 + 4, "\x01", 1, "flags"},         /* a seed device */
-      {196, "\x03", 1, "blake2b"},
-      {196, "\x07", 1, "type unknown"},
+      {196, "\x07", 1, "type 7"},
       {148, "\x00\x30", 2, "makes no sense"},     /* nodes of 12 KiB */
       {209, "\0\0\0\0\0\1", 6, "makes no sense"}, /* longer than the volume */
       {217, "\0\x10", 2, "do not add up"},

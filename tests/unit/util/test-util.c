@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "util/util.h"
+#include "util/digest.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -144,6 +144,32 @@ test_diff_random (void)
   g_rmdir (dir);
 }
 
+/* As GLib computes them; BLAKE2b of "abc" is RFC 7693's algorithm with 32 bytes, as b2sum -l 256
+ * prints it. */
+static void
+test_digests (void)
+{
+  static const GChecksumType types[]
+      = {G_CHECKSUM_SHA1, G_CHECKSUM_SHA256, G_CHECKSUM_SHA384, G_CHECKSUM_SHA512};
+  static const guint8 blake2b[] = {0xbd, 0xdd, 0x81, 0x3c, 0x63, 0x42, 0x39, 0x72, 0x31, 0x71, 0xef,
+                                   0x3f, 0xee, 0x98, 0x57, 0x9b, 0x94, 0x96, 0x4e, 0x3b, 0xb1, 0xcb,
+                                   0x3e, 0x42, 0x72, 0x62, 0xc8, 0xc0, 0x68, 0xd5, 0x23, 0x19};
+  guint8 sum[32];
+
+  for (gsize i = 0; i < G_N_ELEMENTS (types); i++)
+    {
+      g_autoptr (H2kDigest) digest = h2k_digest_new (types[i]);
+      g_autofree char *expected = g_compute_checksum_for_string (types[i], "hyper2kvm", -1);
+
+      h2k_digest_update (digest, "hyper", 5);
+      h2k_digest_update (digest, "2kvm", 4);
+      g_assert_cmpstr (h2k_digest_text (digest), ==, expected);
+      g_assert_cmpstr (h2k_digest_text (digest), ==, expected);
+    }
+  h2k_blake2b_256 ("abc", 3, sum);
+  g_assert_cmpmem (sum, sizeof sum, blake2b, sizeof blake2b);
+}
+
 static void
 test_zero (void)
 {
@@ -207,6 +233,7 @@ main (int argc, char **argv)
   g_test_add_func ("/util/diff", test_diff);
   g_test_add_func ("/util/diff leads from one text to the other", test_diff_random);
   g_test_add_func ("/util/zero", test_zero);
+  g_test_add_func ("/util/digests", test_digests);
   g_test_add_func ("/util/crc", test_crc);
   g_test_add_func ("/util/mac", test_mac);
   g_test_add_func ("/util/no space is told apart", test_errno);
