@@ -28,6 +28,7 @@ typedef struct
   ExtFs *ext;
   Group groups[N_CACHED]; /* group G can only be in slot G % N_CACHED */
   gsize bytes;            /* of a bitmap */
+  GArray *swap;           /* H2kExtent: what of the used blocks is dropped; sorted */
 } ExtUsage;
 
 static guint
@@ -182,6 +183,34 @@ used_blocks (ExtUsage *usage, guint64 block, guint64 *count, gboolean *used, GEr
   return TRUE;
 }
 
+/* Cut EXTENT, which is in use, where swapped pages begin or end. */
+static void
+leave_out_swap (const ExtUsage *usage, H2kExtent *extent)
+{
+  guint low = 0, high = usage->swap->len;
+  const H2kExtent *range;
+
+  while (low < high)
+    {
+      guint middle = (low + high) / 2;
+      range = &g_array_index (usage->swap, H2kExtent, middle);
+      if (range->offset + range->length <= extent->offset)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+  if (low == usage->swap->len)
+    return;
+  range = &g_array_index (usage->swap, H2kExtent, low);
+  if (range->offset > extent->offset)
+    extent->length = MIN (extent->length, range->offset - extent->offset);
+  else
+    {
+      extent->length = MIN (extent->length, range->offset + range->length - extent->offset);
+      extent->kind = H2K_EXTENT_UNALLOCATED;
+    }
+}
+
 static gboolean
 ext_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
 {
@@ -211,6 +240,8 @@ ext_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
     return FALSE;
   extent->length = (offset / size + count) * size - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
+  if (used)
+    leave_out_swap (usage, extent);
   return TRUE;
 }
 
@@ -221,6 +252,7 @@ ext_usage_close (H2kUsage *base)
 
   for (guint i = 0; i < N_CACHED; i++)
     g_free (usage->groups[i].bits);
+  g_array_unref (usage->swap);
   if (usage->ext)
     h2k_fs_free (&usage->ext->base);
   g_free (usage);
@@ -232,7 +264,6 @@ ext_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError *
   g_autoptr (H2kFs) fs = h2k_ext_open_read_only (volume, id, error);
   ExtUsage *usage;
 
-  (void)drop_swap;
   if (!fs)
     return NULL;
   if (fs->journal_replayed)
@@ -247,6 +278,8 @@ ext_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError *
   usage->bytes = usage->ext->fs->super->s_clusters_per_group / 8;
   for (guint i = 0; i < N_CACHED; i++)
     usage->groups[i].group = G_MAXUINT64;
+  usage->swap = drop_swap ? h2k_ext_swap_ranges (usage->ext)
+                          : g_array_new (FALSE, FALSE, sizeof (H2kExtent));
   return &usage->base;
 }
 

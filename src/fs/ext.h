@@ -119,6 +119,12 @@ errcode_t h2k_ext_punch (ExtFs *ext, ExtInode *inode, guint64 first);
 /* Read the bitmaps, which is put off until something is allocated or freed. */
 gboolean h2k_ext_load_bitmaps (ExtFs *ext, GError **error);
 
+/* --- ext-swap.c ------------------------------------------------------------------------------- */
+
+/* What of the filesystem's blocks holds swapped pages, which nobody needs after a shutdown: sorted
+ * H2kExtent, bytes of the volume, the caller's. What is not clear is left out. */
+GArray *h2k_ext_swap_ranges (ExtFs *ext);
+
 /* --- ext-recover.c ---------------------------------------------------------------------------- */
 
 /* Write home what the journal holds. On a read-only volume an overlay takes the volume's place, so

@@ -11,7 +11,7 @@
 #include "fs/usage.h"
 
 #define MIN_PAGE 4096u
-#define MAX_PAGE 65536u
+#define MAX_PAGE H2K_SWAP_HEADER
 #define MAGIC_SIZE 10u
 
 /* version 1, behind the 1024 bytes that are left to a boot loader */
@@ -54,9 +54,9 @@ static const struct
 };
 
 static gboolean
-fail (H2kDisk *volume, GError **error, const char *why)
+fail (const char *name, GError **error, const char *why)
 {
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM, "%s: the swap space %s", volume->name, why);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM, "%s: the swap space %s", name, why);
   return FALSE;
 }
 
@@ -71,7 +71,7 @@ find_magic (const guint8 *header, gsize page)
 
 /* The one page size with which HEADER makes sense; *LENGTH bytes of it are there. */
 static gboolean
-find_page (H2kDisk *volume, const guint8 *header, gsize length, gsize *page, Magic *magic,
+find_page (const char *name, const guint8 *header, gsize length, gsize *page, Magic *magic,
            GError **error)
 {
   *magic = MAGIC_NONE;
@@ -79,15 +79,15 @@ find_page (H2kDisk *volume, const guint8 *header, gsize length, gsize *page, Mag
     {
       Magic found = find_magic (header, size);
       if (found == MAGIC_SUSPENDED)
-        return fail (volume, error, "holds the memory of a suspended system, which is kept");
+        return fail (name, error, "holds the memory of a suspended system, which is kept");
       if (found != MAGIC_NONE && *magic != MAGIC_NONE)
-        return fail (volume, error, "has headers of several page sizes");
+        return fail (name, error, "has headers of several page sizes");
       if (found == MAGIC_NONE)
         continue;
       *magic = found;
       *page = size;
     }
-  return *magic != MAGIC_NONE || fail (volume, error, "has no header");
+  return *magic != MAGIC_NONE || fail (name, error, "has no header");
 }
 
 /* Version 0 has a bit for each page that may be used, in words of 32 or 64 bits. */
@@ -122,25 +122,35 @@ count_pages (const guint8 *header, gsize page, Magic magic)
   return last ? (guint64)last + 1 : 0;
 }
 
-static gboolean
-parse (SwapUsage *swap, H2kDisk *volume, GError **error)
+gboolean
+h2k_swap_parse (const char *name, const guint8 *header, gsize length, guint64 size, guint64 *start,
+                guint64 *end, GError **error)
 {
-  gsize length = (gsize)MIN (volume->size, MAX_PAGE), page = 0;
-  g_autofree guint8 *header = g_malloc0 (MAX_PAGE);
+  gsize page = 0;
   guint64 pages;
   Magic magic;
 
-  if (!h2k_disk_pread (volume, 0, length, header, error)
-      || !find_page (volume, header, length, &page, &magic, error))
+  if (!find_page (name, header, length, &page, &magic, error))
     return FALSE;
   pages = count_pages (header, page, magic);
   if (pages == 0)
-    return fail (volume, error, "has a damaged header");
-  if (pages > volume->size / page)
-    return fail (volume, error, "is larger than its volume");
-  swap->start = page;
-  swap->end = pages * page;
+    return fail (name, error, "has a damaged header");
+  if (pages > size / page)
+    return fail (name, error, "is larger than what holds it");
+  *start = page;
+  *end = pages * page;
   return TRUE;
+}
+
+static gboolean
+parse (SwapUsage *swap, H2kDisk *volume, GError **error)
+{
+  gsize length = (gsize)MIN (volume->size, H2K_SWAP_HEADER);
+  g_autofree guint8 *header = g_malloc0 (H2K_SWAP_HEADER);
+
+  return h2k_disk_pread (volume, 0, length, header, error)
+         && h2k_swap_parse (volume->name, header, length, volume->size, &swap->start, &swap->end,
+                            error);
 }
 
 static gboolean

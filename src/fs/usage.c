@@ -165,6 +165,17 @@ used_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static gboolean
+used_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  UsedView *view = (UsedView *)disk;
+  guint64 run;
+  gboolean used;
+
+  return used_at (view, offset, &run, &used, NULL) && used
+         && h2k_disk_stored (view->disk, offset, MIN (run, length), stored);
+}
+
 static void
 used_finalize (H2kDisk *disk)
 {
@@ -178,6 +189,7 @@ used_finalize (H2kDisk *disk)
 static const H2kDiskOps used_ops = {
     .pread = used_pread,
     .extent = used_extent,
+    .stored = used_stored,
     .finalize = used_finalize,
 };
 
