@@ -65,7 +65,7 @@ h2k_chunk_reset (H2kChunk *chunk)
   chunk->length = 0;
   chunk->n_units = 0;
   chunk->bytes_data = chunk->bytes_read = chunk->bytes_zero = 0;
-  chunk->has_previous = chunk->loaded = FALSE;
+  chunk->has_previous = chunk->loaded = chunk->unread = FALSE;
   g_array_set_size (chunk->ranges, 0);
   g_array_set_size (chunk->segments, 0);
   g_array_set_size (chunk->left_out, 0);

@@ -76,9 +76,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kOutput, h2k_output_free)
 
 typedef struct
 {
-  guint threads;    /* 0: one a core */
-  guint64 rate;     /* most bytes a second that are read from the source; 0: as fast as possible */
-  H2kDisk *overlay; /* whose changes are never taken from an interrupted run; may be NULL */
+  guint threads; /* 0: one a core */
+  guint64 rate;  /* most bytes a second that are read from the source; 0: as fast as possible */
+  gboolean no_digests; /* h2k_verify() will not be called: what can be shared is not read */
+  H2kDisk *overlay;    /* whose changes are never taken from an interrupted run; may be NULL */
   const char *progress_phase;
   H2kProgressFunc progress; /* may be NULL; called by one thread at a time */
   gpointer progress_data;
@@ -91,8 +92,14 @@ typedef struct
   guint64 bytes_zero;    /* read and found to be zero */
   guint64 bytes_skipped; /* zero or unallocated by the extents, never read */
   guint64 bytes_resumed; /* that an interrupted run had copied; not in bytes_read */
+  guint64 bytes_shared;  /* that the output has in common with the source's file; may be in
+                          * bytes_read, are not in bytes_written */
   guint64 bytes_written; /* data written to the output file, after compression, with metadata */
 } H2kCopyStats;
+
+/* Whether OUTPUT can have blocks of SOURCE's file without a copy of them (reflinks): both on one
+ * filesystem that can do that, and the blocks as they are in both. Such blocks take no space. */
+gboolean h2k_output_shares (H2kOutput *output, H2kDisk *source);
 
 /* The bytes that h2k_copy() would have to read, from the extents alone. */
 gboolean h2k_copy_estimate (H2kDisk *source, guint64 *bytes, GError **error);

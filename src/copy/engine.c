@@ -31,6 +31,8 @@ typedef struct
   H2kCursor cursor;
   H2kRecord *previous; /* of the run that is taken up: the first that may be for the next chunk */
   gboolean has_previous;
+  gboolean shares;  /* blocks of the source */
+  gboolean unread;  /* what can be shared need not be read */
   guint64 rate;     /* bytes a second; 0: no limit */
   gint64 next_read; /* monotonic time when the limit allows the next one */
   guint64 cleared;  /* before here there is nothing of that run but what was asked for */
@@ -85,6 +87,9 @@ record_places (Engine *e, H2kChunk *chunk, GError **error)
     return TRUE;
   if (!record_left_out (e, chunk->left_out, error))
     return FALSE;
+  /* Without a digest it would not be taken up, which costs nothing. */
+  if (chunk->unread)
+    return TRUE;
   h2k_record_set_places (chunk->record, chunk);
   if (chunk->loaded && h2k_record_same_places (chunk->record, chunk->previous))
     {
@@ -229,15 +234,18 @@ read_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **erro
     return FALSE;
   chunk->loaded = chunk->has_previous && !changed
                   && h2k_record_load (chunk->previous, chunk, writer->unit, e->output->previous_fd);
-  if (!chunk->loaded
-      && (!wait_for_turn (e, chunk->bytes_data, error) || !h2k_chunk_read (chunk, e->source, error)
-          || (e->output->previous && has_fixed_places (e)
-              && !h2k_output_clear (e->output, chunk->offset, chunk->length, error))))
+  chunk->unread = e->unread && !chunk->loaded && h2k_share_fits (e->output, e->source, chunk);
+  if (!chunk->loaded && !chunk->unread
+      && (!wait_for_turn (e, chunk->bytes_data, error)
+          || !h2k_chunk_read (chunk, e->source, error)))
+    return FALSE;
+  if (!chunk->loaded && e->output->previous && has_fixed_places (e)
+      && !h2k_output_clear (e->output, chunk->offset, chunk->length, error))
     return FALSE;
   if ((!chunk->loaded || chunk->previous->units->len == 0)
       && !writer->ops->prepare (writer, chunk, compressor, error))
     return FALSE;
-  if (!e->output->journal)
+  if (!e->output->journal || chunk->unread)
     return TRUE;
   h2k_record_take (chunk->record, chunk, writer->unit, changed);
   /* Of packed units only the digest of what is stored was made now. */
@@ -265,12 +273,14 @@ step (Engine *e, H2kCompressor *compressor, GError **error)
   e->busy++;
   if (chunk)
     {
-      guint64 bytes = chunk->bytes_data;
+      guint64 bytes = chunk->bytes_data, shared = 0;
 
       g_mutex_unlock (&e->lock);
-      ok = h2k_output_write (e->output, chunk, error);
+      ok = e->shares ? h2k_share_write (e->output, e->source, chunk, &shared, error)
+                     : h2k_output_write (e->output, chunk, error);
       h2k_meter_add (&e->meter, bytes);
       g_mutex_lock (&e->lock);
+      e->stats.bytes_shared += shared;
       recycle (e, chunk);
     }
   else
@@ -461,7 +471,10 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
     return FALSE;
   output->expected = total;
   output->cancellable = cancellable;
-  reserve (source, extent, output, total);
+  e.shares = h2k_output_shares (output, source);
+  e.unread = e.shares && options && options->no_digests;
+  if (!e.shares)
+    reserve (source, extent, output, total);
   h2k_meter_init (&e.meter, options, total);
   engine_init (&e, threads);
   h2k_run_threads (threads + WRITING_THREADS, engine_thread, &e);

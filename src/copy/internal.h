@@ -78,6 +78,7 @@ typedef struct
   gboolean has_previous;
   GArray *left_out; /* H2kRange: what that run copied before this chunk and this one does not */
   gboolean loaded;  /* ... and the chunk's content was taken from the output file by it */
+  gboolean unread;  /* its content is not in DATA: the output gets it by h2k_share_write() */
 } H2kChunk;
 
 /* Zeroed memory, aligned for direct I/O; for free(). */
@@ -222,6 +223,7 @@ struct _H2kWriter
   guint32 packed_unit; /* bytes of PACKED that a unit may need; 0: units are not compressed */
   gboolean may_pack;   /* prepare() gets a compressor of the kind that the options name */
   gboolean all_chunks; /* windows without data come as chunks, too */
+  gboolean may_share;  /* takes chunks that were not read */
   H2kReserve reserve;
 };
 
@@ -243,6 +245,12 @@ typedef struct
   gboolean (*reserve) (H2kSink *sink, guint64 offset, guint64 length);
   /* Write N segments. Any thread. Errors: H2K_ERROR_OUTPUT, _NO_SPACE, _CANCELLED. */
   gboolean (*write) (H2kSink *sink, const H2kSegment *segments, guint n, GError **error);
+  /* Whether blocks of the file FD can become blocks of this one without a copy: tried out with
+   * those at OFFSET. NULL: never. */
+  gboolean (*can_share) (H2kSink *sink, int fd, guint64 offset);
+  /* Let the file have the bytes of STORED at OFFSET, all multiples of H2K_IO_ALIGN. Any thread.
+   * FALSE: they have to be copied. */
+  gboolean (*share) (H2kSink *sink, const H2kStored *stored, guint64 offset);
   /* Everything is written, LENGTH bytes: flush it if the output's options say so. */
   gboolean (*complete) (H2kSink *sink, guint64 length, GError **error);
   /* NULL: there is no name to be given. */
@@ -283,6 +291,7 @@ struct _H2kOutput
   gboolean complete;
   gboolean committed;
   GCancellable *cancellable; /* during the copy; may be NULL */
+  int sharing;               /* H2kSharing; atomic */
   char *identity;
   int journal_fd;             /* or -1 */
   H2kJournal *journal;        /* what was done; NULL: the sink cannot be read back */
@@ -292,6 +301,28 @@ struct _H2kOutput
   guint64 written;
   guint64 expected; /* bytes that will have been written; for messages */
 };
+
+/* Whether the source's blocks can be the output's, too. */
+typedef enum
+{
+  H2K_SHARING_UNKNOWN,
+  H2K_SHARING_NO,
+  H2K_SHARING_YES,
+} H2kSharing;
+
+/* --- sharing blocks instead of copying them: share.c -------------------------------------------
+ */
+
+/* Whether CHUNK, whose ranges were found, need not be read: all that is in use of its units can be
+ * shared. */
+gboolean h2k_share_fits (H2kOutput *output, H2kDisk *source, const H2kChunk *chunk);
+/* Whether nothing is in use of LENGTH bytes at AT of CHUNK, which was not read, or they are zeros.
+ */
+gboolean h2k_chunk_is_zero (const H2kChunk *chunk, gsize at, gsize length);
+/* Write the segments of CHUNK, by sharing where that is possible; SHARED: how many bytes were. Any
+ * thread. Errors: those of h2k_output_write() and of h2k_disk_pread(). */
+gboolean h2k_share_write (H2kOutput *output, H2kDisk *source, H2kChunk *chunk, guint64 *shared,
+                          GError **error);
 
 /* What h2k_output_new() does; further arguments may be NULL. */
 H2kOutput *h2k_output_create (const char *path, guint64 size, const H2kOutputOptions *options,
@@ -354,8 +385,9 @@ int h2k_fd_sink_write_zeros (H2kFdSink *sink, guint64 offset, guint64 length);
  */
 
 /* Add what of CHUNK is not zero as segments at their offsets on the disk, and zeros where there may
- * be something else: all of them when DENSE. */
-void h2k_raw_prepare (H2kChunk *chunk, gboolean dense);
+ * be something else: all of them when DENSE. Short runs of zeros are written with their neighbours
+ * unless SPLIT. */
+void h2k_raw_prepare (H2kChunk *chunk, gboolean dense, gboolean split);
 /* For a dense output: put zeros from *END to START, where CHUNK begins, before its segments. Sets
  * *END to the chunk's end. */
 void h2k_raw_fill_gap (H2kOutput *output, H2kChunk *chunk, guint64 *end, guint64 start);

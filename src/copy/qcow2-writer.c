@@ -204,6 +204,7 @@ qcow2_create (H2kOutput *output, GError **error)
   q->preallocate = q->parent.all_chunks = o->preallocation != H2K_PREALLOCATION_OFF;
   if (!q->preallocate && !q->parent.may_pack)
     q->parent.reserve = H2K_RESERVE_START;
+  q->parent.may_share = !q->parent.may_pack;
   q->output = output;
   q->cluster = cluster;
   q->cluster_bits = (guint)g_bit_nth_lsf (cluster, -1);
@@ -314,7 +315,7 @@ qcow2_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor, GE
 
       if (unit->kind == H2K_UNIT_UNUSED)
         continue;
-      if (h2k_is_zero (data, cluster))
+      if (h2k_chunk_is_zero (chunk, (gsize)i * cluster, cluster))
         {
           zero += MIN (cluster, chunk->length - (gsize)i * cluster);
           continue;

@@ -41,6 +41,7 @@ raw_create (H2kOutput *output, GError **error)
   writer->parent.ops = &h2k_raw_writer;
   writer->parent.unit = UNIT;
   writer->parent.reserve = H2K_RESERVE_EXTENTS;
+  writer->parent.may_share = TRUE;
   writer->output = output;
   return &writer->parent;
 }
@@ -76,19 +77,19 @@ add_hole (H2kChunk *chunk, gsize start, gsize end, gboolean dense)
 }
 
 void
-h2k_raw_prepare (H2kChunk *chunk, gboolean dense)
+h2k_raw_prepare (H2kChunk *chunk, gboolean dense, gboolean split)
 {
   gsize start = 0, end = 0; /* of the run that is being collected */
   gsize length = (chunk->length + SECTOR - 1) / SECTOR * SECTOR;
-  gsize written = 0;
+  gsize written = 0, least = split ? UNIT : LEAST_HOLE;
 
   for (gsize at = 0; at < length; at += UNIT)
     {
       gsize n = MIN (UNIT, length - at);
 
-      if (h2k_is_zero (chunk->data + at, n))
+      if (h2k_chunk_is_zero (chunk, at, n))
         continue;
-      if (at - end >= LEAST_HOLE || end == 0)
+      if (at - end >= least || end == 0)
         {
           add_run (chunk, start, end);
           add_hole (chunk, end, at, dense);
@@ -116,7 +117,9 @@ h2k_raw_fill_gap (H2kOutput *output, H2kChunk *chunk, guint64 *end, guint64 star
 static gboolean
 raw_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
 {
-  h2k_raw_prepare (chunk, ((RawWriter *)writer)->output->dense);
+  H2kOutput *output = ((RawWriter *)writer)->output;
+
+  h2k_raw_prepare (chunk, output->dense, g_atomic_int_get (&output->sharing) == H2K_SHARING_YES);
   return TRUE;
 }
 

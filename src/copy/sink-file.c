@@ -12,10 +12,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -534,6 +536,27 @@ file_reserve (H2kSink *base, guint64 offset, guint64 length)
   return FALSE;
 }
 
+/* Tried with a file that nobody sees. */
+static gboolean
+file_can_share (H2kSink *base, int fd, guint64 offset)
+{
+  struct file_clone_range range = {fd, offset, H2K_IO_ALIGN, 0};
+  int probe = openat (((FileSink *)base)->dir_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+  gboolean ok = probe >= 0 && ioctl (probe, FICLONERANGE, &range) == 0;
+
+  if (probe >= 0)
+    close (probe);
+  return ok;
+}
+
+static gboolean
+file_share (H2kSink *base, const H2kStored *stored, guint64 offset)
+{
+  struct file_clone_range range = {stored->fd, stored->offset, stored->length, offset};
+
+  return ioctl (((FileSink *)base)->parent.fd, FICLONERANGE, &range) == 0;
+}
+
 static gboolean
 file_complete (H2kSink *base, guint64 length, GError **error)
 {
@@ -649,6 +672,8 @@ const H2kSinkOps h2k_file_sink = {
     .open = file_open,
     .reserve = file_reserve,
     .write = h2k_fd_sink_write,
+    .can_share = file_can_share,
+    .share = file_share,
     .complete = file_complete,
     .commit = file_commit,
     .reopen = file_reopen,

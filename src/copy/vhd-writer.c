@@ -96,7 +96,7 @@ vhd_free (H2kWriter *writer)
 static gboolean
 vhd_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
 {
-  h2k_raw_prepare (chunk, ((VhdWriter *)writer)->output->dense);
+  h2k_raw_prepare (chunk, ((VhdWriter *)writer)->output->dense, FALSE);
   h2k_identity_prepare (chunk);
   return TRUE;
 }

@@ -207,7 +207,7 @@ vhdx_free (H2kWriter *writer)
 static gboolean
 vhdx_prepare (H2kWriter *writer, H2kChunk *chunk, H2kCompressor *compressor, GError **error)
 {
-  h2k_raw_prepare (chunk, FALSE);
+  h2k_raw_prepare (chunk, FALSE, FALSE);
   h2k_identity_prepare (chunk);
   return TRUE;
 }

@@ -434,6 +434,13 @@ h2k_disk_snapshots (H2kDisk *disk, GError **error)
 }
 
 gboolean
+h2k_disk_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  g_return_val_if_fail (length && offset <= disk->size && length <= disk->size - offset, FALSE);
+  return disk->ops->stored && disk->ops->stored (disk, offset, length, stored);
+}
+
+gboolean
 h2k_disk_is_writable (H2kDisk *disk)
 {
   return disk->ops->pwrite != NULL;

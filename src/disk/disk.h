@@ -33,6 +33,14 @@ typedef struct
   H2kExtentKind kind;
 } H2kExtent;
 
+/* Bytes of a disk as they lie in a regular file of this host. */
+typedef struct
+{
+  int fd;         /* the disk's, open for reading */
+  guint64 offset; /* in the file */
+  guint64 length; /* > 0 */
+} H2kStored;
+
 /* A state of the disk that an image keeps besides the current one. */
 typedef struct
 {
@@ -53,6 +61,9 @@ typedef struct
   /* The extent that holds OFFSET: EXTENT's offset is OFFSET, its length as long as is cheap to
    * find out, never past the disk's end. NULL: all of it is data. */
   gboolean (*extent) (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error);
+  /* Where the bytes from OFFSET on lie, at most LENGTH. FALSE: not as they are, or not in a file of
+   * this host. NULL: never. */
+  gboolean (*stored) (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored);
   /* NULL for what cannot be written. */
   gboolean (*pwrite) (H2kDisk *disk, guint64 offset, gsize length, const void *buffer,
                       GError **error);
@@ -127,6 +138,10 @@ gboolean h2k_disk_flush (H2kDisk *disk, GError **error);
 /* The extent that holds OFFSET (< size), cut off at LIMIT (> OFFSET). */
 gboolean h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent,
                           GError **error);
+/* Where the LENGTH (> 0) bytes at OFFSET lie as they are in a file of this host: the first ones of
+ * them, STORED's length says how many. FALSE: nowhere. What is there is the disk's content only
+ * where the extents have data. */
+gboolean h2k_disk_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored);
 gboolean h2k_disk_is_writable (H2kDisk *disk);
 /* H2kSnapshot *: the snapshots inside the image, the caller's; empty for most formats. Errors:
  * H2K_ERROR_FORMAT, _SOURCE. */

@@ -83,6 +83,13 @@ host_extent (H2kFile *file, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static gboolean
+host_stored (H2kFile *file, guint64 offset, guint64 length, H2kStored *stored)
+{
+  *stored = (H2kStored){((HostFile *)file)->fd, offset, length};
+  return !file->is_device;
+}
+
 static void
 host_will_need (H2kFile *file, guint64 offset, guint64 length)
 {
@@ -102,6 +109,7 @@ host_finalize (H2kFile *file)
 static const H2kFileOps host_ops = {
     .pread = host_pread,
     .extent = host_extent,
+    .stored = host_stored,
     .will_need = host_will_need,
     .finalize = host_finalize,
 };
@@ -317,6 +325,13 @@ h2k_file_extent (H2kFile *file, guint64 offset, H2kExtent *extent, GError **erro
   g_return_val_if_fail (offset < file->size, FALSE);
   *extent = (H2kExtent){offset, file->size - offset, H2K_EXTENT_DATA};
   return !file->ops->extent || file->ops->extent (file, offset, extent, error);
+}
+
+gboolean
+h2k_file_stored (H2kFile *file, guint64 offset, guint64 length, H2kStored *stored)
+{
+  return file->ops->stored && offset < file->size
+         && file->ops->stored (file, offset, MIN (length, file->size - offset), stored);
 }
 
 void

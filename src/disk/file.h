@@ -17,6 +17,8 @@ typedef struct
   gboolean (*pread) (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error);
   /* As in H2kDiskOps: what is a hole of the file itself. NULL: all of it is data. */
   gboolean (*extent) (H2kFile *file, guint64 offset, H2kExtent *extent, GError **error);
+  /* Where the bytes are when it is a regular file of this host. NULL: it is none. */
+  gboolean (*stored) (H2kFile *file, guint64 offset, guint64 length, H2kStored *stored);
   /* A hint that the range is read soon. NULL: of no use. */
   void (*will_need) (H2kFile *file, guint64 offset, guint64 length);
   /* Free what the kind holds, not the H2kFile's own members. */
@@ -61,4 +63,6 @@ void h2k_file_init (H2kFile *file, const H2kFileOps *ops, guint64 size, const ch
 gboolean h2k_file_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error);
 /* The extent of the file that holds OFFSET (< size); never H2K_EXTENT_ZERO. */
 gboolean h2k_file_extent (H2kFile *file, guint64 offset, H2kExtent *extent, GError **error);
+/* As h2k_disk_stored(), of the bytes that lie inside the file. */
+gboolean h2k_file_stored (H2kFile *file, guint64 offset, guint64 length, H2kStored *stored);
 void h2k_file_will_need (H2kFile *file, guint64 offset, guint64 length);

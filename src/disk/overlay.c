@@ -396,6 +396,19 @@ overlay_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error
   return TRUE;
 }
 
+static gboolean
+overlay_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  Overlay *overlay = (Overlay *)disk;
+  guint64 end;
+  State state;
+
+  g_rw_lock_reader_lock (&overlay->lock);
+  state = find_run (overlay, offset, offset + length, &end);
+  g_rw_lock_reader_unlock (&overlay->lock);
+  return state == STATE_BASE && h2k_disk_stored (disk->backing, offset, end - offset, stored);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 /* Write into one block less than all of it: the rest is kept. */
@@ -662,6 +675,7 @@ overlay_finalize (H2kDisk *disk)
 static const H2kDiskOps overlay_ops = {
     .pread = overlay_pread,
     .extent = overlay_extent,
+    .stored = overlay_stored,
     .pwrite = overlay_pwrite,
     .zero = overlay_zero,
     .finalize = overlay_finalize,

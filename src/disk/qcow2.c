@@ -479,6 +479,22 @@ qcow2_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static gboolean
+qcow2_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  Qcow2 *q = (Qcow2 *)disk;
+  guint64 end, inside = offset % ((guint64)1 << q->unit_bits);
+  Place run = {0};
+
+  if (!find_run (q, offset, offset + length, TRUE, &run, &end, NULL))
+    return FALSE;
+  if (run.kind == KIND_DATA)
+    return h2k_file_stored (q->data, run.host + inside, end - offset, stored);
+  if (run.kind != KIND_UNALLOCATED || !disk->backing || offset >= disk->backing->size)
+    return FALSE;
+  return h2k_disk_stored (disk->backing, offset, MIN (end, disk->backing->size) - offset, stored);
+}
+
 static GPtrArray *
 qcow2_snapshots (H2kDisk *disk, GError **error)
 {
@@ -503,6 +519,7 @@ qcow2_finalize (H2kDisk *disk)
 static const H2kDiskOps qcow2_ops = {
     .pread = qcow2_pread,
     .extent = qcow2_extent,
+    .stored = qcow2_stored,
     .snapshots = qcow2_snapshots,
     .finalize = qcow2_finalize,
 };

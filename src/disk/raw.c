@@ -34,6 +34,12 @@ raw_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static gboolean
+raw_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  return h2k_file_stored (((RawDisk *)disk)->file, offset, length, stored);
+}
+
 static void
 raw_finalize (H2kDisk *disk)
 {
@@ -43,6 +49,7 @@ raw_finalize (H2kDisk *disk)
 static const H2kDiskOps raw_ops = {
     .pread = raw_pread,
     .extent = raw_extent,
+    .stored = raw_stored,
     .finalize = raw_finalize,
 };
 

@@ -50,6 +50,14 @@ slice_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static gboolean
+slice_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  Slice *slice = (Slice *)disk;
+
+  return h2k_disk_stored (slice->parent, slice->start + offset, length, stored);
+}
+
 static void
 slice_finalize (H2kDisk *disk)
 {
@@ -59,12 +67,14 @@ slice_finalize (H2kDisk *disk)
 static const H2kDiskOps read_ops = {
     .pread = slice_pread,
     .extent = slice_extent,
+    .stored = slice_stored,
     .finalize = slice_finalize,
 };
 
 static const H2kDiskOps write_ops = {
     .pread = slice_pread,
     .extent = slice_extent,
+    .stored = slice_stored,
     .pwrite = slice_pwrite,
     .zero = slice_zero,
     .flush = slice_flush,

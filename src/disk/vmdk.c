@@ -285,6 +285,17 @@ vmdk_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
   return TRUE;
 }
 
+static gboolean
+vmdk_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
+{
+  const Part *part = find_part ((Vmdk *)disk, offset);
+  guint64 within = offset - part->start;
+
+  return part->flat
+         && h2k_disk_stored (part->flat, part->flat_offset + within,
+                             MIN (length, part->length - within), stored);
+}
+
 static void
 vmdk_finalize (H2kDisk *disk)
 {
@@ -299,6 +310,7 @@ vmdk_finalize (H2kDisk *disk)
 static const H2kDiskOps vmdk_ops = {
     .pread = vmdk_pread,
     .extent = vmdk_extent,
+    .stored = vmdk_stored,
     .finalize = vmdk_finalize,
 };
 

@@ -431,12 +431,19 @@ copy_disk (const H2kConvertOptions *options, H2kDisk *disk, const char *state, H
   H2kCopyStats stats;
   guint64 needed;
 
+  copy.no_digests = !options->verify;
   if (!view || !h2k_copy_estimate (view, &needed, error)
-      || !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error)
+      || (!h2k_output_shares (output, view)
+          && !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error))
       || !h2k_copy (view, output, &copy, cancellable, &stats, error)
       || (options->verify && !h2k_verify (output, &verify, cancellable, error))
       || !h2k_source_check (disk, state, error))
     return FALSE;
+  if (stats.bytes_shared)
+    {
+      g_autofree char *shared = h2k_format_size (stats.bytes_shared);
+      g_message ("%s are shared with the source (reflinks) and take no space", shared);
+    }
   if (stats.bytes_resumed)
     {
       g_autofree char *resumed = h2k_format_size (stats.bytes_resumed);

@@ -490,7 +490,8 @@ step_prepare (Migration *m, GError **error)
       g_ptr_array_add (m->views, view);
       if (!h2k_copy_estimate (view, &bytes, error))
         return FALSE;
-      needed += bytes;
+      if (!h2k_output_shares (m->outputs->pdata[i], view))
+        needed += bytes;
     }
   /* How well the data will compress is not known beforehand: less than a quarter is rare. */
   return check_space (m, m->options->compression ? needed / 4 : needed, error);
@@ -520,6 +521,7 @@ step_copy (Migration *m, GError **error)
       H2kCopyStats stats = {0};
 
       options.overlay = m->disks->pdata[i];
+      options.no_digests = !m->options->verify;
       if (!h2k_copy (m->views->pdata[i], m->outputs->pdata[i], &options, m->cancellable, &stats,
                      error))
         return FALSE;
@@ -528,6 +530,7 @@ step_copy (Migration *m, GError **error)
       sum.bytes_zero += stats.bytes_zero;
       sum.bytes_skipped += stats.bytes_skipped;
       sum.bytes_resumed += stats.bytes_resumed;
+      sum.bytes_shared += stats.bytes_shared;
       sum.bytes_written += stats.bytes_written;
     }
   json_object_set_int_member (copy, "bytes_total", (gint64)sum.bytes_total);
@@ -536,6 +539,8 @@ step_copy (Migration *m, GError **error)
   json_object_set_int_member (copy, "bytes_skipped", (gint64)sum.bytes_skipped);
   if (m->options->resume)
     json_object_set_int_member (copy, "bytes_resumed", (gint64)sum.bytes_resumed);
+  if (sum.bytes_shared)
+    json_object_set_int_member (copy, "bytes_shared", (gint64)sum.bytes_shared);
   json_object_set_int_member (copy, "bytes_written", (gint64)sum.bytes_written);
   return TRUE;
 }

@@ -376,6 +376,57 @@ test_threads (void)
     g_thread_join (threads[i]);
 }
 
+/* Where the disk says that bytes lie in a file they are the disk's; changes are not in it. */
+static void
+test_stored (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (77);
+  g_autofree char *path = NULL;
+  int fd = g_file_open_tmp ("h2k-stored-XXXXXX", &path, NULL);
+  g_autoptr (H2kDisk) base = NULL;
+  g_autoptr (H2kDisk) overlay = NULL;
+  g_autoptr (H2kDisk) slice = NULL;
+  guint8 there[4096], here[4096];
+  guint64 in_file = 0;
+
+  g_assert_cmpint (fd, >=, 0);
+  for (guint64 at = 0; at < 2 * MIB; at += sizeof there)
+    {
+      for (gsize i = 0; i < sizeof there; i++)
+        there[i] = (guint8)g_rand_int (rand);
+      g_assert_cmpint (pwrite (fd, there, sizeof there, (off_t)at), ==, sizeof there);
+    }
+  close (fd);
+  base = h2k_disk_open (path, "raw", NULL);
+  overlay = h2k_overlay_new (base, NULL, MIB);
+  slice = h2k_slice_new (overlay, 512, 2 * MIB - 1024, "part", NULL);
+  g_assert_nonnull (slice);
+  for (guint i = 0; i < 20; i++)
+    {
+      guint64 at = (guint64)g_rand_int_range (rand, 0, 2 * MIB - 8192);
+      memset (here, (int)i, sizeof here);
+      g_assert_true (i % 5 ? h2k_disk_pwrite (overlay, at, 777, here, NULL)
+                           : h2k_disk_zero (overlay, at, 5000, NULL));
+    }
+  for (guint64 at = 0; at < slice->size; at += 512)
+    {
+      gsize n = (gsize)MIN (sizeof there, slice->size - at);
+      H2kStored stored;
+
+      if (!h2k_disk_stored (slice, at, n, &stored))
+        continue;
+      n = (gsize)stored.length;
+      g_assert_cmpuint (n, >, 0);
+      g_assert_cmpint (pread (stored.fd, there, n, (off_t)stored.offset), ==, n);
+      g_assert_true (h2k_disk_pread (slice, at, n, here, NULL));
+      g_assert_cmpmem (there, n, here, n);
+      in_file += MIN (n, 512);
+    }
+  g_assert_cmpuint (in_file, >, slice->size / 2);
+  g_assert_cmpuint (in_file, <, slice->size - 20 * 512);
+  g_unlink (path);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -387,6 +438,7 @@ main (int argc, char **argv)
   g_test_add_data_func ("/overlay/equals-an-array/all-spilled", GSIZE_TO_POINTER (0),
                         test_property);
   g_test_add_func ("/overlay/reads-and-stores-only-what-changes", test_cost);
+  g_test_add_func ("/overlay/says-what-lies-in-a-file", test_stored);
   g_test_add_func ("/overlay/huge-disk", test_huge);
   g_test_add_func ("/overlay/file-size-limit-is-no-space", test_file_limit);
   g_test_add_func ("/overlay/full-filesystem-is-no-space", test_full_filesystem);
