@@ -199,7 +199,7 @@ open_lv (LvmUsage *lvm, guint number, GError **error)
     }
   state->refused = TRUE;
   if (reason)
-    g_info ("all of it is copied: %s", reason->message);
+    g_message ("all of it is copied: %s", reason->message);
   g_clear_error (&reason);
   return TRUE;
 }
