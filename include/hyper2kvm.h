@@ -263,6 +263,39 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kBootOptions, h2k_boot_options_free)
 H2K_PUBLIC gboolean h2k_boot_test (const H2kBootOptions *options, GCancellable *cancellable,
                                    char **evidence, GError **error);
 
+/* One disk image offered over NBD to other programs of this host, without any change to it: what is
+ * repaired or written lies in an overlay, which is dropped at the end. Obtain with
+ * h2k_nbd_options_new(). */
+typedef struct
+{
+  char *source;
+  char *source_format; /* as above */
+  gboolean repair;     /* default FALSE; TRUE: the guest is repaired in the overlay first */
+  gboolean writable;   /* default FALSE; TRUE: clients may write into the overlay */
+  char *export_name;   /* NULL: the default export, "" */
+  char *socket;        /* a unix socket to be made; NULL: one in a new folder, mode 0700 */
+  int port;            /* default -1: none; else on 127.0.0.1 instead; 0: a free one */
+  int listen_fd;       /* default -1: none; else a socket that listens, which is taken over */
+  guint connections;   /* most at once; 0 (default): 16 */
+  gboolean exit_last;  /* default FALSE; TRUE: end when the last client has left */
+  char *temp_dir;      /* for what does not fit in memory; NULL: $TMPDIR or /var/tmp */
+  /* Called once, when clients can connect; may be NULL. URI is "nbd+unix:///NAME?socket=PATH" or
+   * "nbd://127.0.0.1:PORT/NAME", SIZE the disk's. FALSE, with the error set: end. */
+  gboolean (*ready) (const char *uri, guint64 size, gpointer data, GError **error);
+  gpointer ready_data;
+} H2kNbdOptions;
+
+H2K_PUBLIC H2kNbdOptions *h2k_nbd_options_new (void);
+H2K_PUBLIC void h2k_nbd_options_free (H2kNbdOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kNbdOptions, h2k_nbd_options_free)
+
+/* Serve until CANCELLABLE is cancelled, or as exit_last says: TRUE in both cases, and no socket,
+ * thread or changed byte is left. Errors before that: H2K_ERROR_USAGE, _SOURCE, _FORMAT,
+ * _UNSUPPORTED, _OUTPUT_EXISTS (the socket), _OUTPUT, _CANCELLED; with repair also _NO_OS,
+ * _FILESYSTEM, _REPAIR and _NO_SPACE. */
+H2K_PUBLIC gboolean h2k_nbd_serve (const H2kNbdOptions *options, GCancellable *cancellable,
+                                   GError **error);
+
 /* The library's version, "MAJOR.MINOR.PATCH". */
 H2K_PUBLIC const char *h2k_version (void);
 

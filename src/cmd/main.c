@@ -16,6 +16,7 @@ static const Command commands[] = {
     {"info", "say what a disk image is", cmd_info},
     {"check", "say whether a disk image is consistent in itself", cmd_check},
     {"compare", "compare what guests see of two disk images", cmd_compare},
+    {"nbd-serve", "offer a disk image over NBD, also as it is after repairs", cmd_nbd_serve},
 };
 
 static char *
