@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "copy/fd-calls.h"
 #include "copy/journal.h"
 
 #include <errno.h>
@@ -476,14 +477,17 @@ write_all (int fd, const guint8 *data, gsize length, guint64 at, GError **error)
 {
   while (length)
     {
-      gssize n = pwrite (fd, data, length, (off_t)at);
+      struct iovec iov = {(void *)data, length};
+      gssize n = h2k_fd_calls.pwritev (fd, &iov, 1, (off_t)at);
 
       if (n < 0 && errno == EINTR)
         continue;
       if (n <= 0)
         {
-          h2k_set_errno (error, errno == ENOSPC ? H2K_ERROR_NO_SPACE : H2K_ERROR_OUTPUT,
-                         n < 0 ? errno : EIO, "cannot write the journal beside the output");
+          int err = n < 0 ? errno : EIO;
+          h2k_set_errno (error,
+                         err == ENOSPC || err == EDQUOT ? H2K_ERROR_NO_SPACE : H2K_ERROR_OUTPUT,
+                         err, "cannot write the journal beside the output");
           return FALSE;
         }
       data += n;

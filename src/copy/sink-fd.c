@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "copy/fd-calls.h"
 #include "copy/internal.h"
 
 #include <errno.h>
@@ -13,6 +14,8 @@
 
 #define MAX_IOV 256
 #define ZEROS_AT_ONCE H2K_WINDOW
+
+H2kFdCalls h2k_fd_calls = {.pwritev = pwritev, .fsync = fsync, .ftruncate = ftruncate};
 
 void
 h2k_fd_sink_init (H2kFdSink *sink)
@@ -93,7 +96,8 @@ write_vector (H2kFdSink *sink, struct iovec *iov, int n, gsize length, guint64 o
 {
   while (length)
     {
-      gssize done = pwritev (direct ? sink->direct_fd : sink->fd, iov, n, (off_t)offset);
+      gssize done
+          = h2k_fd_calls.pwritev (direct ? sink->direct_fd : sink->fd, iov, n, (off_t)offset);
 
       if (done < 0 && errno == EINTR)
         continue;

@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "copy/fd-calls.h"
 #include "copy/journal.h"
 
 #include <errno.h>
@@ -263,6 +264,15 @@ check_identity (FileSink *sink, GError **error)
   return FALSE;
 }
 
+/* What is taken over has to come from the storage: pages that could not be written to it stay in
+ * the cache and look sound. */
+static void
+forget_cached (int fd)
+{
+  (void)h2k_fd_calls.fsync (fd);
+  posix_fadvise (fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 /* Read the journal of sink->parent.parent.path; FALSE without an error when there is none that can
  * be used. */
 static gboolean
@@ -288,6 +298,8 @@ resume_journal (FileSink *sink, GError **error)
     }
   output->previous = h2k_journal_reader_new (output->journal);
   output->previous_fd = sink->parent.fd;
+  if (output->options.sync)
+    forget_cached (sink->parent.fd);
   return TRUE;
 }
 
@@ -393,9 +405,13 @@ abandon (FileSink *sink)
   H2kOutput *output = sink->parent.parent.output;
   g_autofree char *name = g_path_get_basename (sink->parent.parent.path);
 
-  if (output->options.resume && output->journal && h2k_journal_flush (output->journal, NULL))
-    g_info ("what was copied is kept in %s: the same command with --resume goes on",
-            sink->parent.parent.path);
+  if (output->options.resume && output->journal)
+    {
+      /* On a full filesystem that fails: what is not written down is copied once more. */
+      h2k_journal_flush (output->journal, NULL);
+      g_info ("what was copied is kept in %s: the same command with --resume goes on",
+              sink->parent.parent.path);
+    }
   else
     remove_temp (sink->dir_fd, name);
 }
@@ -414,17 +430,36 @@ file_free (H2kSink *base)
   g_free (sink);
 }
 
+/* Make a hole of what an interrupted run may have left in a range, up to the file's end. Returns an
+ * errno value. */
+static int
+clear_range (H2kFdSink *base, guint64 offset, guint64 length)
+{
+  struct stat st;
+
+  if (fstat (base->fd, &st) < 0)
+    return errno;
+  if (offset >= (guint64)st.st_size
+      || fallocate (base->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                    (off_t)length)
+             == 0)
+    return 0;
+  return h2k_fd_sink_write_zeros (base, offset, MIN (length, (guint64)st.st_size - offset));
+}
+
 /* Zeros need no place; what was reserved for them is given back, unless it was asked for. That this
  * is not possible costs only space. */
 static int
 file_zero (H2kFdSink *base, guint64 offset, guint64 length)
 {
   FileSink *sink = (FileSink *)base;
-  H2kPreallocation preallocation = base->parent.output->options.preallocation;
+  H2kOutput *output = base->parent.output;
 
-  if (preallocation == H2K_PREALLOCATION_FULL)
+  if (output->options.preallocation == H2K_PREALLOCATION_FULL)
     return h2k_fd_sink_write_zeros (base, offset, length);
-  if (sink->reserved && preallocation == H2K_PREALLOCATION_OFF)
+  if (output->previous)
+    return clear_range (base, offset, length);
+  if (sink->reserved && output->options.preallocation == H2K_PREALLOCATION_OFF)
     (void)fallocate (base->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
                      (off_t)length);
   return 0;
@@ -449,10 +484,10 @@ prepare_file (FileSink *sink, GError **error)
   int fd = sink->parent.fd, err = 0;
 
   h2k_fd_sink_open_direct (&sink->parent, output->previous == NULL);
-  if (!output->previous && ftruncate (fd, 0) < 0)
+  if (!output->previous && h2k_fd_calls.ftruncate (fd, 0) < 0)
     err = errno;
   if (!err && output->writer->reserve == H2K_RESERVE_EXTENTS
-      && ftruncate (fd, (off_t)output->size) < 0)
+      && h2k_fd_calls.ftruncate (fd, (off_t)output->size) < 0)
     err = errno;
   if (!err)
     err = preallocate (sink, output->size);
@@ -530,7 +565,7 @@ file_reserve (H2kSink *base, guint64 offset, guint64 length)
     }
   g_debug ("%s: no space is reserved: %s", base->path, g_strerror (errno));
   /* A part may have been taken: the file is made anew. */
-  if (ftruncate (fd, 0) < 0 || ftruncate (fd, (off_t)size) < 0)
+  if (h2k_fd_calls.ftruncate (fd, 0) < 0 || h2k_fd_calls.ftruncate (fd, (off_t)size) < 0)
     g_info ("%s: %s", base->path, g_strerror (errno));
   sink->reserved = FALSE;
   return FALSE;
@@ -563,11 +598,11 @@ file_complete (H2kSink *base, guint64 length, GError **error)
   FileSink *sink = (FileSink *)base;
   int err = 0;
 
-  if (ftruncate (sink->parent.fd, (off_t)length) < 0)
+  if (h2k_fd_calls.ftruncate (sink->parent.fd, (off_t)length) < 0)
     err = errno;
   if (!err)
     err = preallocate (sink, length);
-  if (!err && base->output->options.sync && fsync (sink->parent.fd) < 0)
+  if (!err && base->output->options.sync && h2k_fd_calls.fsync (sink->parent.fd) < 0)
     err = errno;
   if (err)
     h2k_output_write_error (base->output, err, error);
@@ -591,7 +626,7 @@ drop_cache (const char *path, GError **error)
   int fd = open (path, O_RDONLY | O_CLOEXEC);
   int err = fd < 0 ? errno : 0;
 
-  if (fd >= 0 && fsync (fd) < 0)
+  if (fd >= 0 && h2k_fd_calls.fsync (fd) < 0)
     err = errno;
   if (fd >= 0)
     {
@@ -643,7 +678,7 @@ file_commit (H2kSink *base, GError **error)
   H2kOutput *output = base->output;
   int err = 0;
 
-  if (output->options.sync && fsync (sink->parent.fd) < 0)
+  if (output->options.sync && h2k_fd_calls.fsync (sink->parent.fd) < 0)
     err = errno;
   else if (output->options.force)
     err = rename (base->path, output->path) < 0 ? errno : 0;
@@ -660,7 +695,7 @@ file_commit (H2kSink *base, GError **error)
   sink->named = TRUE;
   remove_journal (sink);
   /* The name is there; only whether it survives a power cut is in doubt. */
-  if (output->options.sync && fsync (sink->dir_fd) < 0)
+  if (output->options.sync && h2k_fd_calls.fsync (sink->dir_fd) < 0)
     g_warning ("cannot flush the directory of %s: %s", output->given, g_strerror (errno));
   return TRUE;
 }

@@ -95,6 +95,7 @@ typedef struct
   guint64 *bat;    /* host order */
   guint64 data_at; /* where the blocks begin */
   guint64 next;    /* of the next block */
+  guint64 end;     /* of what has data, so far */
 } VhdxWriter;
 
 static const Guid region_bat
@@ -149,10 +150,6 @@ check_options (H2kOutput *output, GError **error)
   else if (block && (block < MiB || block > 256 * MiB || (block & (block - 1))))
     g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
                  "-o block_size=%u: choose a power of two from 1M to 256M", block);
-  else if (output->options.resume)
-    /* A hole of a block could hold what the interrupted run wrote there. */
-    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
-                         "a VHDX cannot be taken up where it broke: leave out --resume");
   else if (output->size > MAX_SIZE)
     g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
                  "a disk of %" G_GUINT64_FORMAT " bytes is too large for a VHDX (64 TiB)",
@@ -188,7 +185,7 @@ vhdx_create (H2kOutput *output, GError **error)
   for (guint64 b = 0; b < w->blocks; b++)
     w->bat[b + b / w->ratio] = BLOCK_ZERO;
   w->data_at = BAT_AT + MAX ((w->entries * sizeof *w->bat + MiB - 1) / MiB, 1) * MiB;
-  w->next = w->data_at;
+  w->next = w->end = w->data_at;
   return &w->parent;
 }
 
@@ -226,23 +223,41 @@ block_place (VhdxWriter *w, guint64 block)
   return *entry & ~(MiB - 1);
 }
 
-/* The segments' offsets become those in the file; a chunk lies in one block. */
+/* What lies between the last data and UNTIL is a hole. In a file that an interrupted run left there
+ * may be something else: that run may have had data there, or another block. */
+static void
+add_hole (VhdxWriter *w, GArray *segments, guint64 until)
+{
+  H2kSegment hole = {w->end, NULL, until - w->end};
+
+  if (w->output->previous && hole.length)
+    g_array_append_val (segments, hole);
+  w->end = until;
+}
+
+/* The segments' offsets become those in the file, in which they ascend, too: blocks get their
+ * places in the disk's order, and a chunk lies in one block. */
 static gboolean
 vhdx_place (H2kWriter *writer, H2kChunk *chunk, GError **error)
 {
   VhdxWriter *w = (VhdxWriter *)writer;
-  H2kSegment *segments = &g_array_index (chunk->segments, H2kSegment, 0);
+  GArray *segments = g_array_new (FALSE, FALSE, sizeof (H2kSegment));
   guint64 block = chunk->offset / w->block;
-  guint kept = 0;
 
   h2k_identity_place (w->identity, chunk);
   for (guint i = 0; i < chunk->segments->len; i++)
-    if (segments[i].data)
-      {
-        segments[kept] = segments[i];
-        segments[kept++].offset += block_place (w, block) - block * w->block;
-      }
-  g_array_set_size (chunk->segments, kept);
+    {
+      H2kSegment s = g_array_index (chunk->segments, H2kSegment, i);
+
+      if (!s.data)
+        continue;
+      s.offset += block_place (w, block) - block * w->block;
+      add_hole (w, segments, s.offset);
+      g_array_append_val (segments, s);
+      w->end = s.offset + s.length;
+    }
+  g_array_unref (chunk->segments);
+  chunk->segments = segments;
   return TRUE;
 }
 
@@ -369,6 +384,7 @@ vhdx_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError **
   gsize length = (gsize)(w->data_at - BAT_AT);
   guint64 *bat = (guint64 *)(void *)h2k_chunk_add_buffer (chunk, length);
 
+  add_hole (w, chunk->segments, w->next);
   for (guint64 i = 0; i < w->entries; i++)
     bat[i] = GUINT64_TO_LE (w->bat[i]);
   h2k_chunk_add_segment (chunk, BAT_AT, bat, length);
