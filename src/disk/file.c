@@ -52,7 +52,8 @@ ask_filesystem (HostFile *host, guint64 offset, H2kExtent *extent)
   *extent = (H2kExtent){offset, host->file.size - offset, H2K_EXTENT_DATA};
   if (data < 0)
     {
-      if (errno == ENXIO) /* nothing but a hole up to the end */
+      /* Nothing but a hole up to the end; of a file that was cut meanwhile the end is missing. */
+      if (errno == ENXIO && lseek (host->fd, 0, SEEK_END) >= (off_t)host->file.size)
         extent->kind = H2K_EXTENT_UNALLOCATED;
     }
   else if ((guint64)data > offset)

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
 #include <unistd.h>
 
 static guint64
@@ -189,6 +191,50 @@ layout_write_reference (LayoutDisk *d, const char *path)
   close (fd);
 }
 
+static gboolean
+fault_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error)
+{
+  FaultFile *f = (FaultFile *)file;
+  gint read = g_atomic_int_add (&f->reads, 1) + 1;
+
+  if ((!f->fail_at || (f->once ? read != f->fail_at : read < f->fail_at))
+      && (f->bad < offset || f->bad - offset >= length))
+    return h2k_file_pread (f->below, offset, length, buffer, error);
+  g_atomic_int_inc (&f->failed);
+  memset (buffer, 0xee, length);
+  h2k_set_errno (error, H2K_ERROR_SOURCE, EIO, "%s: injected fault at %" G_GUINT64_FORMAT,
+                 file->name, offset);
+  return FALSE;
+}
+
+static gboolean
+fault_extent (H2kFile *file, guint64 offset, H2kExtent *extent, GError **error)
+{
+  return h2k_file_extent (((FaultFile *)file)->below, offset, extent, error);
+}
+
+static void
+fault_finalize (H2kFile *file)
+{
+  h2k_file_unref (((FaultFile *)file)->below);
+}
+
+static const H2kFileOps fault_ops
+    = {.pread = fault_pread, .extent = fault_extent, .finalize = fault_finalize};
+
+FaultFile *
+fault_file_new (H2kFile *below)
+{
+  FaultFile *f = g_new0 (FaultFile, 1);
+
+  h2k_file_init (&f->file, &fault_ops, below->size, below->path);
+  f->file.dev = below->dev;
+  f->file.ino = below->ino;
+  f->below = below;
+  f->bad = G_MAXUINT64;
+  return f;
+}
+
 char *
 fixture_dir (void)
 {
@@ -199,10 +245,16 @@ fixture_dir (void)
   return dir;
 }
 
+static int
+remove_entry (const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+  return remove (path);
+}
+
 void
 fixture_dir_remove (char *dir)
 {
-  g_assert_cmpint (run_program (NULL, "rm", "-rf", dir, NULL), ==, 0);
+  g_assert_cmpint (nftw (dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), ==, 0);
   g_free (dir);
 }
 

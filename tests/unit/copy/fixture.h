@@ -5,6 +5,7 @@
 #pragma once
 
 #include "copy/copy.h"
+#include "disk/file.h"
 
 typedef enum
 {
@@ -39,6 +40,22 @@ LayoutDisk *layout_disk_new (GArray *pieces, guint64 seed);
 /* Pieces of random kinds and lengths, multiples of 512, SIZE bytes together. */
 GArray *random_pieces (GRand *random, guint64 size, guint64 longest);
 GArray *make_pieces (const Piece *pieces, guint n);
+
+/* A file that cannot always be read: what lies below a format's reader. */
+typedef struct
+{
+  H2kFile file;
+  H2kFile *below;
+  /* Faults: the read with this number (from 1) fails, and those behind it unless ONCE; 0: none. */
+  gint fail_at;
+  gboolean once;
+  guint64 bad; /* no read of this byte succeeds; G_MAXUINT64: none */
+  gint reads;
+  gint failed; /* reads that did */
+} FaultFile;
+
+/* BELOW is taken. */
+FaultFile *fault_file_new (H2kFile *below);
 
 /* What a reader of the converted disk must see, as a sparse raw file. */
 void layout_write_reference (LayoutDisk *disk, const char *path);
