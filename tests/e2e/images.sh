@@ -126,6 +126,71 @@ deleted() {
         cmp "$work/fs.raw" "$work/with.raw"
 }
 
+# huge_source GiB: a disk of that size in huge.raw, with data at both ends and at seeded places, and
+# in huge.places where to look: around them, and where there is nothing
+huge_source() {
+    python3 - "$work/huge" "$1" <<'PYTHON'
+import random, sys
+name, size = sys.argv[1], int(sys.argv[2]) << 30
+dice = random.Random(size)
+data = [0, size - 70144] + [dice.randrange(size // 512 - 1000) * 512 for _ in range(14)]
+with open(f"{name}.raw", "wb") as f:
+    f.truncate(size)
+    for at in data:
+        f.seek(at)
+        f.write(dice.randbytes(70144 if at + 70144 == size else dice.choice([512, 4096, 70144])))
+empty = [dice.randrange(size // 512 - 3000) * 512 for _ in range(4)]
+with open(f"{name}.places", "w") as f:
+    for at in data + empty:
+        f.write(f"{max(0, min(at - 300032, size - (1 << 20)))}\n")
+PYTHON
+}
+
+# window OFFSET FORMAT IMAGE: a MiB of an image, for qemu-img
+window() {
+    echo "driver=raw,offset=$1,size=1048576,file.driver=$2,file.file.driver=file,file.file.filename=$3"
+}
+
+# huge_same IMAGE FORMAT: QEMU sees huge.raw in it. What it goes through grain by grain (VMDK) or
+# reads whole (VHDX) would take it minutes, so that it is asked at the places that matter.
+huge_same() {
+    local at
+    case $2 in
+    vmdk | vhdx)
+        while read -r at; do
+            qemu-img compare --image-opts "$(window "$at" "$2" "$1")" \
+                "driver=raw,offset=$at,size=1048576,file.driver=file,file.filename=$work/huge.raw" || {
+                echo "at $at"
+                return 1
+            }
+        done <"$work/huge.places"
+        ;;
+    *) qemu-img compare -f "$2" -F raw "$1" "$work/huge.raw" ;;
+    esac
+}
+
+# huge_input FORMAT OPTIONS: written by qemu-img, read by us
+huge_input() {
+    rm -f "$work/huge.image" "$work/huge.qcow2"
+    qemu-img convert -q -f raw -O "$1" ${2:+-o "$2"} "$work/huge.raw" "$work/huge.image" &&
+        "$H2K" -q compare --strict "$work/huge.image" "$work/huge.raw" &&
+        "$H2K" -q convert --verify "$work/huge.image" "$work/huge.qcow2" &&
+        qemu-img check -q "$work/huge.qcow2" && huge_same "$work/huge.qcow2" qcow2 &&
+        huge_same "$work/huge.image" "$1"
+}
+
+# huge_output FORMAT FORMAT-FOR-QEMU: written by us, read by QEMU
+huge_output() {
+    rm -f "$work/huge.image"
+    "$H2K" -q convert --verify -O "$1" "$work/huge.raw" "$work/huge.image" && huge_same "$work/huge.image" "$2" &&
+        "$H2K" -q compare --strict "$work/huge.image" "$work/huge.raw" &&
+        [ "$(du -k "$work/huge.image" | cut -f 1)" -lt 65536 ] || return 1
+    case $2 in
+    raw | vpc) ;;
+    *) qemu-img check -q -f "$2" "$work/huge.image" ;;
+    esac
+}
+
 claim "raw" variant raw raw "" 8388096
 claim "qcow2, version 3" variant qcow2 qcow2 "" 20000256
 claim "qcow2, version 2, clusters of 4 KiB" variant qcow2 qcow2 "compat=0.10,cluster_size=4096" 9000448
@@ -145,5 +210,19 @@ claim "a qcow2 over a VHD" over_vhd
 claim "compare tells what differs" differs
 claim "clusters from 512 bytes to 2 MiB" clusters
 claim "deleted data are left out, or kept with --no-sparsify" deleted
+huge_source 2048
+claim "2 TiB: qcow2" huge_input qcow2 ""
+claim "2 TiB: qcow2 with subclusters" huge_input qcow2 extended_l2=on,cluster_size=128k
+claim "2 TiB: VMDK, monolithicSparse" huge_input vmdk subformat=monolithicSparse
+claim "2 TiB: VMDK, streamOptimized" huge_input vmdk subformat=streamOptimized
+claim "2 TiB: VHDX" huge_input vhdx subformat=dynamic
+claim "2 TiB: VDI" huge_input vdi ""
+for format in qcow2 raw vmdk vhdx; do
+    claim "2 TiB: to $format" huge_output $format $format
+done
+huge_source 2040
+claim "2040 GiB: VHD, dynamic" huge_input vpc subformat=dynamic,force_size=on
+claim "2040 GiB: to a VHD" huge_output vhd vpc
+rm -f "$work"/huge.*
 claim "the source is never the output, and outputs are not replaced" keeps_source
 finish
