@@ -10,10 +10,10 @@
  */
 #include "disk/cache.h"
 #include "fs/bits.h"
+#include "fs/fat-table.h"
 #include "fs/usage.h"
 
-/* Entries of the table that are read at once; even, so that a pair of FAT12 is not torn apart. */
-#define WINDOW 16384u
+#define WINDOW H2K_FAT_WINDOW
 #define MAX_CACHED (128 * WINDOW / 8)
 /* Windows that are looked at to make one extent longer. */
 #define MAX_MERGE 64u
@@ -30,29 +30,19 @@ typedef struct
 typedef struct
 {
   H2kUsage base;
-  guint bits;            /* of an entry: 12, 16 or 32 */
-  guint sector, cluster; /* bytes */
-  guint64 fat, fat_size; /* bytes; the first copy that counts */
-  guint copies;          /* that have to agree */
-  guint64 root;          /* FAT32: the first cluster; else where the directory is, in bytes */
-  guint64 root_size;     /* bytes; 0: FAT32 */
-  guint64 data;          /* bytes: the cluster 2 */
-  guint64 end;           /* behind the last cluster that has an entry; the first one is 2 */
-  GArray *dropped;       /* Range: what nobody needs any more */
-  H2kCache *windows;     /* a bit an entry, 1: in use */
+  H2kFatLayout layout;
+  GArray *dropped;   /* Range: what nobody needs any more */
+  H2kCache *windows; /* a bit an entry, 1: in use */
 
   guint64 raw_index; /* the window of the table that is in RAW, G_MAXUINT64: none */
   gboolean raw_trusted;
-  guint8 raw[WINDOW * 4], other[WINDOW * 4];
+  guint8 raw[H2K_FAT_WINDOW_BYTES];
 } FatUsage;
 
 static gboolean
 corrupt (const FatUsage *usage, GError **error, const char *why)
 {
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the FAT filesystem is corrupt: %s; let chkdsk or fsck.fat repair it",
-               usage->base.volume->name, why);
-  return FALSE;
+  return h2k_fat_corrupt (usage->base.volume, error, why);
 }
 
 static gboolean
@@ -70,24 +60,12 @@ unclean (const FatUsage *usage, GError **error, const char *why)
 static gboolean
 read_window (FatUsage *usage, guint64 index, GError **error)
 {
-  gsize bytes = WINDOW / 8 * usage->bits;
-  guint64 at = index * bytes;
-  gsize length = (gsize)MIN (bytes, usage->fat_size - at);
-
   if (usage->raw_index == index)
     return TRUE;
   usage->raw_index = G_MAXUINT64;
-  usage->raw_trusted = TRUE;
-  memset (usage->raw + length, 0xff, sizeof usage->raw - length);
-  if (!h2k_disk_pread (usage->base.volume, usage->fat + at, length, usage->raw, error))
+  if (!h2k_fat_read_window (usage->base.volume, &usage->layout, index, usage->raw,
+                            &usage->raw_trusted, error))
     return FALSE;
-  for (guint i = 1; i < usage->copies && usage->raw_trusted; i++)
-    {
-      if (!h2k_disk_pread (usage->base.volume, usage->fat + i * usage->fat_size + at, length,
-                           usage->other, error))
-        return FALSE;
-      usage->raw_trusted = memcmp (usage->raw, usage->other, length) == 0;
-    }
   usage->raw_index = index;
   return TRUE;
 }
@@ -96,14 +74,7 @@ read_window (FatUsage *usage, guint64 index, GError **error)
 static guint32
 raw_entry (const FatUsage *usage, guint i)
 {
-  guint16 pair;
-
-  if (usage->bits == 32)
-    return h2k_le32 (usage->raw + i * 4) & 0x0fffffff;
-  if (usage->bits == 16)
-    return h2k_le16 (usage->raw + i * 2);
-  pair = h2k_le16 (usage->raw + i + i / 2);
-  return i % 2 ? pair >> 4 : pair & 0xfff;
+  return h2k_fat_entry (&usage->layout, usage->raw, i);
 }
 
 /* The entry of CLUSTER (< end); 0, as of a free one, when the copies do not agree about it. */
@@ -156,11 +127,11 @@ static gboolean
 look_up (FatUsage *usage, guint64 cluster, guint64 *count, gboolean *used, GError **error)
 {
   *count = 0;
-  for (guint merged = 0; merged < MAX_MERGE && cluster + *count < usage->end; merged++)
+  for (guint merged = 0; merged < MAX_MERGE && cluster + *count < usage->layout.end; merged++)
     {
       guint64 at = cluster + *count, start = at / WINDOW * WINDOW;
       g_autoptr (GBytes) window = get_window (usage, at / WINDOW, error);
-      guint first = (guint)(at - start), end = (guint)MIN (WINDOW, usage->end - start), n;
+      guint first = (guint)(at - start), end = (guint)MIN (WINDOW, usage->layout.end - start), n;
       const guint8 *bits;
 
       if (!window)
@@ -184,98 +155,30 @@ fat_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
   gboolean used = TRUE;
 
   *extent = (H2kExtent){offset, base->volume->size - offset, H2K_EXTENT_DATA};
-  if (offset < usage->data)
+  if (offset < usage->layout.data)
     {
-      extent->length = usage->data - offset;
+      extent->length = usage->layout.data - offset;
       return TRUE;
     }
-  cluster = (offset - usage->data) / usage->cluster + 2;
-  if (cluster >= usage->end)
+  cluster = (offset - usage->layout.data) / usage->layout.cluster + 2;
+  if (cluster >= usage->layout.end)
     return TRUE;
   if (!look_up (usage, cluster, &count, &used, error))
     return FALSE;
-  extent->length = usage->data + (cluster - 2 + count) * usage->cluster - offset;
+  extent->length = usage->layout.data + (cluster - 2 + count) * usage->layout.cluster - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
   return TRUE;
 }
 
-/* --- the boot sector -------------------------------------------------------------------------- */
+/* --- the volume's state ----------------------------------------------------------------------- */
 
 static gboolean
-is_power_of_2 (guint n)
+check_state (const FatUsage *usage, GError **error)
 {
-  return n && !(n & (n - 1));
-}
-
-/* Which kind it is, by the specification: by the number of clusters and nothing else. But all
- * systems take what has FAT32's boot sector for FAT32, however small it is, and near to the limit
- * between FAT12 and FAT16 they do not agree. */
-static gboolean
-choose_bits (FatUsage *usage, gboolean fat32, guint64 clusters, GError **error)
-{
-  usage->bits = fat32 ? 32 : clusters < 4085 ? 12 : 16;
-  if ((fat32 && clusters < 0x0ffffff5) || (!fat32 && clusters < 4085 - 16)
-      || (!fat32 && clusters > 4085 + 16 && clusters < 65525))
+  if (!(usage->layout.state & (H2K_FAT_STATE_DIRTY | H2K_FAT_STATE_ERRORS)))
     return TRUE;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-               "%s: a FAT filesystem with %" G_GUINT64_FORMAT
-               " clusters could be of either of two kinds",
-               usage->base.volume->name, clusters);
-  return FALSE;
-}
-
-/* Which copies of the table count. */
-static gboolean
-choose_copies (FatUsage *usage, const guint8 *boot, GError **error)
-{
-  guint flags = usage->bits == 32 ? h2k_le16 (boot + 40) : 0;
-
-  usage->copies = boot[16];
-  if (!(flags & 0x80))
-    return TRUE;
-  usage->copies = 1;
-  usage->fat += (flags & 15) * usage->fat_size;
-  return (flags & 15) < boot[16] || corrupt (usage, error, "it has no active table");
-}
-
-static gboolean
-parse_boot (FatUsage *usage, GError **error)
-{
-  guint64 sectors, reserved, root_sectors, first, clusters;
-  guint8 boot[512];
-  gboolean fat32;
-
-  if (!h2k_disk_pread (usage->base.volume, 0, sizeof boot, boot, error))
-    return FALSE;
-  usage->sector = h2k_le16 (boot + 11);
-  usage->cluster = boot[13] * usage->sector;
-  reserved = h2k_le16 (boot + 14);
-  sectors = h2k_le16 (boot + 19) ? h2k_le16 (boot + 19) : h2k_le32 (boot + 32);
-  fat32 = h2k_le16 (boot + 22) == 0;
-  if (usage->sector < 512 || usage->sector > 4096 || !is_power_of_2 (usage->sector)
-      || !is_power_of_2 (boot[13]) || !reserved || !boot[16] || boot[16] > 4
-      || fat32 != (h2k_le16 (boot + 17) == 0) || (fat32 && h2k_le16 (boot + 42) != 0)
-      || sectors > usage->base.volume->size / usage->sector)
-    return corrupt (usage, error, "its boot sector makes no sense");
-
-  usage->fat = reserved * usage->sector;
-  usage->fat_size = (guint64)(fat32 ? h2k_le32 (boot + 36) : h2k_le16 (boot + 22)) * usage->sector;
-  root_sectors = (h2k_le16 (boot + 17) * 32u + usage->sector - 1) / usage->sector;
-  first = reserved + boot[16] * (usage->fat_size / usage->sector) + root_sectors;
-  if (!usage->fat_size || first >= sectors)
-    return corrupt (usage, error, "its boot sector makes no sense");
-  usage->data = first * usage->sector;
-  usage->root_size = h2k_le16 (boot + 17) * 32u;
-  usage->root = fat32 ? h2k_le32 (boot + 44) : usage->data - root_sectors * usage->sector;
-  clusters = (sectors - first) / boot[13];
-  if (!choose_bits (usage, fat32, clusters, error) || !choose_copies (usage, boot, error))
-    return FALSE;
-  usage->end = MIN (clusters + 2, usage->fat_size * 8 / usage->bits);
-  /* What Linux and Windows NT set while they have the volume, and after errors. */
-  if (boot[fat32 ? 65 : 37] & 3)
-    return unclean (usage, error,
-                    "the volume is marked as dirty: it was in use when the disk was taken");
-  return TRUE;
+  return unclean (usage, error,
+                  "the volume is marked as dirty: it was in use when the disk was taken");
 }
 
 /* The entries 0 (the medium) and 1 (an end mark, but for two bits that say how the volume was
@@ -283,21 +186,17 @@ parse_boot (FatUsage *usage, GError **error)
 static gboolean
 check_first_entries (FatUsage *usage, GError **error)
 {
-  guint32 ones = usage->bits == 12 ? 0xfff : usage->bits == 16 ? 0xffff : 0x0fffffff;
-  guint32 clean = usage->bits == 12 ? 0 : (ones >> 1) + 1, no_error = clean / 2;
+  const H2kFatLayout *layout = &usage->layout;
+  guint32 ones = h2k_fat_ones (layout), marks = layout->bits == 12 ? 0 : ones >> 2 ^ ones;
   guint32 medium, state;
-  guint8 byte;
 
-  if (usage->end < 3)
-    return corrupt (usage, error, "its table has no entries");
-  if (!h2k_disk_pread (usage->base.volume, 21, 1, &byte, error)
-      || !get_entry (usage, 0, &medium, error) || !get_entry (usage, 1, &state, error))
+  if (!get_entry (usage, 0, &medium, error) || !get_entry (usage, 1, &state, error))
     return FALSE;
   if (!usage->raw_trusted)
     return corrupt (usage, error, "the copies of its table differ");
-  if ((medium | 0xff) != ones || (medium & 0xff) != byte || (state | clean | no_error | 7) != ones)
+  if ((medium | 0xff) != ones || (medium & 0xff) != layout->medium || (state | marks | 7) != ones)
     return corrupt (usage, error, "its table does not begin as one");
-  if ((clean && !(state & clean)) || (no_error && !(state & no_error)))
+  if (!h2k_fat_left_clean (layout, state))
     return unclean (usage, error, "the volume was not unmounted, or had read errors");
   return TRUE;
 }
@@ -335,7 +234,7 @@ scan_entries (const FatUsage *usage, const guint8 *entries, gsize length, Found 
       for (guint i = 0; i < N_FILES; i++)
         if (memcmp (p, root_files[i], 11) == 0)
           {
-            guint64 high = usage->bits == 32 ? h2k_le16 (p + 20) : 0;
+            guint64 high = usage->layout.bits == 32 ? h2k_le16 (p + 20) : 0;
             found[i] = (Found){high << 16 | h2k_le16 (p + 26), h2k_le32 (p + 28)};
           }
     }
@@ -346,21 +245,22 @@ scan_entries (const FatUsage *usage, const guint8 *entries, gsize length, Found 
 static gboolean
 scan_root_chain (FatUsage *usage, Found *found, GError **error)
 {
-  g_autofree guint8 *entries = g_malloc (usage->cluster);
-  guint64 cluster = usage->root;
+  g_autofree guint8 *entries = g_malloc (usage->layout.cluster);
+  guint64 cluster = usage->layout.root;
 
-  for (guint64 length = 0; length < MAX_ROOT; length += usage->cluster)
+  for (guint64 length = 0; length < MAX_ROOT; length += usage->layout.cluster)
     {
       guint32 next;
-      if (cluster < 2 || cluster >= usage->end)
+      if (cluster < 2 || cluster >= usage->layout.end)
         return corrupt (usage, error, "its root directory is damaged");
       if (!get_entry (usage, cluster, &next, error)
-          || !h2k_disk_pread (usage->base.volume, usage->data + (cluster - 2) * usage->cluster,
-                              usage->cluster, entries, error))
+          || !h2k_disk_pread (usage->base.volume,
+                              usage->layout.data + (cluster - 2) * usage->layout.cluster,
+                              usage->layout.cluster, entries, error))
         return FALSE;
       if (next == 0)
         return corrupt (usage, error, "its root directory is not marked as used");
-      if (scan_entries (usage, entries, usage->cluster, found) || next >= 0x0ffffff8)
+      if (scan_entries (usage, entries, usage->layout.cluster, found) || next >= 0x0ffffff8)
         return TRUE;
       cluster = next;
     }
@@ -372,12 +272,13 @@ find_root_files (FatUsage *usage, Found *found, GError **error)
 {
   g_autofree guint8 *entries = NULL;
 
-  if (usage->bits == 32)
+  if (usage->layout.bits == 32)
     return scan_root_chain (usage, found, error);
-  entries = g_malloc (usage->root_size);
-  if (!h2k_disk_pread (usage->base.volume, usage->root, usage->root_size, entries, error))
+  entries = g_malloc (usage->layout.root_size);
+  if (!h2k_disk_pread (usage->base.volume, usage->layout.root, usage->layout.root_size, entries,
+                       error))
     return FALSE;
-  scan_entries (usage, entries, usage->root_size, found);
+  scan_entries (usage, entries, usage->layout.root_size, found);
   return TRUE;
 }
 
@@ -388,9 +289,10 @@ check_hibernation (FatUsage *usage, const Found *found, GError **error)
 
   if (found->cluster == 0 || found->size < sizeof magic)
     return TRUE;
-  if (found->cluster < 2 || found->cluster >= usage->end)
+  if (found->cluster < 2 || found->cluster >= usage->layout.end)
     return corrupt (usage, error, "its hiberfil.sys is damaged");
-  if (!h2k_disk_pread (usage->base.volume, usage->data + (found->cluster - 2) * usage->cluster,
+  if (!h2k_disk_pread (usage->base.volume,
+                       usage->layout.data + (found->cluster - 2) * usage->layout.cluster,
                        sizeof magic, magic, error))
     return FALSE;
   if (g_ascii_strncasecmp (magic, "hibr", sizeof magic) == 0)
@@ -402,12 +304,13 @@ check_hibernation (FatUsage *usage, const Found *found, GError **error)
 static gboolean
 drop_file (FatUsage *usage, const Found *found, GError **error)
 {
-  guint32 last = usage->bits == 12 ? 0xff8 : usage->bits == 16 ? 0xfff8 : 0x0ffffff8;
-  guint64 left = ((guint64)found->size + usage->cluster - 1) / usage->cluster, cluster;
+  guint32 last = h2k_fat_ones (&usage->layout) - 7;
+  guint64 left = ((guint64)found->size + usage->layout.cluster - 1) / usage->layout.cluster,
+          cluster;
   guint before = usage->dropped->len, jumps = 0;
   gboolean whole = FALSE;
 
-  for (cluster = found->cluster; left && cluster >= 2 && cluster < usage->end; left--)
+  for (cluster = found->cluster; left && cluster >= 2 && cluster < usage->layout.end; left--)
     {
       Range *end = usage->dropped->len > before
                        ? &g_array_index (usage->dropped, Range, usage->dropped->len - 1)
@@ -415,7 +318,7 @@ drop_file (FatUsage *usage, const Found *found, GError **error)
       guint32 next;
       jumps += usage->raw_index != cluster / WINDOW;
       if (jumps > MAX_JUMPS || usage->dropped->len >= MAX_RANGES
-          || (usage->bits == 32 && cluster == usage->root))
+          || (usage->layout.bits == 32 && cluster == usage->layout.root))
         break;
       if (!get_entry (usage, cluster, &next, error))
         return FALSE;
@@ -469,8 +372,8 @@ fat_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError *
   usage->dropped = g_array_new (FALSE, FALSE, sizeof (Range));
   usage->windows = h2k_cache_new (MAX_CACHED);
   usage->raw_index = G_MAXUINT64;
-  if (parse_boot (usage, error) && check_first_entries (usage, error)
-      && look_at_root (usage, drop_swap, error))
+  if (h2k_fat_read_layout (volume, &usage->layout, error) && check_state (usage, error)
+      && check_first_entries (usage, error) && look_at_root (usage, drop_swap, error))
     return &usage->base;
   h2k_usage_free (&usage->base);
   return NULL;

@@ -4,8 +4,9 @@
  */
 #include "fs/fs.h"
 #include "fs/ext.h"
+#include "fs/fat.h"
 
-static const H2kFsOps *const drivers[] = {&h2k_ext_ops};
+static const H2kFsOps *const drivers[] = {&h2k_ext_ops, &h2k_fat_ops};
 
 void
 h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)
@@ -13,7 +14,22 @@ h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)
   fs->ops = ops;
   fs->volume = h2k_disk_ref (volume);
   fs->id = *id;
-  fs->writable = h2k_disk_is_writable (volume);
+  fs->writable = ops->write && h2k_disk_is_writable (volume);
+}
+
+gboolean
+h2k_fs_check_writable (H2kFs *fs, GError **error)
+{
+  if (fs->writable)
+    return TRUE;
+  if (!fs->ops->write)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s: files on a volume of type %s can be read, but not changed", fs->volume->name,
+                 fs->id.type);
+  else
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+                 "%s: the filesystem is open for reading only", fs->volume->name);
+  return FALSE;
 }
 
 H2kFs *
@@ -46,6 +62,7 @@ h2k_fs_free (H2kFs *fs)
   if (!fs)
     return;
   volume = fs->volume;
+  g_clear_pointer (&fs->note, g_free);
   fs->ops->close (fs);
   h2k_disk_unref (volume);
 }

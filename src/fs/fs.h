@@ -55,7 +55,9 @@ typedef struct
   char *(*readlink) (H2kFs *fs, const char *path, GError **error);
   GBytes *(*read) (H2kFs *fs, const char *path, guint64 offset, gsize length, GError **error);
 
-  /* Write into an existing regular file; past its end it grows. */
+  /* Changing. A driver that only reads leaves these, to flush, NULL: h2k_fs_check_writable().
+   *
+   * Write into an existing regular file; past its end it grows. */
   gboolean (*write) (H2kFs *fs, const char *path, guint64 offset, gconstpointer data, gsize length,
                      GError **error);
   gboolean (*truncate) (H2kFs *fs, const char *path, guint64 size, GError **error);
@@ -68,7 +70,7 @@ typedef struct
   /* Set mode (permissions only), owner and times (seconds) from ST. */
   gboolean (*set_stat) (H2kFs *fs, const char *path, const H2kStat *st, GError **error);
   /* Extended attributes with their prefix ("security.selinux"). get: NULL without an error when
-   * there is none. set: VALUE NULL removes. */
+   * there is none. set: VALUE NULL removes; NULL where the filesystem has no attributes. */
   GPtrArray *(*list_xattr) (H2kFs *fs, const char *path, GError **error);
   GBytes *(*get_xattr) (H2kFs *fs, const char *path, const char *name, GError **error);
   gboolean (*set_xattr) (H2kFs *fs, const char *path, const char *name, GBytes *value,
@@ -89,6 +91,8 @@ struct _H2kFs
   gboolean writable;
   gboolean journal_replayed; /* the log held changes and was replayed into VOLUME */
   guint64 journal_blocks;    /* how many blocks the replay wrote */
+  char *note; /* what is to be known of the state it was found in ("it was not unmounted"); NULL:
+               * nothing */
 };
 
 /* Open what VOLUME holds. A writable volume (an overlay) gets the filesystem's journal replayed
@@ -96,6 +100,10 @@ struct _H2kFs
  * Errors: H2K_ERROR_UNSUPPORTED (no driver: the type is in the message), H2K_ERROR_FILESYSTEM
  * (corrupt), those of the disk. */
 H2kFs *h2k_fs_open (H2kDisk *volume, GError **error);
+/* Whether FS can be changed; before that nothing else than reading is done to it. Errors:
+ * H2K_ERROR_UNSUPPORTED (no driver writes this type), H2K_ERROR_FILESYSTEM (the volume is open for
+ * reading only). */
+gboolean h2k_fs_check_writable (H2kFs *fs, GError **error);
 void h2k_fs_free (H2kFs *fs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFs, h2k_fs_free)
 

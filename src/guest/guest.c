@@ -139,6 +139,11 @@ open_filesystems (H2kGuest *guest, GPtrArray *errors, GError **error)
 
       if (*volume->id.type)
         volume->fs = h2k_fs_open (volume->volume->disk, &why);
+      if (volume->fs && volume->fs->note)
+        {
+          g_autofree char *name = h2k_guest_volume_name (volume);
+          h2k_guest_warn (guest, "%s (%s): %s", name, volume->id.type, volume->fs->note);
+        }
       g_ptr_array_add (errors, why);
       if (why && !g_error_matches (why, H2K_ERROR, H2K_ERROR_UNSUPPORTED)
           && !g_error_matches (why, H2K_ERROR, H2K_ERROR_FILESYSTEM))

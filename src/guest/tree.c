@@ -544,9 +544,7 @@ writable_place (H2kTree *tree, const char *resolved, Place *place, GError **erro
 {
   if (!place_of (tree, resolved, place, error))
     return FALSE;
-  return place->fs->writable
-             ? TRUE
-             : fail (error, H2K_ERROR_FILESYSTEM, resolved, "the filesystem is open read-only");
+  return h2k_fs_check_writable (place->fs, error) ? TRUE : named (error, resolved);
 }
 
 static gboolean
