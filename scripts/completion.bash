@@ -17,12 +17,12 @@ _hyper2kvm() {
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
     --io-priority) words="idle best-effort" ;;
-    --name | --threads | --bwlimit | --cluster-size | --boot-timeout | --mac | --memory | --vcpus) return ;;
+    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --boot-timeout | --mac | --memory | --vcpus) return ;;
     --temp-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --report | --log-file)
+    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --report | --log-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -59,7 +59,11 @@ _hyper2kvm() {
             ;;
         info | check) words="--json --format $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;
-        *) words="local inspect boot-test convert info check compare --version $common" ;;
+        nbd-serve)
+            words="--format --repair --writable --read-only --socket --port --export-name
+                --connections --persistent --exit-last --pid-file --temp-dir --json $common"
+            ;;
+        *) words="local inspect boot-test convert info check compare nbd-serve --version $common" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

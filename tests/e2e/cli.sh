@@ -8,7 +8,7 @@ page=$H2K_TOP/man/hyper2kvm.1
 helps() {
     "$H2K" --help && "$H2K" local --help && "$H2K" inspect --help && "$H2K" boot-test --help &&
         "$H2K" convert --help && "$H2K" info --help && "$H2K" check --help &&
-        "$H2K" compare --help
+        "$H2K" compare --help && "$H2K" nbd-serve --help
 }
 
 man_page_is_clean() {
@@ -21,7 +21,7 @@ man_page_is_clean() {
 # Every option that --help lists stands in the man page and in the completion.
 documented() {
     local command option missing=0
-    for command in local inspect boot-test convert info check compare; do
+    for command in local inspect boot-test convert info check compare nbd-serve; do
         for option in $("$H2K" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+'); do
             [ "$option" = --help ] && continue
             # roff writes a hyphen as \-

@@ -311,7 +311,7 @@ test_reading (Fixture *f, gconstpointer data)
 
   g_assert_cmpint (nbd_get_structured_replies_negotiated (plain), ==, 0);
   g_assert_cmpint (nbd_can_df (plain), ==, 0);
-  for (guint i = 0; i < 300; i++)
+  for (guint i = 0; i < 120; i++)
     {
       gsize most = i % 20 ? 3 * MIB >> g_rand_int (rand) % 22 : 32 * MIB;
       gsize n = MAX (most - g_rand_int (rand) % 100, 1) % most + 1;
