@@ -164,7 +164,7 @@ struct _H2kNbdServer
   guint max_connections, max_threads;
   GCancellable *cancellable; /* the reads for clients that have no more time */
   int stopping;              /* atomic */
-  int complaints;            /* atomic: errors of the disk that were logged */
+  int complaints;            /* atomic: errors that were logged, or left out */
 
   int listener; /* -1: none */
   int wake;     /* an eventfd: the listening thread has to look at what changed */
@@ -213,6 +213,9 @@ gboolean h2k_nbd_send (NbdConnection *c, struct iovec *pieces, guint count);
 void h2k_nbd_hang_up (NbdConnection *c);
 /* Start one more thread for the connection, when it may have one; with the read lock. */
 void h2k_nbd_add_helper (NbdConnection *c);
+
+/* Log an error that is no client's, unless there were many already. */
+void h2k_nbd_complain (H2kNbdServer *server, const char *text);
 
 /* Negotiate (nbd-negotiate.c). TRUE: the client wants to use the export. */
 gboolean h2k_nbd_negotiate (NbdConnection *c);

@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,7 +27,8 @@
 #define MAX_THREADS 8
 #define NEGOTIATION_SECONDS 30
 #define GRACE (2 * G_TIME_SPAN_SECOND)
-#define PAUSE_MS 100 /* after an accept() that failed for want of something */
+#define PAUSE_US 100000   /* when there is no room for a client that wants in */
+#define MAX_COMPLAINTS 20 /* errors that are logged */
 #define SKIP_BYTES 65536
 
 /* --- bytes ------------------------------------------------------------------------------------ */
@@ -131,6 +133,13 @@ void
 h2k_nbd_hang_up (NbdConnection *c)
 {
   shutdown (c->fd, SHUT_RDWR);
+}
+
+void
+h2k_nbd_complain (H2kNbdServer *server, const char *text)
+{
+  if (g_atomic_int_add (&server->complaints, 1) < MAX_COMPLAINTS)
+    g_warning ("nbd: %s", text);
 }
 
 /* --- connections ------------------------------------------------------------------------------ */
@@ -267,20 +276,20 @@ h2k_nbd_server_add (H2kNbdServer *server, int fd)
 static void
 accept_one (H2kNbdServer *server)
 {
-  int one = 1, fd = accept4 (server->listener, NULL, NULL, SOCK_CLOEXEC);
+  int one = 1, fd = accept4 (server->listener, NULL, NULL, SOCK_CLOEXEC), err = errno;
 
   if (fd >= 0)
     {
       /* Fails on a unix socket, which does not wait for more to send. */
       setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-      if (!h2k_nbd_server_add (server, fd))
-        g_usleep (PAUSE_MS * 1000);
+      if (h2k_nbd_server_add (server, fd))
+        return;
+      err = EAGAIN;
     }
-  else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-    {
-      g_warning ("nbd: a client has to wait: %s", g_strerror (errno));
-      g_usleep (PAUSE_MS * 1000);
-    }
+  else if (may_retry (err) || err == ECONNABORTED)
+    return;
+  h2k_nbd_complain (server, g_strerror (err));
+  g_usleep (PAUSE_US);
 }
 
 static gpointer
@@ -316,6 +325,7 @@ start_listening (H2kNbdServer *server, int fd, GError **error)
 {
   g_assert (server->listener < 0);
   server->listener = fd;
+  fcntl (fd, F_SETFL, fcntl (fd, F_GETFL) | O_NONBLOCK); /* a client may have gone meanwhile */
   server->thread = g_thread_try_new ("nbd-listen", run_listener, server, error);
   return server->thread != NULL;
 }

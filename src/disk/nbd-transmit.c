@@ -14,7 +14,6 @@
 #define MAX_STATUS 2048          /* descriptors in one answer */
 #define STATUS_QUESTIONS 16384   /* for extents, for one answer */
 #define MAX_MESSAGE 1000         /* bytes of an error's text */
-#define MAX_COMPLAINTS 20        /* errors of the disk that are logged */
 #define REQUEST_HEADER 28
 #define CHUNK_HEADER 20
 #define CONTEXT_ID 1
@@ -60,7 +59,6 @@ refuse (Request *r, NbdErrno error, const char *text)
 static void
 take_error (Worker *w, Request *r, GError *error)
 {
-  H2kNbdServer *server = w->c->server;
   const char *end;
 
   if (g_error_matches (error, H2K_ERROR, H2K_ERROR_NO_SPACE))
@@ -69,8 +67,8 @@ take_error (Worker *w, Request *r, GError *error)
     r->error = NBD_ESHUTDOWN;
   else
     r->error = NBD_EIO;
-  if (r->error != NBD_ESHUTDOWN && g_atomic_int_add (&server->complaints, 1) < MAX_COMPLAINTS)
-    g_warning ("nbd: %s", error->message);
+  if (r->error != NBD_ESHUTDOWN)
+    h2k_nbd_complain (w->c->server, error->message);
   /* Clients get whole characters. */
   g_strlcpy (r->text_buffer, error->message, sizeof r->text_buffer);
   if (!g_utf8_validate (r->text_buffer, -1, &end))
@@ -428,7 +426,8 @@ answer_write (Worker *w, Request *r)
   return finish_change (w, r);
 }
 
-/* Also for NBD_CMD_TRIM: what nobody needs any more may read as zeros, and takes no place then. */
+/* Also for NBD_CMD_TRIM: what nobody needs any more may read as zeros, and takes no place then. For
+ * NBD_CMD_FLAG_NO_HOLE there is nothing to be done: an overlay cannot reserve space. */
 static gboolean
 answer_zero (Worker *w, Request *r)
 {
