@@ -954,6 +954,40 @@ assert_error (int fd, gboolean structured, guint64 cookie, guint32 error)
   get (fd, text, length - 6);
 }
 
+/* Asking for contexts anew drops those from before, also when that fails. */
+static void
+test_contexts (Fixture *f, gconstpointer data)
+{
+  static const char wanted[] = "\0\0\0\0\0\0\0\2\0\0\0\017base:allocation\0\0\0\017base:allocation";
+
+  for (guint dropped = 0; dropped < 2; dropped++)
+    {
+      int fd = add_raw (f->server);
+      guint8 chunk[20 + 4 + 8];
+
+      hello (fd, 3);
+      try_option (fd, NBD_OPT_STRUCTURED_REPLY, "", 0, NBD_REP_ACK);
+      try_option (fd, NBD_OPT_SET_META_CONTEXT, wanted, sizeof wanted - 1, NBD_REP_META_CONTEXT);
+      assert_reply (fd, NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK);
+      if (dropped)
+        try_option (fd, NBD_OPT_SET_META_CONTEXT, "", 0, NBD_REP_ERR_INVALID);
+      put_option (fd, NBD_OPT_GO, 6, "\0\0\0\0\0\0", 6);
+      assert_reply (fd, NBD_OPT_GO, NBD_REP_INFO);
+      assert_reply (fd, NBD_OPT_GO, NBD_REP_ACK);
+      put_request (fd, NBD_CMD_FLAG_REQ_ONE, NBD_CMD_BLOCK_STATUS, 1, 0, 1);
+      if (dropped)
+        assert_error (fd, TRUE, 1, NBD_EINVAL);
+      else
+        {
+          get (fd, chunk, sizeof chunk);
+          g_assert_cmphex (h2k_be16 (chunk + 6), ==, NBD_REPLY_TYPE_BLOCK_STATUS);
+          g_assert_cmpuint (h2k_be32 (chunk + 16), ==, 12);
+          g_assert_cmpuint (h2k_be32 (chunk + 24), ==, 1);
+        }
+      close (fd);
+    }
+}
+
 static void
 test_bad_requests (Fixture *f, gconstpointer data)
 {
@@ -1292,6 +1326,7 @@ main (int argc, char **argv)
   ADD ("writable/refused", test_refused, TRUE);
   ADD ("bad-options", test_bad_options, FALSE);
   ADD ("bad-handshakes", test_bad_handshakes, FALSE);
+  ADD ("contexts", test_contexts, FALSE);
   ADD ("bad-requests", test_bad_requests, TRUE);
   ADD ("broken-off", test_broken_off, TRUE);
   ADD ("never-reads", test_never_reads, FALSE);
