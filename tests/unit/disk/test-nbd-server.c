@@ -667,12 +667,15 @@ test_refused (Fixture *f, gconstpointer data)
       if (structured)
         {
           Status status = {0};
-          nbd_extent_callback callback = {.callback = take_status, .user_data = &status};
           Chunks chunks;
 
           assert_errno (pread_chunks (h, buffer, 2 * MIB, 0, LIBNBD_CMD_FLAG_DF, &chunks),
                         EOVERFLOW);
-          assert_errno (nbd_block_status (h, 2, SIZE - 1, callback, 0), EINVAL);
+          assert_errno (nbd_block_status (h, 2, SIZE - 1,
+                                          (nbd_extent_callback){.callback = take_status,
+                                                                .user_data = &status},
+                                          0),
+                        EINVAL);
         }
       else
         assert_errno (nbd_pread (h, buffer, 2, 0, LIBNBD_CMD_FLAG_DF), EINVAL);
