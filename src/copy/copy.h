@@ -4,7 +4,7 @@
  *
  * An H2kOutput is a file under a temporary name in the output's own directory; it gets its final
  * name only by h2k_output_commit(), and is removed when it is freed without that. It may as well be
- * a block device or standard output, which have no name to be given.
+ * a block device, an NBD export or standard output, which have no name to be given.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +26,7 @@ typedef struct
 {
   const char *format;         /* "qcow2", "raw", "vmdk", "vhdx" or "vhd" */
   H2kCompression compression; /* qcow2 only */
-  gboolean force;             /* replace an existing PATH at commit; overwrite a device */
+  gboolean force;             /* replace an existing PATH at commit; overwrite a device or export */
   gboolean sync;              /* fsync the file and its directory at commit */
   gboolean resume;            /* take up an interrupted run, and leave this one to be taken up */
   const char *identity;       /* what is copied, for RESUME: lines of "what: its state" */
@@ -48,9 +48,9 @@ typedef struct
  * `qemu-img convert -o` where it has them. Errors: H2K_ERROR_USAGE. */
 gboolean h2k_output_options_parse (const char *text, H2kOutputOptions *options, GError **error);
 
-/* Start an output of SIZE virtual bytes at PATH: a file's name, a block device, or "-" for
- * standard output. SOURCES (char *, may be NULL) are host files that PATH must not be, also
- * through links.
+/* Start an output of SIZE virtual bytes at PATH: a file's name, a block device, the URI of an NBD
+ * export, or "-" for standard output. SOURCES (char *, may be NULL) are host files that PATH must
+ * not be, also through links, and URIs.
  * Errors: H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _USAGE (PATH is a source; unknown format; compressed
  * raw; a format that cannot be written to such a place; the interrupted run copied something else),
  * _NO_SPACE, _SOURCE (the source has changed since the interrupted run), those of h2k_disk_open()
@@ -62,11 +62,14 @@ H2kOutput *h2k_output_new (const char *path, guint64 size, const H2kOutputOption
  * has both numbers. */
 gboolean h2k_output_check_space (H2kOutput *output, guint64 needed, GError **error);
 
-/* Where the content is until the commit; NULL: it cannot be read back. Owned by OUTPUT. */
+/* Where the content is until the commit; NULL: in no file. Owned by OUTPUT. */
 const char *h2k_output_temp_path (H2kOutput *output);
 /* The finished content, opened afresh through the reader of its format. Errors: those of
  * h2k_disk_open(), H2K_ERROR_USAGE when it cannot be read back. */
 H2kDisk *h2k_output_reopen (H2kOutput *output, GError **error);
+/* Whether an OUTPUT that is complete has to be verified: a server that was away may have lost what
+ * it had taken. */
+gboolean h2k_output_is_doubtful (H2kOutput *output);
 const char *h2k_output_path (H2kOutput *output);
 
 /* Give the finished file its final name. Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS. */

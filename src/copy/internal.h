@@ -167,6 +167,7 @@ typedef enum
   H2K_SINK_FILE = 1 << 0,   /* a regular file, under a temporary name until it is complete */
   H2K_SINK_DEVICE = 1 << 1, /* a block device */
   H2K_SINK_PIPE = 1 << 2,   /* standard output: from the start to the end, each byte once */
+  H2K_SINK_NBD = 1 << 3,    /* an export of an NBD server */
 } H2kSinkKind;
 
 /* What of the file is worth having space before it is written. */
@@ -225,6 +226,8 @@ struct _H2kWriter
   gboolean all_chunks; /* windows without data come as chunks, too */
   gboolean may_share;  /* takes chunks that were not read */
   H2kReserve reserve;
+  guint64 length; /* of the file, where the writer gives dense outputs each byte of it; else 0 */
+  gboolean fills; /* readers look for something at the file's end: nothing may lie behind it */
 };
 
 extern const H2kWriterOps h2k_qcow2_writer;
@@ -237,9 +240,10 @@ typedef struct
 {
   H2kSinkKind kind;
   const char *name; /* for messages */
+  const char *room; /* what limits available(), and what to do about it, for messages */
   gboolean (*matches) (const char *path);
   /* Open what the output's path names. What stands there is checked, and that it is none of
-   * SOURCES (char *, may be NULL). MODE: of a new file. Errors: those of h2k_output_new(). */
+   * SOURCES (char *). MODE: of a new file. Errors: those of h2k_output_new(). */
   H2kSink *(*open) (H2kOutput *output, GPtrArray *sources, int mode, GError **error);
   /* As h2k_output_reserve(). NULL: nothing can be reserved. */
   gboolean (*reserve) (H2kSink *sink, guint64 offset, guint64 length);
@@ -253,6 +257,8 @@ typedef struct
   gboolean (*share) (H2kSink *sink, const H2kStored *stored, guint64 offset);
   /* Everything is written, LENGTH bytes: flush it if the output's options say so. */
   gboolean (*complete) (H2kSink *sink, guint64 length, GError **error);
+  /* Whether what was written may be lost all the same. NULL: it is not. */
+  gboolean (*is_doubtful) (H2kSink *sink);
   /* NULL: there is no name to be given. */
   gboolean (*commit) (H2kSink *sink, GError **error);
   /* The content, opened afresh. NULL: it cannot be read back. */
@@ -274,12 +280,13 @@ struct _H2kSink
 
 extern const H2kSinkOps h2k_device_sink;
 extern const H2kSinkOps h2k_file_sink;
+extern const H2kSinkOps h2k_nbd_sink;
 extern const H2kSinkOps h2k_pipe_sink;
 
 struct _H2kOutput
 {
   char *path;   /* the final name */
-  char *given;  /* as the user wrote it, for messages */
+  char *given;  /* as the user wrote it, or what may be shown of that, for messages */
   guint64 size; /* virtual, whole sectors */
   H2kOutputOptions options;
   char *backing; /* qcow2: the name of a backing file, or NULL ... */

@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "copy/journal.h"
+#include "disk/file.h"
+#include "disk/remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@
 static const H2kSinkOps *const sinks[] = {
     &h2k_pipe_sink,
     &h2k_device_sink,
+    &h2k_nbd_sink,
     &h2k_file_sink,
 };
 
@@ -40,12 +43,28 @@ h2k_output_check_sources (const char *path, const struct stat *st, GPtrArray *so
 }
 
 static const H2kSinkOps *
-find_sink (const char *path, const H2kOutputOptions *options)
+find_sink (const char *path, const char *shown, const H2kOutputOptions *options, GError **error)
 {
   for (guint i = 0; i + 1 < G_N_ELEMENTS (sinks) && !options->files_only; i++)
     if (sinks[i]->matches (path))
       return sinks[i];
-  return sinks[G_N_ELEMENTS (sinks) - 1];
+  if (options->files_only || !h2k_file_is_uri (path))
+    return sinks[G_N_ELEMENTS (sinks) - 1];
+  g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+               "%s: cannot be written to; an output is a file, a block device, an NBD export "
+               "(nbd://, nbds://, nbd+unix://, nbds+unix://) or - for standard output. A file of "
+               "that name is given as ./%s",
+               shown, shown);
+  return NULL;
+}
+
+/* PATH for messages. */
+static char *
+shown_path (const char *path)
+{
+  g_autofree char *shown = h2k_file_is_uri (path) ? h2k_uri_shown (path) : NULL;
+
+  return shown ? h2k_escape_text (shown, -1) : g_strdup (path);
 }
 
 /* What the image records: QEMU takes relative names from the image's own folder. */
@@ -87,6 +106,7 @@ open_backing (H2kOutput *output, const H2kWriterOps *writer, GPtrArray *sources,
   output->backing = backing_name (output->given, o->backing);
   output->backing_format
       = g_strdup (g_str_equal (output->base->format, "vhd") ? "vpc" : output->base->format);
+  g_ptr_array_add (sources, (char *)o->backing);
   for (guint i = 0; i < output->base->files->len; i++)
     g_ptr_array_add (sources, output->base->files->pdata[i]);
   return TRUE;
@@ -113,22 +133,23 @@ h2k_output_create (const char *path, guint64 size, const H2kOutputOptions *optio
                    GPtrArray *sources, int mode, const char *backing, const char *backing_format,
                    GError **error)
 {
+  g_autofree char *shown = shown_path (path);
   const H2kWriterOps *writer = h2k_writer_find (options->format, error);
-  const H2kSinkOps *sink = find_sink (path, options);
+  const H2kSinkOps *sink = writer ? find_sink (path, shown, options, error) : NULL;
   g_autoptr (GPtrArray) keep = g_ptr_array_new (); /* files that are not written */
   g_autoptr (H2kOutput) output = NULL;
 
-  if (!writer)
+  if (!sink)
     return NULL;
   if (!(writer->sinks & sink->kind))
     {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE, "%s: %s cannot be written to %s", path,
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE, "%s: %s cannot be written to %s", shown,
                    writer->format, sink->name);
       return NULL;
     }
   output = g_new0 (H2kOutput, 1);
   g_mutex_init (&output->lock);
-  output->given = g_strdup (path);
+  output->given = g_steal_pointer (&shown);
   output->path = g_strdup (path);
   output->options = *options;
   output->options.format = writer->format;
@@ -213,9 +234,8 @@ set_no_space (H2kOutput *output, guint64 needed, guint64 available, const char *
 
   g_set_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE,
                "%s %s: %s (%" G_GUINT64_FORMAT " bytes) needed, %s (%" G_GUINT64_FORMAT
-               " bytes) available on its filesystem; free some space, raise the quota or choose "
-               "another place",
-               what, output->given, n, needed, a, available);
+               " bytes) available %s",
+               what, output->given, n, needed, a, available, output->sink->ops->room);
 }
 
 gboolean
@@ -304,6 +324,12 @@ h2k_output_complete (H2kOutput *output, guint64 length, GError **error)
 {
   output->complete = output->sink->ops->complete (output->sink, length, error);
   return output->complete;
+}
+
+gboolean
+h2k_output_is_doubtful (H2kOutput *output)
+{
+  return output->sink->ops->is_doubtful && output->sink->ops->is_doubtful (output->sink);
 }
 
 H2kDisk *

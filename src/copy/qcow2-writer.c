@@ -590,7 +590,7 @@ qcow2_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError *
 
 const H2kWriterOps h2k_qcow2_writer = {
     .format = "qcow2",
-    .sinks = H2K_SINK_FILE,
+    .sinks = H2K_SINK_FILE | H2K_SINK_NBD,
     .backing = TRUE,
     .options = qcow2_options,
     .create = qcow2_create,

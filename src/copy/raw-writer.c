@@ -42,6 +42,7 @@ raw_create (H2kOutput *output, GError **error)
   writer->parent.unit = UNIT;
   writer->parent.reserve = H2K_RESERVE_EXTENTS;
   writer->parent.may_share = TRUE;
+  writer->parent.length = output->size;
   writer->output = output;
   return &writer->parent;
 }
@@ -150,7 +151,7 @@ raw_free (H2kWriter *writer)
 
 const H2kWriterOps h2k_raw_writer = {
     .format = "raw",
-    .sinks = H2K_SINK_FILE | H2K_SINK_DEVICE | H2K_SINK_PIPE,
+    .sinks = H2K_SINK_FILE | H2K_SINK_DEVICE | H2K_SINK_PIPE | H2K_SINK_NBD,
     .options = raw_options,
     .create = raw_create,
     .prepare = raw_prepare,

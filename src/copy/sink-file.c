@@ -703,6 +703,7 @@ file_commit (H2kSink *base, GError **error)
 const H2kSinkOps h2k_file_sink = {
     .kind = H2K_SINK_FILE,
     .name = "a file",
+    .room = "on its filesystem; free some space, raise the quota or choose another place",
     .matches = file_matches,
     .open = file_open,
     .reserve = file_reserve,

@@ -81,6 +81,8 @@ vhd_create (H2kOutput *output, GError **error)
   w->parent.ops = &h2k_vhd_writer;
   w->parent.unit = H2K_IO_ALIGN;
   w->parent.reserve = H2K_RESERVE_EXTENTS;
+  w->parent.length = output->size + sizeof (VhdFooter);
+  w->parent.fills = TRUE;
   w->output = output;
   w->identity = g_checksum_new (G_CHECKSUM_SHA256);
   return &w->parent;
@@ -176,7 +178,7 @@ vhd_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError **e
 const H2kWriterOps h2k_vhd_writer = {
     .format = "vhd",
     .alias = "vpc",
-    .sinks = H2K_SINK_FILE | H2K_SINK_PIPE,
+    .sinks = H2K_SINK_FILE | H2K_SINK_PIPE | H2K_SINK_NBD,
     .options = vhd_options,
     .create = vhd_create,
     .prepare = vhd_prepare,

@@ -396,7 +396,7 @@ vhdx_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError **
 
 const H2kWriterOps h2k_vhdx_writer = {
     .format = "vhdx",
-    .sinks = H2K_SINK_FILE,
+    .sinks = H2K_SINK_FILE | H2K_SINK_NBD,
     .options = vhdx_options,
     .create = vhdx_create,
     .prepare = vhdx_prepare,

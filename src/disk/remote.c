@@ -182,6 +182,21 @@ h2k_remote_add_link (H2kRemote *remote, gpointer link)
   give_link (remote, link, FALSE);
 }
 
+gpointer
+h2k_remote_take_idle (H2kRemote *remote)
+{
+  gpointer link = NULL;
+
+  g_mutex_lock (&remote->lock);
+  if (remote->idle->len)
+    {
+      link = g_ptr_array_steal_index_fast (remote->idle, remote->idle->len - 1);
+      remote->links--;
+    }
+  g_mutex_unlock (&remote->lock);
+  return link;
+}
+
 gboolean
 h2k_remote_run (H2kRemote *remote, H2kRemoteTry try_it, gpointer job, GError **error)
 {

@@ -89,6 +89,8 @@ void h2k_remote_init (H2kRemote *remote, const H2kFileOps *file_ops, const H2kRe
                       const char *uri, const char *server);
 /* Give back a link that was made by the kind itself. */
 void h2k_remote_add_link (H2kRemote *remote, gpointer link);
+/* Take a link that is not in use away for good; NULL: there is none. */
+gpointer h2k_remote_take_idle (H2kRemote *remote);
 /* Free the shared part, links first. */
 void h2k_remote_clear (H2kRemote *remote);
 

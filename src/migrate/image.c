@@ -392,7 +392,9 @@ check_checksum (const H2kConvertOptions *options, GError **error)
 {
   g_autofree char *path = g_strconcat (options->output, ".sha256", NULL);
 
-  if (options->checksum && (g_str_equal (options->output, "-") || is_special (options->output)))
+  if (options->checksum
+      && (g_str_equal (options->output, "-") || is_special (options->output)
+          || h2k_file_is_uri (options->output)))
     {
       g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
                            "digests are written beside files only: leave out --checksum");
@@ -423,10 +425,23 @@ write_checksum (const H2kConvertOptions *options, H2kOutput *output, GCancellabl
 }
 
 static gboolean
+verify_output (const H2kConvertOptions *options, H2kOutput *output, GCancellable *cancellable,
+               GError **error)
+{
+  H2kCopyOptions verify = copy_options (options, "verify");
+
+  if (!options->verify && !h2k_output_is_doubtful (output))
+    return TRUE;
+  if (!options->verify)
+    g_message ("the output's server was lost for a while: what it has is read back and verified");
+  return h2k_verify (output, &verify, cancellable, error);
+}
+
+static gboolean
 copy_disk (const H2kConvertOptions *options, H2kDisk *disk, const char *state, H2kOutput *output,
            GCancellable *cancellable, GError **error)
 {
-  H2kCopyOptions copy = copy_options (options, "copy"), verify = copy_options (options, "verify");
+  H2kCopyOptions copy = copy_options (options, "copy");
   g_autoptr (H2kDisk) view = source_view (options, disk, error);
   H2kCopyStats stats;
   guint64 needed;
@@ -436,7 +451,7 @@ copy_disk (const H2kConvertOptions *options, H2kDisk *disk, const char *state, H
       || (!h2k_output_shares (output, view)
           && !h2k_output_check_space (output, options->compression ? needed / 4 : needed, error))
       || !h2k_copy (view, output, &copy, cancellable, &stats, error)
-      || (options->verify && !h2k_verify (output, &verify, cancellable, error))
+      || !verify_output (options, output, cancellable, error)
       || !h2k_source_check (disk, state, error))
     return FALSE;
   if (stats.bytes_shared)
@@ -458,6 +473,7 @@ convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **e
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kOutput) output = NULL;
   g_autofree char *identity = NULL, *state = NULL;
+  g_autoptr (GPtrArray) sources = g_ptr_array_new ();
   H2kOutputOptions oo;
 
   if (!check_options (options, error) || !output_options (options, &oo, error)
@@ -472,7 +488,9 @@ convert (const H2kConvertOptions *options, GCancellable *cancellable, GError **e
   identity = h2k_copy_identity (disk, &oo, options->sparsify, options->drop_swap);
   oo.identity = identity;
   oo.resume = options->resume;
-  output = h2k_output_new (options->output, disk->size, &oo, disk->files, error);
+  g_ptr_array_extend (sources, disk->files, NULL, NULL);
+  g_ptr_array_add (sources, options->source);
+  output = h2k_output_new (options->output, disk->size, &oo, sources, error);
   return output && copy_disk (options, disk, state, output, cancellable, error)
          && h2k_output_commit (output, error)
          && write_checksum (options, output, cancellable, error);

@@ -158,6 +158,10 @@ check_options (const H2kMigrateOptions *o, GError **error)
     return usage (error, "no output is named: give --to-output FILE, or --dry-run for the plan");
   if (!g_str_equal (o->output_format, "qcow2") && !g_str_equal (o->output_format, "raw"))
     return usage (error, "the output format must be qcow2 or raw");
+  if (o->output && h2k_file_is_uri (o->output))
+    return usage (error, "a migrated VM's disks are files, with its definition beside them: name a "
+                         "file; `hyper2kvm convert` copies a disk to an NBD export, and a file "
+                         "of such a name is given as ./NAME");
   if (o->compression != H2K_COMPRESS_NONE && !g_str_equal (o->output_format, "qcow2"))
     return usage (error, "only qcow2 can be compressed: leave out --compress or the raw format");
   if (o->report && !h2k_report_format (o->report))
