@@ -15,6 +15,7 @@ typedef struct
 {
   H2kSink parent;
   H2kFile *file;
+  guint64 room;  /* bytes that can be written */
   GMutex lock;   /* held while the export is made zero */
   guint64 clear; /* up to here it was, or is written densely */
 } NbdSink;
@@ -78,12 +79,12 @@ check_size (const H2kOutput *output, guint64 size, GError **error)
     return TRUE;
   if (size < wanted)
     g_set_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE,
-                 "the export %s has %" G_GUINT64_FORMAT
+                 "the export %s has room for %" G_GUINT64_FORMAT
                  " bytes and the output (%s) %" G_GUINT64_FORMAT ": choose a larger one",
                  output->given, size, output->options.format, wanted);
   else
     g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
-                 "the export %s has %" G_GUINT64_FORMAT
+                 "the export %s has room for %" G_GUINT64_FORMAT
                  " bytes, but a %s must end where its place ends: choose an export of "
                  "%" G_GUINT64_FORMAT " bytes",
                  output->given, size, output->options.format, wanted);
@@ -98,7 +99,7 @@ nbd_open (H2kOutput *output, GPtrArray *sources, int mode, GError **error)
 
   if (check_options (output, error) && check_source (output, sources, error))
     file = h2k_nbd_open_output (output->path, error);
-  if (file && !check_size (output, file->size, error))
+  if (file && !check_size (output, h2k_nbd_room (file), error))
     g_clear_pointer (&file, h2k_file_unref);
   if (!file)
     return NULL;
@@ -107,6 +108,7 @@ nbd_open (H2kOutput *output, GPtrArray *sources, int mode, GError **error)
   sink->parent.output = output;
   sink->parent.dense = output->writer->length > 0;
   sink->file = file;
+  sink->room = h2k_nbd_room (file);
   sink->clear = sink->parent.dense ? G_MAXUINT64 : 0;
   g_mutex_init (&sink->lock);
   return &sink->parent;
@@ -117,12 +119,12 @@ nbd_open (H2kOutput *output, GPtrArray *sources, int mode, GError **error)
 static gboolean
 check_room (NbdSink *sink, guint64 end, GError **error)
 {
-  if (end <= sink->file->size)
+  if (end <= sink->room)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE,
-               "the export %s has %" G_GUINT64_FORMAT
+               "the export %s has room for %" G_GUINT64_FORMAT
                " bytes, and the %s needs more: choose a larger one",
-               sink->parent.output->given, sink->file->size, sink->parent.output->options.format);
+               sink->parent.output->given, sink->room, sink->parent.output->options.format);
   return FALSE;
 }
 
@@ -135,7 +137,7 @@ clear_until (NbdSink *sink, guint64 end, GError **error)
   g_mutex_lock (&sink->lock);
   while (ok && sink->clear < end)
     {
-      guint64 n = MIN (CLEAR_AHEAD, sink->file->size - sink->clear);
+      guint64 n = MIN (CLEAR_AHEAD, sink->room - sink->clear);
 
       ok = h2k_nbd_write (sink->file, sink->clear, n, NULL, error);
       sink->clear += ok ? n : 0;
@@ -210,7 +212,7 @@ nbd_reopen (H2kSink *base, GError **error)
 static guint64
 nbd_available (H2kSink *base)
 {
-  return ((NbdSink *)base)->file->size;
+  return ((NbdSink *)base)->room;
 }
 
 const H2kSinkOps h2k_nbd_sink = {

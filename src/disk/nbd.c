@@ -191,6 +191,9 @@ new_handle (Nbd *nbd)
   nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION);
   /* The URI is the user's own: it may name files with keys. */
   nbd_set_uri_allow_local_file (h, true);
+  /* Whether the end of an export that is no multiple of its unit can be read is the server's to
+   * say. */
+  nbd_set_strict_mode (h, nbd_get_strict_mode (h) & ~LIBNBD_STRICT_ALIGN);
 #ifdef LIBNBD_HAVE_NBD_SET_PREAD_INITIALIZE
   nbd_set_pread_initialize (h, false);
 #endif
@@ -365,7 +368,9 @@ static gboolean
 ask_server (Nbd *nbd, guint64 offset, GError **error)
 {
   guint64 start = offset / nbd->unit * nbd->unit, size = nbd->remote.file.size;
-  Status status = {nbd, start, MIN (size, start + STATUS_SPAN), nbd->extents};
+  guint64 whole = size - size % nbd->unit;
+  Status status
+      = {nbd, start, MIN (start < whole ? whole : size, start + STATUS_SPAN), nbd->extents};
   g_autoptr (GError) local = NULL;
 
   if (h2k_remote_run (&nbd->remote, try_status, &status, &local) && nbd->extents->len)
@@ -540,7 +545,7 @@ has_authority (const char *uri)
 static gboolean
 check_tls (const char *uri, const char *name, GError **error)
 {
-  g_autofree char *scheme = g_uri_parse_scheme (uri);
+  const char *scheme = g_uri_peek_scheme (uri); /* in small letters */
   g_autofree char *keys = uri_parameter (uri, "tls-psk-file");
   struct nbd_handle *h;
   gboolean tls;
@@ -717,6 +722,12 @@ write_zeros (Nbd *nbd, guint64 offset, guint64 length, GError **error)
   return TRUE;
 }
 
+guint64
+h2k_nbd_room (H2kFile *file)
+{
+  return file->size - file->size % ((Nbd *)file)->unit;
+}
+
 gboolean
 h2k_nbd_write (H2kFile *file, guint64 offset, guint64 length, const guint8 *data, GError **error)
 {
@@ -764,7 +775,7 @@ gboolean
 h2k_nbd_is_uri (const char *uri)
 {
   static const char *const schemes[] = {"nbd", "nbds", "nbd+unix", "nbds+unix", NULL};
-  g_autofree char *scheme = h2k_file_is_uri (uri) ? g_uri_parse_scheme (uri) : NULL;
+  const char *scheme = h2k_file_is_uri (uri) ? g_uri_peek_scheme (uri) : NULL; /* small letters */
 
   return scheme && g_strv_contains (schemes, scheme);
 }

@@ -21,6 +21,8 @@ gboolean h2k_nbd_same_export (const char *a, const char *b);
 /* Connect to an export that can be written. Errors: H2K_ERROR_OUTPUT, _UNSUPPORTED. */
 H2kFile *h2k_nbd_open_output (const char *uri, GError **error);
 
+/* The bytes that can be written: what follows the last whole block of the server cannot. */
+guint64 h2k_nbd_room (H2kFile *file);
 /* Write a range, which lies inside the export; DATA NULL: zeros, which are not sent where the
  * server says that there are some already. No two ranges may overlap. Errors: H2K_ERROR_OUTPUT,
  * _NO_SPACE, _CANCELLED. */

@@ -2,59 +2,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "remote-fixture.h"
+#include "nbd-fixture.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
+#include "disk/nbd.h"
+
+#include <netinet/in.h>
 
 #define SIZE ((gsize)9 << 20)
-
-static char *
-uri_of (Fixture *f)
-{
-  return g_strdup_printf ("nbd+unix:///?socket=%s/sock", f->folder);
-}
-
-/* Until somebody listens there. */
-static void
-wait_for_socket (Fixture *f)
-{
-  g_autofree char *path = g_build_filename (f->folder, "sock", NULL);
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-  g_strlcpy (address.sun_path, path, sizeof address.sun_path);
-  for (guint i = 0; i < 1000; i++)
-    if (connect (fd, (struct sockaddr *)&address, sizeof address) == 0)
-      break;
-    else
-      g_usleep (10000);
-  close (fd);
-}
-
-static GSubprocess *
-start_nbdkit (Fixture *f, const char *args)
-{
-  g_autofree char *path = g_build_filename (f->folder, "sock", NULL);
-  GSubprocess *server;
-
-  g_unlink (path);
-  server = start_server (f, "nbdkit -f -U sock --log=null %s", args);
-  wait_for_socket (f);
-  return server;
-}
-
-static guint
-count_in_log (Fixture *f, const char *word)
-{
-  gsize size;
-  g_autofree char *log = (char *)load (f, "log", &size);
-  guint n = 0;
-
-  for (const char *at = log; (at = strstr (at, word)); at++)
-    n++;
-  return n;
-}
 
 static void
 test_content (Fixture *f, gconstpointer data)
@@ -317,6 +271,133 @@ test_refused (Fixture *f, gconstpointer data)
   }
 }
 
+/* What names one export is known to be one. */
+static void
+test_same_export (Fixture *f, gconstpointer data)
+{
+  static const struct
+  {
+    const char *a, *b;
+    gboolean same;
+  } pairs[] = {
+      {"nbd://host/x", "nbd://HOST:10809/x", TRUE},
+      {"nbd://host/x", "NBDS://user:secret@host/x?tls-certificates=/y", TRUE},
+      {"nbd://host", "nbd://host/", TRUE},
+      {"nbd://localhost/x", "nbd://127.0.0.1/%78", TRUE},
+      {"nbd://[::1]/x", "nbd:///x", TRUE},
+      {"nbd+unix:///x?socket=/nowhere/s", "nbds+unix:///x?tls-psk-file=k&socket=/nowhere/s", TRUE},
+      {"nbd://host/x", "nbd://host/y", FALSE},
+      {"nbd://host/x", "nbd://host:10810/x", FALSE},
+      {"nbd://host/x", "nbd://other/x", FALSE},
+      {"nbd+unix:///x?socket=/nowhere/s", "nbd+unix:///x?socket=/nowhere/t", FALSE},
+      {"nbd+unix:///x?socket=/nowhere/s", "nbd+unix:///?socket=/nowhere/s", FALSE},
+      {"nbd://host/x", "https://host:10809/x", FALSE},
+      {"nbd://host/x", "host/x", FALSE},
+  };
+  g_autofree char *one = g_strdup_printf ("nbd+unix:///?socket=%s/sock", f->folder);
+  g_autofree char *two = g_strdup_printf ("nbd+unix:///?socket=%s/./link", f->folder);
+  g_autofree char *link = g_build_filename (f->folder, "link", NULL);
+
+  for (guint i = 0; i < G_N_ELEMENTS (pairs); i++)
+    if (h2k_nbd_same_export (pairs[i].a, pairs[i].b) != pairs[i].same)
+      g_error ("%s and %s", pairs[i].a, pairs[i].b);
+  save (f, "sock", "", 0);
+  g_assert_cmpint (symlink ("sock", link), ==, 0);
+  g_assert_true (h2k_nbd_same_export (one, two));
+}
+
+/* A certificate of the authority CA for NAME, or, without CA, an authority. */
+static void
+make_certificate (Fixture *f, const char *folder, const char *ca, const char *name)
+{
+  g_autofree char *path = g_build_filename (f->folder, folder, NULL);
+
+  g_mkdir (path, 0700);
+  if (!ca)
+    {
+      run (f,
+           "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=%s -keyout %s/ca-key.pem "
+           "-out %s/ca-cert.pem",
+           name, folder, folder);
+      return;
+    }
+  run (f, "cp %s/ca-cert.pem %s", ca, folder);
+  save (f, "extensions", "subjectAltName=DNS:localhost\n", 29);
+  run (f, "openssl req -newkey rsa:2048 -nodes -subj /CN=%s -keyout %s/server-key.pem -out request",
+       name, folder);
+  run (f,
+       "openssl x509 -req -in request -days 2 -CA %s/ca-cert.pem -CAkey %s/ca-key.pem "
+       "-CAcreateserial -extfile extensions -out %s/server-cert.pem",
+       ca, ca, folder);
+}
+
+/* A port of this host that is free now. */
+static guint
+free_port (void)
+{
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl (INADDR_LOOPBACK)};
+  socklen_t length = sizeof address;
+  int fd = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  g_assert_cmpint (bind (fd, (struct sockaddr *)&address, sizeof address), ==, 0);
+  g_assert_cmpint (getsockname (fd, (struct sockaddr *)&address, &length), ==, 0);
+  close (fd);
+  return ntohs (address.sin_port);
+}
+
+static void
+wait_for_port (guint port)
+{
+  struct sockaddr_in address = {.sin_family = AF_INET,
+                                .sin_addr.s_addr = htonl (INADDR_LOOPBACK),
+                                .sin_port = htons ((guint16)port)};
+  int fd = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  for (guint i = 0; i < 1000; i++)
+    if (connect (fd, (struct sockaddr *)&address, sizeof address) == 0)
+      break;
+    else
+      g_usleep (10000);
+  close (fd);
+}
+
+/* TLS counts only when the server's certificate is checked. */
+static void
+test_tls (Fixture *f, gconstpointer data)
+{
+  g_autofree guint8 *expected = make_raw (f, "r.raw", SIZE, 9);
+  guint port = free_port ();
+  g_autofree char *uri = g_strdup_printf ("nbds://localhost:%u/", port);
+  g_autofree char *trusted = g_strdup_printf ("%s?tls-certificates=%s/trust", uri, f->folder);
+  g_autofree char *other = g_strdup_printf ("%s?tls-certificates=%s/other", uri, f->folder);
+  g_autofree char *nothing = g_strdup_printf ("%s?tls-certificates=%s/none", uri, f->folder);
+  g_autofree char *name
+      = g_strdup_printf ("nbds://127.0.0.1:%u/?tls-certificates=%s/trust", port, f->folder);
+  g_autofree char *plain = g_strdup_printf ("nbd://localhost:%u/", port);
+  GSubprocess *server;
+
+  make_certificate (f, "ca", NULL, "ca");
+  make_certificate (f, "other", NULL, "other");
+  make_certificate (f, "server", "ca", "localhost");
+  run (f, "mkdir trust none");
+  run (f, "cp ca/ca-cert.pem trust");
+  server = start_server (f,
+                         "nbdkit -f -i 127.0.0.1 -p %u --log=null --tls=require "
+                         "--tls-certificates=%s/server file r.raw",
+                         port, f->folder);
+  wait_for_port (port);
+  {
+    g_autoptr (H2kDisk) disk = open_uri (trusted);
+    check_threads (disk, expected);
+  }
+  refuse_uri (nothing, H2K_ERROR_USAGE, "no ca-cert.pem to check");
+  refuse_uri (other, H2K_ERROR_SOURCE, "certificate verification");
+  refuse_uri (name, H2K_ERROR_SOURCE, "certificate verification");
+  refuse_uri (plain, H2K_ERROR_SOURCE, "requires TLS");
+  stop_server (server);
+  run (f, "rm -r ca other server trust none");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -331,5 +412,7 @@ main (int argc, char **argv)
   add ("/nbd/stall", test_stall);
   add ("/nbd/formats", test_formats);
   add ("/nbd/refused", test_refused);
+  add ("/nbd/same-export", test_same_export);
+  add ("/nbd/tls", test_tls);
   return g_test_run ();
 }
