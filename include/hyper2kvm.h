@@ -182,7 +182,8 @@ typedef struct
 {
   char *source;
   char *source_format;  /* as above */
-  char *output;         /* a file; where the format allows it also a block device, or "-" */
+  char *output;         /* a file; where the format allows it also a block device, an NBD export
+                         * ("nbd://..."), or "-" */
   char *output_format;  /* "qcow2" (default), "raw", "vmdk", "vhdx" or "vhd" */
   char *output_options; /* "key=value,..." of the format, as `qemu-img convert -o`; or NULL */
   char *backing;        /* of a qcow2: only what differs from this image is written; NULL: none */
@@ -190,8 +191,8 @@ typedef struct
   H2kCompression compression; /* default H2K_COMPRESS_NONE */
   guint32 cluster_size;       /* bytes, of a qcow2; 0: as in output_options, else 65536 */
   guint threads;              /* 0 (default): one a core; at most 64 */
-  gboolean force;             /* default FALSE; TRUE: an existing output is replaced, a device
-                               * overwritten */
+  gboolean force;             /* default FALSE; TRUE: an existing output is replaced, a device or
+                               * NBD export overwritten */
   gboolean verify;            /* default FALSE; TRUE: read the output back and compare */
   gboolean fast;              /* default FALSE; TRUE: no fsync of the output before the rename */
   gboolean sparsify;          /* default TRUE: blocks no filesystem uses are not copied */

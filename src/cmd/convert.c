@@ -63,13 +63,17 @@ cmd_convert (int argc, char **argv)
        "do not wait until the output is on stable storage", NULL},
       {"flatten", 0, 0, G_OPTION_ARG_NONE, &options->flatten,
        "merge a chain of images into one, without a note (always done)", NULL},
-      {"force", 0, 0, G_OPTION_ARG_NONE, &options->force, "replace an existing output", NULL},
+      {"force", 0, 0, G_OPTION_ARG_NONE, &options->force,
+       "replace an existing output, overwrite a device or an NBD export", NULL},
       {NULL},
   };
   int code = cmd_parse (
       &argc, &argv, "SOURCE OUTPUT",
       "Converts one disk image: no repairs, no definition. A chain of images becomes "
-      "one, and blocks\nthat no filesystem uses are left out.\nThe source is never written.",
+      "one, and blocks\nthat no filesystem uses are left out.\nThe source is never written. OUTPUT "
+      "is a "
+      "file, a block device or an NBD export (nbd://HOST/EXPORT,\nnbd+unix:///EXPORT?socket=PATH), "
+      "which are overwritten with --force, or - for standard output.",
       entries, NULL, NULL);
   g_autoptr (GError) error = NULL;
   gboolean ok;

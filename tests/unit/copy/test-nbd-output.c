@@ -30,6 +30,12 @@ make_old (Fixture *f, guint64 size)
   return old;
 }
 
+static void
+fill_export (Fixture *f, guint64 size)
+{
+  g_free (make_old (f, size));
+}
+
 static guint8 *
 load_reference (Fixture *f, LayoutDisk *disk)
 {
@@ -210,8 +216,7 @@ copy_sparse (Fixture *f, const char *server, const char *options)
 static void
 test_requests (Fixture *f, gconstpointer data)
 {
-  g_autofree guint8 *old = make_old (f, SIZE);
-
+  fill_export (f, SIZE);
   copy_sparse (f, "--filter=noextents file export", "");
   g_assert_cmpuint (count_in_log (f, " Write "), ==, 1);
   g_assert_cmpuint (count_in_log (f, " Zero "), >, 0);
@@ -234,9 +239,9 @@ test_connections (Fixture *f, gconstpointer data)
       = {"--filter=delay --filter=multi-conn file export wdelay=5ms multi-conn-mode=disable",
          "--filter=delay file export wdelay=5ms"};
   const H2kOutputOptions options = {.format = "raw", .force = TRUE, .sync = TRUE};
-  g_autofree guint8 *old = make_old (f, SIZE);
   g_autofree char *uri = uri_of (f);
 
+  fill_export (f, SIZE);
   for (guint i = 0; i < G_N_ELEMENTS (filters); i++)
     {
       g_autofree char *args = g_strdup_printf ("--filter=log %s logfile=log", filters[i]);
@@ -298,8 +303,8 @@ test_errors (Fixture *f, gconstpointer data)
       /* Found out while it is written. */
       {"memory 1M", "qcow2", H2K_ERROR_NO_SPACE, "needs more"},
   };
-  g_autofree guint8 *old = make_old (f, SIZE);
 
+  fill_export (f, SIZE);
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
     {
       GSubprocess *server = start_nbdkit (f, cases[i].server);
@@ -357,13 +362,15 @@ test_server_comes_back (Fixture *f, gconstpointer data)
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
     {
       const Piece pieces[] = {{SIZE, CONTENT_NOISE}};
-      g_autofree guint8 *old = make_old (f, SIZE);
       g_autoptr (H2kDisk) disk = &layout_disk_new (make_pieces (pieces, 1), i)->disk;
       g_autofree guint8 *reference = load_reference (f, (LayoutDisk *)disk);
       Copy copy = {.disk = disk, .uri = uri};
-      GSubprocess *server = start_nbdkit (f, cases[i].first);
-      GThread *thread = g_thread_new ("copy", run_copy, &copy);
+      GSubprocess *server;
+      GThread *thread;
 
+      fill_export (f, SIZE);
+      server = start_nbdkit (f, cases[i].first);
+      thread = g_thread_new ("copy", run_copy, &copy);
       g_usleep (300000);
       stop_server (server);
       server = start_nbdkit (f, cases[i].then);
@@ -388,13 +395,15 @@ test_server_comes_back (Fixture *f, gconstpointer data)
 static void
 test_server_is_gone (Fixture *f, gconstpointer data)
 {
-  g_autofree guint8 *old = make_old (f, SIZE);
   g_autoptr (H2kDisk) disk = &random_disk (SIZE, 900)->disk;
   g_autofree char *uri = uri_of (f);
   Copy copy = {.disk = disk, .uri = uri};
-  GSubprocess *server = start_nbdkit (f, "--filter=delay file export wdelay=600ms");
-  GThread *thread = g_thread_new ("copy", run_copy, &copy);
+  GSubprocess *server;
+  GThread *thread;
 
+  fill_export (f, SIZE);
+  server = start_nbdkit (f, "--filter=delay file export wdelay=600ms");
+  thread = g_thread_new ("copy", run_copy, &copy);
   g_usleep (300000);
   stop_server (server);
   g_thread_join (thread);
@@ -407,9 +416,9 @@ test_server_is_gone (Fixture *f, gconstpointer data)
 static void
 test_cancelled (Fixture *f, gconstpointer data)
 {
-  g_autofree guint8 *old = make_old (f, SIZE);
   g_autofree char *uri = uri_of (f);
 
+  fill_export (f, SIZE);
   for (guint i = 0; i < 2; i++)
     {
       g_autoptr (GCancellable) cancellable = g_cancellable_new ();
