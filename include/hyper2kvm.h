@@ -156,6 +156,55 @@ H2K_PUBLIC gboolean h2k_migrate_vm (const H2kMigrateOptions *options, GCancellab
  * says; the caller's. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED, _NO_OS, _FILESYSTEM. */
 H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, gboolean json, GError **error);
 
+/* --- files of a guest ------------------------------------------------------------------------- */
+
+/* The mounted tree of the system on a VM's disks. Paths are the guest's own, absolute; links are
+ * resolved inside the tree, except where the last component of a path is said to be meant itself.
+ * Changes are kept apart from the disks, which are not written. One thread at a time. */
+typedef struct _H2kFiles H2kFiles;
+
+/* Open the disks of one VM (char * paths, first disk first). FORMAT as source_format above.
+ * Errors: those of h2k_inspect(). */
+H2K_PUBLIC H2kFiles *h2k_files_open (GPtrArray *paths, const char *format, GError **error);
+H2K_PUBLIC void h2k_files_free (H2kFiles *files);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFiles, h2k_files_free)
+
+typedef struct
+{
+  char *name;   /* the last component, as it is in the guest: any bytes but '/' */
+  char *target; /* of a symbolic link; else NULL */
+  guint32 mode; /* type and permissions as in struct stat */
+  guint32 uid, gid, nlink;
+  guint64 size; /* bytes */
+  guint64 rdev; /* device nodes: as makedev(3) makes it */
+  gint64 mtime; /* seconds since 1970 */
+} H2kFileInfo;
+
+H2K_PUBLIC void h2k_file_info_free (H2kFileInfo *info);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFileInfo, h2k_file_info_free)
+
+/* What PATH is; a link in its last component is followed if FOLLOW. Errors: H2K_ERROR_FAILED (there
+ * is none), _FILESYSTEM, _SOURCE, _FORMAT. */
+H2K_PUBLIC H2kFileInfo *h2k_files_stat (H2kFiles *files, const char *path, gboolean follow,
+                                        GError **error);
+/* What the directory PATH holds, sorted by name: H2kFileInfo *, the caller's. Errors: as above;
+ * H2K_ERROR_FAILED, too, when it is no directory. */
+H2K_PUBLIC GPtrArray *h2k_files_list (H2kFiles *files, const char *path, GError **error);
+/* At most LENGTH bytes at OFFSET of a regular file; fewer at its end. Errors: as above. */
+H2K_PUBLIC GBytes *h2k_files_read (H2kFiles *files, const char *path, guint64 offset, gsize length,
+                                   GError **error);
+/* Replace or create the regular file PATH, which keeps owner, mode and labels if it exists; a new
+ * one is root's with MODE (permissions), in directories that are made as needed. Errors: as above,
+ * H2K_ERROR_NO_SPACE. */
+H2K_PUBLIC gboolean h2k_files_write (H2kFiles *files, const char *path, GBytes *data, guint32 mode,
+                                     GError **error);
+/* Write the changes as qcow2 images that build on the disks, which must be files of this host: one
+ * for each disk that was changed, the first disk's at OUTPUT, further ones with "-diskN" before the
+ * extension. PATHS (may be NULL) gets their names, char *. Errors: H2K_ERROR_OUTPUT_EXISTS,
+ * _OUTPUT, _NO_SPACE, _UNSUPPORTED, _USAGE (nothing was changed). */
+H2K_PUBLIC gboolean h2k_files_save (H2kFiles *files, const char *output, GPtrArray *paths,
+                                    GError **error);
+
 /* What the image PATH is, and every image of its chain: a JSON text (as "qemu-img info" names
  * things, the chain as nested "backing" objects), or text for people, as JSON says; the caller's.
  * FORMAT as source_format above. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED. */

@@ -17,12 +17,12 @@ _hyper2kvm() {
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
     --io-priority) words="idle best-effort" ;;
-    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --boot-timeout | --mac | --memory | --vcpus) return ;;
+    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --memory | --vcpus) return ;;
     --temp-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --report | --log-file)
+    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --output | --add | -a | -o | --report | --log-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -58,12 +58,17 @@ _hyper2kvm() {
                 --force --flatten --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;
+        ls) words="--add --format --long --all --directory --json $common" ;;
+        tree) words="--add --format --level --directories $common" ;;
+        cat) words="--add --format $common" ;;
+        get) words="--add --format --output $common" ;;
+        put) words="--add --format --to-output $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;
         nbd-serve)
             words="--format --repair --writable --read-only --socket --port --export-name
                 --connections --persistent --exit-last --pid-file --temp-dir --json $common"
             ;;
-        *) words="local inspect boot-test convert info check compare nbd-serve --version $common" ;;
+        *) words="local inspect boot-test convert info check compare ls tree cat get put nbd-serve --version $common" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -24,6 +24,11 @@ int cmd_convert (int argc, char **argv);
 int cmd_info (int argc, char **argv);
 int cmd_check (int argc, char **argv);
 int cmd_compare (int argc, char **argv);
+int cmd_ls (int argc, char **argv);
+int cmd_cat (int argc, char **argv);
+int cmd_get (int argc, char **argv);
+int cmd_put (int argc, char **argv);
+int cmd_tree (int argc, char **argv);
 int cmd_nbd_serve (int argc, char **argv);
 
 /* Parse ARGV with ENTRIES, MORE_ENTRIES (may be NULL) and the options that every command has; what
@@ -43,6 +48,17 @@ gboolean cmd_parse_io_priority (const char *name, const char *value, gpointer da
 void cmd_add_common_options (GOptionContext *context);
 /* Act on them. -1, or the exit code. */
 int cmd_use_common_options (void);
+
+/* Of the commands for a guest's files: the options that all of them have, and the guest. ARGV's
+ * operands are the disk (unless --add names disks) and LEAST or more others, of which the first one
+ * is at ARGV[*FIRST]. *FILES is set when -1 is returned; else that is the exit code. */
+extern const GOptionEntry cmd_guest_entries[];
+int cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files);
+/* One entry as "ls -l" has it: mode, links, owner, size, time. The caller's. */
+char *cmd_file_line (const H2kFileInfo *info);
+/* A guest's name for standard output: as it is for programs, without what a terminal would obey for
+ * people. The caller's. */
+char *cmd_shown_name (const char *name);
 
 /* Print ERROR on standard error and return its exit code; after a signal that signal's. */
 int cmd_fail (const GError *error);

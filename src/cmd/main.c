@@ -16,6 +16,11 @@ static const Command commands[] = {
     {"info", "say what a disk image is", cmd_info},
     {"check", "say whether a disk image is consistent in itself", cmd_check},
     {"compare", "compare what guests see of two disk images", cmd_compare},
+    {"ls", "list files of the guest on disk images", cmd_ls},
+    {"tree", "draw the folders of the guest on disk images", cmd_tree},
+    {"cat", "print files of the guest on disk images", cmd_cat},
+    {"get", "copy files and folders out of disk images", cmd_get},
+    {"put", "put a file into an image that builds on a disk", cmd_put},
     {"nbd-serve", "offer a disk image over NBD, also as it is after repairs", cmd_nbd_serve},
 };
 

@@ -384,6 +384,29 @@ h2k_tree_list (H2kTree *tree, const char *path)
   return names;
 }
 
+GPtrArray *
+h2k_tree_read_dir (H2kTree *tree, const char *path, GError **error)
+{
+  g_autoptr (GString) at = g_string_new (NULL);
+  GPtrArray *names;
+  H2kStat st;
+  Place place;
+
+  if (!find (tree, path, FALSE, at, &st, error))
+    return NULL;
+  if (!S_ISDIR (st.mode))
+    {
+      fail (error, H2K_ERROR_FAILED, path, "not a directory");
+      return NULL;
+    }
+  if (!place_of (tree, at->str, &place, error))
+    return NULL;
+  names = place.fs->ops->list (place.fs, place.path, error);
+  if (names)
+    g_ptr_array_sort (names, compare_names);
+  return names;
+}
+
 /* The paths PREFIX/NAME of those names that match WORD. */
 static void
 glob_step (H2kTree *tree, const char *prefix, const char *word, GPtrArray *out)

@@ -36,6 +36,8 @@ char *h2k_tree_readlink (H2kTree *tree, const char *path, GError **error);
 
 /* Names in a directory, sorted; an empty array when it is missing. char *, the caller's. */
 GPtrArray *h2k_tree_list (H2kTree *tree, const char *path);
+/* The same; a directory that is missing or cannot be read is an error. */
+GPtrArray *h2k_tree_read_dir (H2kTree *tree, const char *path, GError **error);
 /* Paths that match PATTERN, in which '*' and '?' stand for parts of one component; sorted. */
 GPtrArray *h2k_tree_glob (H2kTree *tree, const char *pattern);
 

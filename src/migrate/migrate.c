@@ -88,12 +88,12 @@ with_suffix (const char *path, const char *suffix)
   return g_strdup_printf ("%.*s%s%s", (int)(dot - path), path, suffix, dot);
 }
 
-static char *
-output_path (const H2kMigrateOptions *options, guint disk)
+char *
+h2k_disk_output_path (const char *output, guint disk)
 {
   g_autofree char *suffix = g_strdup_printf ("-disk%u", disk + 1);
 
-  return disk == 0 ? g_strdup (options->output) : with_suffix (options->output, suffix);
+  return disk == 0 ? g_strdup (output) : with_suffix (output, suffix);
 }
 
 /* What PATH, or the path in a URI, ends with. */
@@ -220,7 +220,7 @@ check_side_file (Migration *m, const char *path, const char *what, GError **erro
       }
   for (guint i = 0; m->options->output && i < m->sources->len; i++)
     {
-      g_autofree char *disk = output_path (m->options, i);
+      g_autofree char *disk = h2k_disk_output_path (m->options->output, i);
       g_autofree char *theirs = g_canonicalize_filename (disk, NULL);
       if (!g_str_equal (mine, theirs))
         continue;
@@ -429,7 +429,7 @@ start_outputs (Migration *m, GError **error)
     return FALSE;
   for (guint i = 0; i < m->sources->len; i++)
     {
-      g_autofree char *path = output_path (o, i);
+      g_autofree char *path = h2k_disk_output_path (o->output, i);
       H2kDisk *disk = m->sources->pdata[i];
       g_autofree char *identity = h2k_copy_identity (disk, &oo, o->sparsify, o->drop_swap);
       H2kOutput *output;

@@ -15,6 +15,10 @@
 
 #include <json-glib/json-glib.h>
 
+/* Where the output of the disk number DISK (0: the first) goes when the first one's goes to OUTPUT:
+ * "-diskN" before its extension. The caller's. */
+char *h2k_disk_output_path (const char *output, guint disk);
+
 struct _H2kReport
 {
   JsonObject *root; /* the keys are documented in docs/report.md */

@@ -1,0 +1,100 @@
+/* guest-files.c - what the commands for a guest's files share.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "cmd/cmd.h"
+
+#include "util/util.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+static char **disks;
+static char *format;
+
+const GOptionEntry cmd_guest_entries[] = {
+    {"add", 'a', 0, G_OPTION_ARG_FILENAME_ARRAY, &disks,
+     "a disk of the VM, the first one first; may be repeated", "DISK"},
+    {"format", 'f', 0, G_OPTION_ARG_STRING, &format, "the disks' format (default: found)", "FMT"},
+    {NULL},
+};
+
+int
+cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
+{
+  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
+  g_autoptr (GError) error = NULL;
+
+  *first = 1;
+  for (guint i = 0; disks && disks[i]; i++)
+    g_ptr_array_add (paths, disks[i]);
+  if (!disks && argc > 1)
+    g_ptr_array_add (paths, argv[(*first)++]);
+  if (paths->len == 0)
+    return cmd_usage (argv[0], "no disk is named");
+  if (argc - *first < least)
+    return cmd_usage (argv[0], "%s",
+                      least > 1 ? "two names are needed: here, and in the guest"
+                                : "no path in the guest is named");
+  *files = h2k_files_open (paths, format, &error);
+  return *files ? -1 : cmd_fail (error);
+}
+
+static char
+type_letter (guint32 mode)
+{
+  switch (mode & S_IFMT)
+    {
+    case S_IFDIR:
+      return 'd';
+    case S_IFLNK:
+      return 'l';
+    case S_IFCHR:
+      return 'c';
+    case S_IFBLK:
+      return 'b';
+    case S_IFIFO:
+      return 'p';
+    case S_IFSOCK:
+      return 's';
+    default:
+      return '-';
+    }
+}
+
+/* "rwxr-sr-t" */
+static void
+mode_text (guint32 mode, char text[10])
+{
+  static const guint32 special[] = {S_ISUID, S_ISGID, S_ISVTX};
+
+  for (guint i = 0; i < 9; i++)
+    text[i] = mode & (0400u >> i) ? "rwx"[i % 3] : '-';
+  for (guint i = 0; i < 3; i++)
+    if (mode & special[i])
+      text[i * 3 + 2] = text[i * 3 + 2] == 'x' ? "sst"[i] : "SST"[i];
+  text[9] = '\0';
+}
+
+char *
+cmd_file_line (const H2kFileInfo *info)
+{
+  gboolean is_device = S_ISCHR (info->mode) || S_ISBLK (info->mode);
+  g_autoptr (GDateTime) time = g_date_time_new_from_unix_utc (info->mtime);
+  g_autofree char *when = time ? g_date_time_format (time, "%Y-%m-%d %H:%M") : g_strdup ("?");
+  g_autofree char *size = is_device
+                              ? g_strdup_printf ("%u, %u", major (info->rdev), minor (info->rdev))
+                              : g_strdup_printf ("%" G_GUINT64_FORMAT, info->size);
+  char mode[10];
+
+  mode_text (info->mode, mode);
+  return g_strdup_printf ("%c%s %3u %5u %5u %10s %16s", type_letter (info->mode), mode, info->nlink,
+                          info->uid, info->gid, size, when);
+}
+
+char *
+cmd_shown_name (const char *name)
+{
+  return isatty (STDOUT_FILENO) ? h2k_escape_text (name, -1) : g_strdup (name);
+}

@@ -1,0 +1,120 @@
+#!/bin/bash
+# ls, tree, cat, get and put on a real guest, against debugfs.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+disk=$(guest debian12-vmware vmdk-stream)
+sum=$(sha256sum <"$disk")
+"$H2K" -q convert --no-sparsify -O raw "$disk" "$work/d.raw"
+fs="$work/d.raw?offset=$(($(sfdisk -J "$work/d.raw" | python3 -c 'import json, sys; print(json.load(sys.stdin)["partitiontable"]["partitions"][0]["start"])') * 512))"
+
+# names DIR: what debugfs lists
+names() {
+    debugfs -R "ls -p $1" "$fs" 2>/dev/null | cut -d/ -f6 | grep -vxE '\.|\.\.|' | LC_ALL=C sort
+}
+
+listing() {
+    local dir
+    for dir in / /etc /usr/share/doc /boot /var/log; do
+        diff <(names "$dir") <("$H2K" ls -A "$disk" "$dir" | LC_ALL=C sort) || return 1
+    done
+}
+
+# The same modes, owners, sizes and times as debugfs prints.
+details() {
+    "$H2K" ls --json -A "$disk" /etc >"$work/etc.json" &&
+        debugfs -R 'ls -p /etc' "$fs" 2>/dev/null |
+        python3 -c 'import json, sys
+ours = {e["path"]: e for e in json.load(open(sys.argv[1]))}
+seen = 0
+for line in sys.stdin:
+    f = line.split("/")
+    if len(f) < 7 or f[5] in (".", ".."):
+        continue
+    e = ours["/etc/" + f[5]]
+    mode = int(f[2], 8)
+    assert int(e["mode"], 8) == mode & 0o7777, (e, f)
+    assert (e["uid"], e["gid"]) == (int(f[3]), int(f[4])), (e, f)
+    kinds = {0o100000: "file", 0o040000: "directory", 0o120000: "link"}
+    assert e["type"] == kinds[mode & 0o170000], (e, f)
+    assert mode & 0o170000 != 0o100000 or e["size"] == int(f[6]), (e, f)
+    seen += 1
+assert seen == len(ours) > 50, (seen, len(ours))' "$work/etc.json"
+}
+
+content() {
+    local file
+    for file in /etc/passwd /etc/fstab /boot/grub/grub.cfg /usr/bin/bash /bin/sh; do
+        "$H2K" cat "$disk" "$file" >"$work/ours" || return 1
+        # debugfs follows no link at the end of a path.
+        debugfs -R "dump ${file/#\/bin\/sh//usr/bin/dash} $work/theirs" "$fs" 2>/dev/null
+        cmp "$work/ours" "$work/theirs" || return 1
+    done
+}
+
+# A folder as debugfs copies it out.
+folder() {
+    mkdir "$work/ours.d" "$work/theirs.d" &&
+        "$H2K" get "$disk" /etc /usr/share/zoneinfo/Etc -o "$work/ours.d" &&
+        debugfs -R "rdump /etc /usr/share/zoneinfo/Etc $work/theirs.d" "$fs" 2>/dev/null &&
+        diff -r --no-dereference "$work/ours.d" "$work/theirs.d" &&
+        [ "$(stat -c '%a %Y' "$work/ours.d/etc/shadow")" = "$(stat -c '%a %Y' "$work/theirs.d/etc/shadow")" ] &&
+        [ "$(find "$work/ours.d" | wc -l)" -gt 100 ]
+}
+
+drawing() {
+    "$H2K" tree "$disk" /etc/network >"$work/tree" && cat "$work/tree" &&
+        [ "$(grep -c -- '── ' "$work/tree")" -eq "$(find "$work/ours.d/etc/network" -mindepth 1 | wc -l)" ] &&
+        [ "$("$H2K" tree -L 1 "$disk" / | grep -c -- '── ')" -eq "$(names / | wc -l)" ]
+}
+
+# Into an image that builds on the disk; what was there keeps its owner and mode.
+putting() {
+    head -c 3000000 /dev/urandom >"$work/payload"
+    printf 'new motd\n' >"$work/motd"
+    "$H2K" put "$disk" "$work/payload" /opt/h2k/payload --to-output "$work/put.qcow2" &&
+        "$H2K" put "$work/put.qcow2" "$work/motd" /etc --to-output "$work/again.qcow2" &&
+        "$H2K" cat "$work/again.qcow2" /opt/h2k/payload | cmp - "$work/payload" &&
+        [ "$("$H2K" cat "$work/again.qcow2" /etc/motd)" = "new motd" ] &&
+        [ "$(stat -c %s "$work/put.qcow2")" -lt 6000000 ] &&
+        qemu-img check -q "$work/put.qcow2" && qemu-img check -q "$work/again.qcow2" &&
+        "$H2K" -q convert --no-sparsify -O raw "$work/again.qcow2" "$work/put.raw" &&
+        e2fsck -fn "${fs/d.raw/put.raw}"
+}
+
+# Into a folder whose names are links already, and over what is there: nothing is replaced.
+careful() {
+    mkdir "$work/trap" && echo precious >"$work/precious" && ln -s "$work/precious" "$work/trap/passwd" &&
+        status 9 "$H2K" get "$disk" /etc/passwd -o "$work/trap" &&
+        [ "$(cat "$work/precious")" = precious ]
+}
+
+refusals() {
+    refused 1 'no such file' "$H2K" cat "$disk" /no/such &&
+        refused 1 'not a directory' "$H2K" tree "$disk" /etc/passwd &&
+        refused '2' 'absolute' "$H2K" ls "$disk" etc &&
+        refused 2 'to-output' "$H2K" put "$disk" "$work/motd" /etc &&
+        refused 2 'no disk' "$H2K" ls &&
+        refused 2 'no path' "$H2K" cat "$disk" &&
+        refused 3 'motd' "$H2K" put "$disk" "$work/motd.missing" /etc -o "$work/no.qcow2" &&
+        refused 9 'exists' "$H2K" put "$disk" "$work/motd" /etc -o "$work/put.qcow2" &&
+        [ ! -e "$work/no.qcow2" ] && status 10 "$H2K" cat "$disk" /usr/bin/bash >/dev/full
+}
+
+# The guest on the first of two disks.
+several() {
+    qemu-img create -q -f qcow2 "$work/empty.qcow2" 1G &&
+        "$H2K" ls -a "$disk" -a "$work/empty.qcow2" /etc/passwd
+}
+
+claim "ls lists what debugfs lists" listing
+claim "modes, owners and sizes are those of debugfs" details
+claim "cat prints what debugfs dumps" content
+claim "get copies folders as debugfs does" folder
+claim "tree draws each of them" drawing
+claim "put writes an image that builds on the disk" putting
+claim "get replaces nothing and follows no link" careful
+claim "what cannot be done is refused" refusals
+claim "several disks are named with --add" several
+claim "the disk is untouched" test "$(sha256sum <"$disk")" = "$sum"
+finish
