@@ -208,6 +208,7 @@ run_connection (gpointer data)
       set_user (c);
       h2k_nbd_transmit (c);
     }
+  /* There are no more of them from here on, see h2k_nbd_transmit(). */
   for (guint i = 0; i < c->helpers->len; i++)
     g_thread_join (c->helpers->pdata[i]);
   g_cancellable_pop_current (c->server->cancellable);
@@ -282,7 +283,7 @@ accept_one (H2kNbdServer *server)
     {
       /* Fails on a unix socket, which does not wait for more to send. */
       setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-      if (h2k_nbd_server_add (server, fd))
+      if (h2k_nbd_server_add (server, fd) || g_atomic_int_get (&server->stopping))
         return;
       err = EAGAIN;
     }

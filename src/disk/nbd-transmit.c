@@ -552,4 +552,10 @@ h2k_nbd_transmit (NbdConnection *c)
   while (ok && next_request (&worker, &request))
     ok = request.error ? send_result (c, &request)
                        : find_command (&request)->answer (&worker, &request);
+  /* A client that takes no replies has nothing more to ask, though requests may still be there:
+   * from here on no thread is added. Whoever is reading finds the end, since the connection was
+   * hung up. */
+  g_mutex_lock (&c->read_lock);
+  c->ended = TRUE;
+  g_mutex_unlock (&c->read_lock);
 }

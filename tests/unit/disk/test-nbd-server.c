@@ -1073,11 +1073,12 @@ test_broken_off (Fixture *f, gconstpointer data)
   put_request (fd, 0, NBD_CMD_WRITE, 1, 0, 1000);
   put (fd, buffer, 999);
   close (fd);
-  for (guint i = 0; i < 20; i++)
+  /* Requests are still there when nobody takes the replies any more. */
+  for (guint i = 0; i < 100; i++)
     {
       fd = add_user (f->server, i % 2);
-      for (guint k = 0; k < 8; k++)
-        put_request (fd, 0, NBD_CMD_READ, k, 0, 32 * MIB);
+      for (guint k = 0; k < 200; k++)
+        put_request (fd, 0, NBD_CMD_READ, k, 0, i % 3 ? 512 : 32 * MIB);
       close (fd);
     }
   /* Those that were asked for before the end are answered. */
