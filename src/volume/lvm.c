@@ -84,8 +84,19 @@ typedef struct
   LvmText tree;
   H2kLvmGroup *group;
   GHashTable *pvs, *lvs; /* name -> index + 1 */
+  GHashTable
+      *parts; /* the names that occur in segments: what a volume is made of is no plain one */
   GError **error;
 } Reader;
+
+static void
+part_clear (gpointer data)
+{
+  H2kLvmPart *part = data;
+
+  g_free (part->key);
+  g_free (part->name);
+}
 
 static void
 segment_free (gpointer data)
@@ -94,6 +105,7 @@ segment_free (gpointer data)
 
   g_free (segment->type);
   g_array_unref (segment->areas);
+  g_array_unref (segment->parts);
   g_free (segment);
 }
 
@@ -104,6 +116,7 @@ lv_free (gpointer data)
 
   g_free (lv->name);
   g_free (lv->uuid);
+  g_strfreev (lv->status);
   g_ptr_array_unref (lv->segments);
   g_free (lv);
 }
@@ -115,6 +128,7 @@ pv_free (gpointer data)
 
   g_free (pv->name);
   g_free (pv->uuid);
+  g_free (pv->device);
   g_free (pv);
 }
 
@@ -201,10 +215,12 @@ read_pv (Reader *reader, const LvmNode *node)
 {
   H2kLvmGroup *group = reader->group;
   H2kLvmPv *pv = g_new0 (H2kLvmPv, 1);
+  const LvmNode *device = lvm_text_find (&reader->tree, node, "device", LVM_STRING);
   guint64 start;
 
   g_ptr_array_add (group->pvs, pv);
   pv->name = lvm_text_key (&reader->tree, node);
+  pv->device = device ? lvm_text_string (&reader->tree, device) : NULL;
   if (!remember (reader, reader->pvs, pv->name, group->pvs->len)
       || !get_string (reader, node, "id", &pv->uuid)
       || !get_number (reader, node, "pe_start", G_MAXINT64 / SECTOR, &start)
@@ -233,53 +249,80 @@ is_striped (const H2kLvmSegment *segment)
   return g_str_equal (segment->type, "striped") || g_str_equal (segment->type, "linear");
 }
 
-/* NODE, a string in a segment, names an area if it is a PV's name; a number follows it then. What
- * another volume's name means depends on the type; that volume is not an ordinary one. */
+/* NODE, a string in a segment under the key of ENTRY, names an area if it is a PV's name; a number
+ * follows it then. What another volume's name means depends on the type and the key. */
 static gboolean
-read_name (Reader *reader, H2kLvmSegment *segment, const LvmNode *node, guint64 count,
-           GHashTable *parts)
+read_name (Reader *reader, H2kLvmSegment *segment, const LvmNode *entry, const LvmNode *node,
+           guint64 count)
 {
   g_autofree char *name = lvm_text_string (&reader->tree, node);
   guint pv = GPOINTER_TO_UINT (g_hash_table_lookup (reader->pvs, name));
   const LvmNode *number = lvm_text_next (&reader->tree, node);
-  H2kLvmArea area = {pv ? pv - 1 : H2K_LVM_NO_PV, 0, count};
+  H2kLvmArea area = {pv ? pv - 1 : H2K_LVM_NO_PV, 0, count, H2K_LVM_NO_LV};
 
-  if (!pv && !is_striped (segment))
+  g_hash_table_add (reader->parts, g_strdup (name));
+  if (!pv)
     {
-      g_hash_table_add (parts, g_steal_pointer (&name));
-      return TRUE;
+      H2kLvmPart part = {lvm_text_key (&reader->tree, entry), g_strdup (name), H2K_LVM_NO_LV};
+      area.lv = segment->parts->len;
+      g_array_append_val (segment->parts, part);
     }
+  if (!pv && !is_striped (segment))
+    return TRUE;
   if (!number || !lvm_text_number (&reader->tree, number, MAX_EXTENT_NUMBER, &area.start))
     return corrupt (reader, "an area without a start");
   g_array_append_val (segment->areas, area);
-  g_hash_table_add (parts, g_steal_pointer (&name));
   return TRUE;
 }
 
-/* The areas of a segment: PARTS gets the names of what it is made of. */
+/* The areas and parts of a segment. */
 static gboolean
-read_areas (Reader *reader, const LvmNode *node, H2kLvmSegment *segment, guint64 count,
-            GHashTable *parts)
+read_areas (Reader *reader, const LvmNode *node, H2kLvmSegment *segment, guint64 count)
 {
   for (const LvmNode *n = lvm_text_first (&reader->tree, node); n;
        n = lvm_text_next (&reader->tree, n))
     {
       if (lvm_text_key_is (&reader->tree, n, "type") || lvm_text_key_is (&reader->tree, n, "tags"))
         continue;
-      if (n->kind == LVM_STRING && !read_name (reader, segment, n, count, parts))
+      if (n->kind == LVM_STRING && !read_name (reader, segment, n, n, count))
         return FALSE;
       if (n->kind != LVM_ARRAY)
         continue;
       for (const LvmNode *e = lvm_text_first (&reader->tree, n); e;
            e = lvm_text_next (&reader->tree, e))
-        if (e->kind == LVM_STRING && !read_name (reader, segment, e, count, parts))
+        if (e->kind == LVM_STRING && !read_name (reader, segment, n, e, count))
           return FALSE;
     }
   return TRUE;
 }
 
+/* The numbers that only some types have. */
 static gboolean
-read_segment (Reader *reader, const LvmNode *node, H2kLvmLv *lv, GHashTable *parts)
+read_details (Reader *reader, const LvmNode *node, H2kLvmSegment *segment)
+{
+  struct
+  {
+    const char *key;
+    guint64 *value, unit;
+  } details[] = {
+      {"stripe_size", &segment->stripe_size, SECTOR},  {"data_copies", &segment->data_copies, 1},
+      {"chunk_size", &segment->chunk_size, SECTOR},    {"device_id", &segment->device_id, 1},
+      {"transaction_id", &segment->transaction_id, 1},
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (details); i++)
+    {
+      if (!lvm_text_find (&reader->tree, node, details[i].key, LVM_NUMBER))
+        continue;
+      if (!get_number (reader, node, details[i].key, G_MAXINT64 / SECTOR, details[i].value))
+        return FALSE;
+      *details[i].value *= details[i].unit;
+    }
+  return TRUE;
+}
+
+static gboolean
+read_segment (Reader *reader, const LvmNode *node, H2kLvmLv *lv)
 {
   H2kLvmSegment *segment = g_new0 (H2kLvmSegment, 1);
   g_autofree char *type = NULL;
@@ -288,6 +331,8 @@ read_segment (Reader *reader, const LvmNode *node, H2kLvmLv *lv, GHashTable *par
 
   g_ptr_array_add (lv->segments, segment);
   segment->areas = g_array_new (FALSE, FALSE, sizeof (H2kLvmArea));
+  segment->parts = g_array_new (FALSE, FALSE, sizeof (H2kLvmPart));
+  g_array_set_clear_func (segment->parts, part_clear);
   if (!get_string (reader, node, "type", &segment->type)
       || !get_number (reader, node, "start_extent", MAX_EXTENT_NUMBER, &segment->start)
       || !get_number (reader, node, "extent_count", MAX_EXTENT_NUMBER, &segment->count))
@@ -308,7 +353,8 @@ read_segment (Reader *reader, const LvmNode *node, H2kLvmLv *lv, GHashTable *par
     return FALSE;
   if (stripes == 0 || segment->count == 0 || segment->count % stripes != 0)
     return corrupt (reader, "stripe_count");
-  if (!read_areas (reader, node, segment, segment->count / stripes, parts))
+  if (!read_areas (reader, node, segment, segment->count / stripes)
+      || !read_details (reader, node, segment))
     return FALSE;
   if (is_striped (segment) && segment->areas->len != stripes)
     return corrupt (reader, "stripes");
@@ -343,8 +389,25 @@ looks_plain (const Reader *reader, const LvmNode *node, const H2kLvmLv *lv)
   return lv->segments->len > 0;
 }
 
+/* The words in the array called KEY in NODE. */
+static GStrv
+read_words (const Reader *reader, const LvmNode *node, const char *key)
+{
+  const LvmNode *array = lvm_text_find (&reader->tree, node, key, LVM_ARRAY);
+  g_autoptr (GStrvBuilder) words = g_strv_builder_new ();
+
+  for (const LvmNode *n = array ? lvm_text_first (&reader->tree, array) : NULL; n;
+       n = lvm_text_next (&reader->tree, n))
+    {
+      g_autofree char *word = n->kind == LVM_STRING ? lvm_text_string (&reader->tree, n) : NULL;
+      if (word)
+        g_strv_builder_add (words, word);
+    }
+  return g_strv_builder_end (words);
+}
+
 static gboolean
-read_lv (Reader *reader, const LvmNode *node, GHashTable *parts)
+read_lv (Reader *reader, const LvmNode *node)
 {
   H2kLvmGroup *group = reader->group;
   H2kLvmLv *lv = g_new0 (H2kLvmLv, 1);
@@ -352,12 +415,13 @@ read_lv (Reader *reader, const LvmNode *node, GHashTable *parts)
   g_ptr_array_add (group->lvs, lv);
   lv->segments = g_ptr_array_new_with_free_func (segment_free);
   lv->name = lvm_text_key (&reader->tree, node);
+  lv->status = read_words (reader, node, "status");
   if (!remember (reader, reader->lvs, lv->name, group->lvs->len)
       || !get_string (reader, node, "id", &lv->uuid))
     return FALSE;
   for (const LvmNode *n = lvm_text_first (&reader->tree, node); n;
        n = lvm_text_next (&reader->tree, n))
-    if (n->kind == LVM_SECTION && !read_segment (reader, n, lv, parts))
+    if (n->kind == LVM_SECTION && !read_segment (reader, n, lv))
       return FALSE;
   g_ptr_array_sort (lv->segments, compare_segments);
   for (guint i = 0; i < lv->segments->len; i++)
@@ -371,11 +435,27 @@ read_lv (Reader *reader, const LvmNode *node, GHashTable *parts)
   return lv->extents <= G_MAXINT64 / group->extent_size || corrupt (reader, "extent_count");
 }
 
+/* Find the volumes that SEGMENT is made of by their names. */
+static void
+resolve_parts (const Reader *reader, H2kLvmSegment *segment)
+{
+  for (guint i = 0; i < segment->parts->len; i++)
+    {
+      H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, i);
+      guint lv = GPOINTER_TO_UINT (g_hash_table_lookup (reader->lvs, part->name));
+      part->lv = lv ? lv - 1 : H2K_LVM_NO_LV;
+    }
+  for (guint i = 0; i < segment->areas->len; i++)
+    {
+      H2kLvmArea *area = &g_array_index (segment->areas, H2kLvmArea, i);
+      if (area->pv == H2K_LVM_NO_PV)
+        area->lv = g_array_index (segment->parts, H2kLvmPart, area->lv).lv;
+    }
+}
+
 static gboolean
 read_lists (Reader *reader, const LvmNode *node)
 {
-  /* The names that occur in segments: what a volume is made of is no plain volume. */
-  g_autoptr (GHashTable) parts = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   const LvmNode *pvs = lvm_text_find (&reader->tree, node, "physical_volumes", LVM_SECTION);
   const LvmNode *lvs = lvm_text_find (&reader->tree, node, "logical_volumes", LVM_SECTION);
 
@@ -385,13 +465,15 @@ read_lists (Reader *reader, const LvmNode *node)
       return FALSE;
   for (const LvmNode *n = lvs ? lvm_text_first (&reader->tree, lvs) : NULL; n;
        n = lvm_text_next (&reader->tree, n))
-    if (n->kind == LVM_SECTION && !read_lv (reader, n, parts))
+    if (n->kind == LVM_SECTION && !read_lv (reader, n))
       return FALSE;
   for (guint i = 0; i < reader->group->lvs->len; i++)
     {
       H2kLvmLv *lv = reader->group->lvs->pdata[i];
-      if (g_hash_table_contains (parts, lv->name))
+      if (g_hash_table_contains (reader->parts, lv->name))
         lv->is_plain = FALSE;
+      for (guint k = 0; k < lv->segments->len; k++)
+        resolve_parts (reader, lv->segments->pdata[k]);
     }
   return TRUE;
 }
@@ -431,7 +513,9 @@ h2k_lvm_group_parse (const char *name, const char *text, gsize length, GError **
   g_autoptr (GHashTable) pvs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   g_autoptr (GHashTable) lvs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   g_auto (LvmText) tree = {NULL};
-  Reader reader = {.name = name, .group = group, .pvs = pvs, .lvs = lvs, .error = error};
+  g_autoptr (GHashTable) parts = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  Reader reader
+      = {.name = name, .group = group, .pvs = pvs, .lvs = lvs, .parts = parts, .error = error};
   const LvmNode *found = NULL;
   guint line;
 
@@ -696,132 +780,4 @@ h2k_lvm_member_free (H2kLvmMember *member)
   g_array_unref (member->areas);
   h2k_lvm_group_free (member->group);
   g_free (member);
-}
-
-/* --- a logical volume as a disk -----------------------------------------------------------------
- */
-
-typedef struct
-{
-  guint64 start, length; /* bytes of the logical volume */
-  guint64 offset;        /* on the physical volume */
-} Piece;
-
-typedef struct
-{
-  H2kDisk base;
-  H2kDisk *volume;
-  GArray *pieces; /* Piece, by start, without gaps */
-} LvDisk;
-
-static const Piece *
-find_piece (const LvDisk *lv, guint64 offset)
-{
-  guint low = 0, high = lv->pieces->len;
-
-  while (high - low > 1)
-    {
-      guint middle = (low + high) / 2;
-      if (g_array_index (lv->pieces, Piece, middle).start <= offset)
-        low = middle;
-      else
-        high = middle;
-    }
-  return &g_array_index (lv->pieces, Piece, low);
-}
-
-static gboolean
-lv_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
-{
-  LvDisk *lv = (LvDisk *)disk;
-  guint8 *p = buffer;
-
-  while (length)
-    {
-      const Piece *piece = find_piece (lv, offset);
-      guint64 into = offset - piece->start;
-      gsize n = (gsize)MIN (length, piece->length - into);
-      if (!h2k_disk_pread (lv->volume, piece->offset + into, n, p, error))
-        return FALSE;
-      p += n;
-      offset += n;
-      length -= n;
-    }
-  return TRUE;
-}
-
-static gboolean
-lv_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
-{
-  LvDisk *lv = (LvDisk *)disk;
-  const Piece *piece = find_piece (lv, offset);
-  guint64 into = offset - piece->start;
-
-  if (!h2k_disk_extent (lv->volume, piece->offset + into, piece->offset + piece->length, extent,
-                        error))
-    return FALSE;
-  extent->offset = offset;
-  return TRUE;
-}
-
-static void
-lv_finalize (H2kDisk *disk)
-{
-  LvDisk *lv = (LvDisk *)disk;
-
-  h2k_disk_unref (lv->volume);
-  g_array_unref (lv->pieces);
-}
-
-static const H2kDiskOps lv_ops = {
-    .pread = lv_pread,
-    .extent = lv_extent,
-    .finalize = lv_finalize,
-};
-
-/* Where the extents of SEGMENT lie, in bytes. FALSE: they do not fit. */
-static gboolean
-place_segment (const H2kLvmMember *member, const H2kLvmSegment *segment, guint64 size, Piece *piece)
-{
-  const H2kLvmPv *pv = member->group->pvs->pdata[member->pv];
-  const H2kLvmArea *area = &g_array_index (segment->areas, H2kLvmArea, 0);
-  guint64 extent = member->group->extent_size;
-
-  if (area->start > pv->pe_count || area->count > pv->pe_count - area->start)
-    return FALSE;
-  *piece = (Piece){segment->start * extent, segment->count * extent,
-                   pv->pe_start + area->start * extent};
-  return piece->offset <= size && piece->length <= size - piece->offset;
-}
-
-H2kDisk *
-h2k_lvm_lv_disk (H2kDisk *volume, const H2kLvmMember *member, const H2kLvmLv *lv, GError **error)
-{
-  g_autoptr (GArray) pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
-  g_autofree char *name = NULL, *safe = h2k_escape_text (lv->name, -1);
-  LvDisk *disk;
-
-  if (!lv->is_plain)
-    return NULL;
-  name = g_strdup_printf ("%s, logical volume %s", volume->name, safe);
-  for (guint i = 0; i < lv->segments->len; i++)
-    {
-      const H2kLvmSegment *segment = lv->segments->pdata[i];
-      Piece piece;
-      if (g_array_index (segment->areas, H2kLvmArea, 0).pv != member->pv)
-        return NULL;
-      if (!place_segment (member, segment, volume->size, &piece))
-        {
-          fail (name, H2K_ERROR_FILESYSTEM, error, "its extents do not fit into the volume");
-          return NULL;
-        }
-      g_array_append_val (pieces, piece);
-    }
-  disk = g_new0 (LvDisk, 1);
-  h2k_disk_init (&disk->base, &lv_ops, lv->extents * member->group->extent_size, "lvm", name);
-  disk->base.sector_size = volume->sector_size;
-  h2k_disk_add_files (&disk->base, volume);
-  disk->volume = h2k_disk_ref (volume);
-  disk->pieces = g_steal_pointer (&pieces);
-  return &disk->base;
 }

@@ -14,13 +14,22 @@
 #include "disk/disk.h"
 
 #define H2K_LVM_NO_PV G_MAXUINT
+#define H2K_LVM_NO_LV G_MAXUINT
 
 /* Extents of a physical volume. */
 typedef struct
 {
   guint pv; /* which of the group's, or H2K_LVM_NO_PV: the area is another logical volume */
   guint64 start, count;
+  guint lv; /* which other one; else H2K_LVM_NO_LV */
 } H2kLvmArea;
+
+/* Another logical volume that a segment is made of. */
+typedef struct
+{
+  char *key, *name; /* what it is to the segment ("raids", "metadata", "pool"), and of what name */
+  guint lv;         /* which of the group's, or H2K_LVM_NO_LV: there is none of that name */
+} H2kLvmPart;
 
 /* A piece of a logical volume. */
 typedef struct
@@ -29,6 +38,12 @@ typedef struct
   char *type;           /* "striped", "snapshot", "thin-pool"...: LVM's word for it */
   gboolean is_linear;   /* AREAS is one area of COUNT extents, mapped one to one */
   GArray *areas;        /* H2kLvmArea: where it lies; none where it is made of other volumes */
+  GArray *parts;        /* H2kLvmPart: those volumes, as they come */
+  /* Of the types that have them, else 0. */
+  guint64 stripe_size; /* bytes */
+  guint64 data_copies;
+  guint64 chunk_size; /* bytes: of a thin pool's blocks */
+  guint64 device_id, transaction_id;
 } H2kLvmSegment;
 
 typedef struct
@@ -38,6 +53,7 @@ typedef struct
    * no part of another volume (snapshot, pool, cache, mirror...). The segments cover it without a
    * gap. */
   gboolean is_plain;
+  GStrv status; /* "READ", "WRITE", "VISIBLE", and what is not ordinary */
   guint64 extents;
   GPtrArray *segments; /* H2kLvmSegment *, by start */
 } H2kLvmLv;
@@ -46,6 +62,7 @@ typedef struct
 {
   char *name;       /* "pv0": what the description calls it */
   char *uuid;       /* with dashes */
+  char *device;     /* what it was called where the group was changed last; NULL: not said */
   guint64 pe_start; /* bytes: where its first extent begins */
   guint64 pe_count;
   gboolean is_missing;

@@ -145,14 +145,32 @@ read_table (H2kTable *table, H2kDisk *disk, GError **error)
     h2k_table_warn (table, "a GPT without its protective MBR is passed over, as Linux does");
 }
 
-H2kTable *
-h2k_table_read (H2kDisk *disk, GError **error)
+static H2kTable *
+table_new (void)
 {
   H2kTable *table = g_new0 (H2kTable, 1);
-  GError *failure = NULL;
 
   table->volumes = g_ptr_array_new_with_free_func (volume_free);
   table->warnings = g_ptr_array_new_with_free_func (g_free);
+  return table;
+}
+
+H2kTable *
+h2k_table_whole (H2kDisk *disk)
+{
+  H2kTable *table = table_new ();
+
+  if (disk->size > 0)
+    h2k_table_add (table, disk, h2k_volume_new (0, 0, disk->size));
+  return table;
+}
+
+H2kTable *
+h2k_table_read (H2kDisk *disk, GError **error)
+{
+  H2kTable *table = table_new ();
+  GError *failure = NULL;
+
   read_table (table, disk, &failure);
   if (failure)
     {

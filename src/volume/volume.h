@@ -43,6 +43,8 @@ typedef struct
  * overlap or loop are left out with a warning.
  * Errors: H2K_ERROR_SOURCE, _FORMAT (the disk cannot be read). */
 H2kTable *h2k_table_read (H2kDisk *disk, GError **error);
+/* DISK as one volume, whatever looks like a table there. */
+H2kTable *h2k_table_whole (H2kDisk *disk);
 void h2k_table_free (H2kTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kTable, h2k_table_free)
 

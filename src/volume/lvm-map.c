@@ -1,0 +1,542 @@
+/* lvm-map.c - logical volumes as disks, and why some are none.
+ *
+ * After lvmcache(7), lvmraid(7), lvmthin(7); the state of RAID images after dm-raid's superblock
+ * (Linux, drivers/md/dm-raid.c).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "volume/lvm-map.h"
+
+#include "volume/map.h"
+
+/* A RAID volume on images on physical volumes is two deep; a cached pool on RAID five. */
+#define MAX_DEPTH 8u
+
+typedef struct
+{
+  const H2kLvmGroup *group;
+  H2kDisk *const *pvs;
+  H2kLvmDisk *disks; /* one for each of the group's logical volumes */
+  guint8 *state;     /* of each: what has been done about it */
+} Builder;
+
+enum
+{
+  TO_DO,
+  IN_WORK,
+  DONE,
+};
+
+static gboolean refuse (GError **error, H2kError code, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+
+static gboolean
+refuse (GError **error, H2kError code, const char *format, ...)
+{
+  g_autofree char *text = NULL, *safe = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  safe = h2k_escape_text (text, -1);
+  g_set_error_literal (error, H2K_ERROR, code, safe);
+  return FALSE;
+}
+
+static gboolean
+has_status (const H2kLvmLv *lv, const char *word)
+{
+  return g_strv_contains ((const char *const *)lv->status, word);
+}
+
+gboolean
+h2k_lvm_lv_is_visible (const H2kLvmLv *lv)
+{
+  return has_status (lv, "VISIBLE");
+}
+
+const char *
+h2k_lvm_lv_name (const H2kLvmLv *lv)
+{
+  for (guint s = 0; s < lv->segments->len; s++)
+    {
+      const H2kLvmSegment *segment = lv->segments->pdata[s];
+      for (guint p = 0; p < segment->parts->len; p++)
+        {
+          const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, p);
+          if (strcmp (part->key, "cow_store") == 0 || strcmp (part->key, "merging_store") == 0)
+            return part->name;
+        }
+    }
+  return lv->name;
+}
+
+/* The type of SEGMENT without the flags that can follow a plus sign. */
+static gboolean
+is_type (const H2kLvmSegment *segment, const char *type)
+{
+  gsize length = strcspn (segment->type, "+");
+
+  return strlen (type) == length && strncmp (segment->type, type, length) == 0;
+}
+
+/* --- striped and linear ------------------------------------------------------------------------
+ */
+
+static gboolean build (Builder *builder, guint number, guint depth, GError **error);
+
+/* The disk of one of LV's parts. */
+static H2kDisk *
+part_disk (Builder *builder, const H2kLvmLv *lv, guint part, guint depth, GError **error)
+{
+  if (part == H2K_LVM_NO_LV || part >= builder->group->lvs->len)
+    {
+      refuse (error, H2K_ERROR_FILESYSTEM, "%s is made of a volume that is not there", lv->name);
+      return NULL;
+    }
+  return build (builder, part, depth + 1, error) ? builder->disks[part].disk : NULL;
+}
+
+static gboolean
+missing_pv (const H2kLvmGroup *group, const H2kLvmPv *pv, const char *name, GError **error)
+{
+  return refuse (error, H2K_ERROR_SOURCE,
+                 "%s/%s needs the physical volume %s%s%s%s, which is on none of the disks: give "
+                 "every disk of the VM",
+                 group->name, name, pv->uuid, pv->device ? " (last seen as " : "",
+                 pv->device ? pv->device : "", pv->device ? ")" : "");
+}
+
+static gboolean
+place_area (Builder *builder, const H2kLvmLv *lv, const H2kLvmArea *area, guint depth,
+            H2kMapMember *member, GError **error)
+{
+  const H2kLvmGroup *group = builder->group;
+  const H2kLvmPv *pv;
+
+  if (area->pv == H2K_LVM_NO_PV)
+    {
+      /* The map checks that it ends within the volume. */
+      if (area->start > G_MAXINT64 / group->extent_size)
+        return refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s lies outside of its volumes",
+                       group->name, lv->name);
+      member->disk = part_disk (builder, lv, area->lv, depth, error);
+      member->offset = area->start * group->extent_size;
+      return member->disk != NULL;
+    }
+  pv = group->pvs->pdata[area->pv];
+  if (!builder->pvs[area->pv])
+    return missing_pv (group, pv, lv->name, error);
+  if (area->start > pv->pe_count || area->count > pv->pe_count - area->start)
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s lies outside of its physical volume",
+                   group->name, lv->name);
+  member->disk = builder->pvs[area->pv];
+  member->offset = pv->pe_start + area->start * group->extent_size;
+  return TRUE;
+}
+
+/* The areas of SEGMENT, one chunk on each in turn. MEMBERS is filled. */
+static gboolean
+place_striped (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+               H2kMapRun *run, GArray *members, GError **error)
+{
+  guint n = segment->areas->len;
+
+  for (guint i = 0; i < n; i++)
+    {
+      H2kMapMember member = {NULL};
+      if (!place_area (builder, lv, &g_array_index (segment->areas, H2kLvmArea, i), depth, &member,
+                       error))
+        return FALSE;
+      g_array_append_val (members, member);
+    }
+  if (n > 1 && (segment->stripe_size == 0 || (run->length / n) % segment->stripe_size != 0))
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s has stripes that do not fill its extents",
+                   builder->group->name, lv->name);
+  run->layout = (H2kMapLayout){.chunk = n > 1 ? segment->stripe_size : 0, .near = 1, .far = 1};
+  return TRUE;
+}
+
+/* --- RAID --------------------------------------------------------------------------------------
+ */
+
+/* struct dm_raid_superblock, at the start of a metadata image; little-endian */
+enum
+{
+  RAID_MAGIC = 0,
+  RAID_DEVICES = 8,
+  RAID_POSITION = 12,
+  RAID_EVENTS = 16,
+  RAID_FAILED = 24, /* a bit for each device */
+  RAID_RECOVERY = 32,
+  RAID_RESYNC = 40,
+  RAID_LENGTH = 64,
+};
+
+#define RAID_MAGIC_VALUE 0x64526d44u /* "DmRd" */
+#define RAID_MAX 64u
+
+typedef struct
+{
+  guint64 events, failed;
+  gboolean valid, recovering, dirty;
+} RaidState;
+
+static gboolean
+read_raid_state (H2kDisk *disk, guint position, RaidState *state, GError **error)
+{
+  guint8 sb[RAID_LENGTH];
+
+  memset (state, 0, sizeof *state);
+  if (disk->size < sizeof sb)
+    return TRUE;
+  if (!h2k_disk_pread (disk, 0, sizeof sb, sb, error))
+    return FALSE;
+  state->valid
+      = h2k_le32 (sb + RAID_MAGIC) == RAID_MAGIC_VALUE && h2k_le32 (sb + RAID_POSITION) == position;
+  state->events = h2k_le64 (sb + RAID_EVENTS);
+  state->failed = h2k_le64 (sb + RAID_FAILED);
+  state->recovering = h2k_le64 (sb + RAID_RECOVERY) != G_MAXUINT64;
+  state->dirty = h2k_le64 (sb + RAID_RESYNC) != G_MAXUINT64;
+  return TRUE;
+}
+
+/* Of a RAID segment: which images are up to date. What is not is left out, and, as it would be
+ * brought up to date from notes of what changed since, nothing may be written then. */
+static gboolean
+judge_images (const H2kLvmLv *lv, const RaidState *states, guint n, GArray *members,
+              gboolean *intact, GError **error)
+{
+  guint64 newest = 0, failed = 0;
+
+  for (guint i = 0; i < n; i++)
+    if (states[i].valid && states[i].events >= newest)
+      newest = states[i].events;
+  for (guint i = 0; i < n; i++)
+    if (states[i].valid && states[i].events == newest)
+      failed |= states[i].failed;
+  for (guint i = 0; i < n; i++)
+    {
+      H2kMapMember *member = &g_array_index (members, H2kMapMember, i);
+      if (!states[i].valid || states[i].events != newest || states[i].recovering
+          || (failed & (guint64)1 << i))
+        member->disk = NULL;
+      if (!member->disk || states[i].dirty)
+        *intact = FALSE;
+    }
+  for (guint i = 0; i < n; i++)
+    if (g_array_index (members, H2kMapMember, i).disk)
+      return TRUE;
+  return refuse (error, H2K_ERROR_SOURCE, "none of the images of %s is up to date", lv->name);
+}
+
+/* The images of a RAID segment and their states. */
+static gboolean
+place_images (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+              GArray *members, gboolean *intact, GError **error)
+{
+  RaidState states[RAID_MAX];
+  guint n = 0;
+
+  for (guint i = 0; i + 1 < segment->parts->len; i += 2)
+    {
+      const H2kLvmPart *meta = &g_array_index (segment->parts, H2kLvmPart, i);
+      const H2kLvmPart *image = meta + 1;
+      g_autoptr (GError) why = NULL;
+      H2kMapMember member = {NULL};
+      H2kDisk *state;
+
+      if (n == RAID_MAX || strcmp (meta->key, "raids") != 0 || strcmp (image->key, "raids") != 0)
+        return refuse (error, H2K_ERROR_FILESYSTEM, "%s has a damaged list of images", lv->name);
+      state = part_disk (builder, lv, meta->lv, depth, &why);
+      member.disk = state ? part_disk (builder, lv, image->lv, depth, &why) : NULL;
+      memset (&states[n], 0, sizeof states[n]);
+      if (!member.disk && !g_error_matches (why, H2K_ERROR, H2K_ERROR_SOURCE))
+        {
+          g_propagate_error (error, g_steal_pointer (&why));
+          return FALSE;
+        }
+      if (member.disk && !read_raid_state (state, n, &states[n], error))
+        return FALSE;
+      g_array_append_val (members, member);
+      n++;
+    }
+  return judge_images (lv, states, n, members, intact, error);
+}
+
+static gboolean
+place_raid1 (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+             H2kMapRun *run, GArray *members, gboolean *intact, GError **error)
+{
+  if (!place_images (builder, lv, segment, depth, members, intact, error))
+    return FALSE;
+  run->layout = (H2kMapLayout){.near = members->len, .far = 1};
+  return TRUE;
+}
+
+static gboolean
+place_raid10 (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+              H2kMapRun *run, GArray *members, gboolean *intact, GError **error)
+{
+  guint64 copies = segment->data_copies ? segment->data_copies : 2;
+
+  if (!place_images (builder, lv, segment, depth, members, intact, error))
+    return FALSE;
+  if (segment->stripe_size == 0 || copies > members->len)
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s has a damaged RAID layout", lv->name);
+  run->layout = (H2kMapLayout){.chunk = segment->stripe_size, .near = (guint)copies, .far = 1};
+  return TRUE;
+}
+
+/* RAID0: images without copies, and with metadata in one of its two forms. */
+static gboolean
+place_raid0 (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+             H2kMapRun *run, GArray *members, GError **error)
+{
+  guint step = is_type (segment, "raid0_meta") ? 2 : 1;
+
+  for (guint i = step - 1; i < segment->parts->len; i += step)
+    {
+      const H2kLvmPart *image = &g_array_index (segment->parts, H2kLvmPart, i);
+      H2kMapMember member = {part_disk (builder, lv, image->lv, depth, error)};
+      if (!member.disk)
+        return FALSE;
+      g_array_append_val (members, member);
+    }
+  if (members->len == 0 || segment->stripe_size == 0
+      || (run->length / members->len) % segment->stripe_size != 0)
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s has a damaged RAID layout", lv->name);
+  run->layout = (H2kMapLayout){.chunk = segment->stripe_size, .near = 1, .far = 1};
+  return TRUE;
+}
+
+/* --- what cannot be read -----------------------------------------------------------------------
+ */
+
+static const struct
+{
+  const char *type; /* as LVM says, or how that begins */
+  const char *why;
+} unreadable[] = {
+    {"thin-pool", "is the pool of thin volumes, no volume by itself"},
+    {"thin", "is a thin volume, and thin volumes cannot be read"},
+    {"cache-pool", "is a cache, no volume by itself"},
+    {"cache", "is cached, and the cache may hold what its origin does not: detach it in the guest "
+              "with lvconvert --uncache"},
+    {"writecache", "has a write cache, which may hold what its origin does not: detach it in the "
+                   "guest with lvconvert --splitcache"},
+    {"vdo", "is compressed by VDO, which cannot be read"},
+    {"integrity", "has integrity checksums, which cannot be kept up"},
+    {"snapshot", "is a snapshot, and those cannot be read; its origin can"},
+    {"mirror", "is a mirror of the old kind, whose state cannot be told: convert it in the guest "
+               "with lvconvert --type raid1"},
+    {"raid4", "is a RAID 4 volume, which cannot be read"},
+    {"raid5", "is a RAID 5 volume, which cannot be read"},
+    {"raid6", "is a RAID 6 volume, which cannot be read"},
+    {"error", "has parts that were lost"},
+    {"zero", "has parts that are not there"},
+};
+
+static gboolean
+refuse_type (const Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment,
+             GError **error)
+{
+  const char *why = "is of a type that cannot be read";
+
+  for (guint i = 0; i < G_N_ELEMENTS (unreadable); i++)
+    if (g_str_has_prefix (segment->type, unreadable[i].type))
+      {
+        why = unreadable[i].why;
+        break;
+      }
+  return refuse (error, H2K_ERROR_UNSUPPORTED, "%s/%s (%s) %s", builder->group->name,
+                 h2k_lvm_lv_name (lv), segment->type, why);
+}
+
+/* What says that the volume is being changed. */
+static gboolean
+check_status (const Builder *builder, const H2kLvmLv *lv, GError **error)
+{
+  static const char *const words[] = {"PVMOVE", "LOCKED", "CONVERTING", "MERGING", "REBUILD"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (words); i++)
+    if (has_status (lv, words[i]))
+      return refuse (error, H2K_ERROR_UNSUPPORTED,
+                     "%s/%s is being changed (%s): let that finish in the guest",
+                     builder->group->name, lv->name, words[i]);
+  return TRUE;
+}
+
+/* Whether another volume is a snapshot of the volume NUMBER: then it has to get what is
+ * overwritten. */
+static gboolean
+has_snapshot (const H2kLvmGroup *group, guint number)
+{
+  for (guint i = 0; i < group->lvs->len; i++)
+    {
+      const H2kLvmLv *lv = group->lvs->pdata[i];
+      for (guint s = 0; s < lv->segments->len; s++)
+        {
+          const H2kLvmSegment *segment = lv->segments->pdata[s];
+          for (guint p = 0; p < segment->parts->len; p++)
+            {
+              const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, p);
+              if (part->lv == number
+                  && (strcmp (part->key, "origin") == 0
+                      || strcmp (part->key, "merging_store") == 0))
+                return TRUE;
+            }
+        }
+    }
+  return FALSE;
+}
+
+/* --- all ---------------------------------------------------------------------------------------
+ */
+
+static gboolean
+place_segment (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+               H2kMapRun *run, GArray *members, gboolean *intact, GError **error)
+{
+  run->length = segment->count * builder->group->extent_size;
+  if (is_type (segment, "striped") || is_type (segment, "linear"))
+    return place_striped (builder, lv, segment, depth, run, members, error);
+  if (is_type (segment, "raid1"))
+    return place_raid1 (builder, lv, segment, depth, run, members, intact, error);
+  if (is_type (segment, "raid10") || is_type (segment, "raid10_near"))
+    return place_raid10 (builder, lv, segment, depth, run, members, intact, error);
+  if (is_type (segment, "raid0") || is_type (segment, "raid0_meta"))
+    return place_raid0 (builder, lv, segment, depth, run, members, error);
+  return refuse_type (builder, lv, segment, error);
+}
+
+static void
+members_free (gpointer data)
+{
+  g_array_unref (data);
+}
+
+static H2kDisk *
+map_lv (Builder *builder, const H2kLvmLv *lv, gboolean writable, guint depth, gboolean *intact,
+        GError **error)
+{
+  g_autoptr (GPtrArray) lists = g_ptr_array_new_with_free_func (members_free);
+  g_autofree H2kMapRun *runs = g_new0 (H2kMapRun, lv->segments->len);
+  g_autofree char *name = g_strdup_printf ("logical volume %s/%s", builder->group->name, lv->name);
+
+  for (guint i = 0; i < lv->segments->len; i++)
+    {
+      GArray *members = g_array_new (FALSE, TRUE, sizeof (H2kMapMember));
+      g_ptr_array_add (lists, members);
+      if (!place_segment (builder, lv, lv->segments->pdata[i], depth, &runs[i], members, intact,
+                          error))
+        return NULL;
+      runs[i].n_members = members->len;
+      runs[i].members = (const H2kMapMember *)members->data;
+    }
+  return h2k_map_disk_new (runs, lv->segments->len, writable && *intact, "lvm", name, error);
+}
+
+static gboolean
+build_once (Builder *builder, guint number, guint depth, GError **error)
+{
+  const H2kLvmLv *lv = builder->group->lvs->pdata[number];
+  H2kLvmDisk *result = &builder->disks[number];
+  gboolean intact = TRUE, snapshot = has_snapshot (builder->group, number);
+
+  if (depth > MAX_DEPTH || lv->segments->len == 0)
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s has a damaged description",
+                   builder->group->name, lv->name);
+  if (!check_status (builder, lv, error))
+    return FALSE;
+  result->disk = map_lv (builder, lv, !snapshot && has_status (lv, "WRITE"), depth, &intact, error);
+  if (!result->disk)
+    return FALSE;
+  if (snapshot)
+    result->note = "it has snapshots, which would not see what is overwritten: it is not written";
+  else if (!intact)
+    result->note = "not all of its images are there and up to date: it is not written";
+  return TRUE;
+}
+
+/* Make the disk of the volume NUMBER, if that has not been done. */
+static gboolean
+build (Builder *builder, guint number, guint depth, GError **error)
+{
+  H2kLvmDisk *result = &builder->disks[number];
+  const H2kLvmLv *lv = builder->group->lvs->pdata[number];
+
+  if (builder->state[number] == IN_WORK)
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s is made of itself", builder->group->name,
+                   lv->name);
+  if (builder->state[number] == TO_DO)
+    {
+      builder->state[number] = IN_WORK;
+      build_once (builder, number, depth, &result->problem);
+      builder->state[number] = DONE;
+    }
+  if (result->problem)
+    g_propagate_error (error, g_error_copy (result->problem));
+  return result->disk != NULL;
+}
+
+static void
+disk_clear (gpointer data)
+{
+  H2kLvmDisk *disk = data;
+
+  h2k_disk_unref (disk->disk);
+  g_clear_error (&disk->problem);
+}
+
+GArray *
+h2k_lvm_group_disks (const H2kLvmGroup *group, H2kDisk *const *pvs)
+{
+  GArray *disks = g_array_new (FALSE, TRUE, sizeof (H2kLvmDisk));
+  g_autofree guint8 *state = g_new0 (guint8, group->lvs->len + 1);
+  Builder builder = {.group = group, .pvs = pvs, .state = state};
+
+  g_array_set_size (disks, group->lvs->len);
+  g_array_set_clear_func (disks, disk_clear);
+  builder.disks = (H2kLvmDisk *)disks->data;
+  for (guint i = 0; i < group->lvs->len; i++)
+    if (h2k_lvm_lv_is_visible (group->lvs->pdata[i]))
+      build (&builder, i, 0, NULL);
+  return disks;
+}
+
+H2kDisk *
+h2k_lvm_lv_disk (H2kDisk *volume, const H2kLvmMember *member, const H2kLvmLv *lv, GError **error)
+{
+  const H2kLvmPv *pv = member->group->pvs->pdata[member->pv];
+  g_autofree H2kMapRun *runs = NULL;
+  g_autofree H2kMapMember *members = NULL;
+  g_autofree char *name = NULL;
+
+  if (!lv->is_plain)
+    return NULL;
+  name = g_strdup_printf ("%s, logical volume %s", volume->name, lv->name);
+  runs = g_new0 (H2kMapRun, lv->segments->len);
+  members = g_new0 (H2kMapMember, lv->segments->len);
+  for (guint i = 0; i < lv->segments->len; i++)
+    {
+      const H2kLvmSegment *segment = lv->segments->pdata[i];
+      const H2kLvmArea *area = &g_array_index (segment->areas, H2kLvmArea, 0);
+
+      if (area->pv != member->pv)
+        return NULL;
+      if (area->start > pv->pe_count || area->count > pv->pe_count - area->start)
+        {
+          refuse (error, H2K_ERROR_FILESYSTEM, "%s: its extents do not fit into the volume", name);
+          return NULL;
+        }
+      members[i].disk = volume;
+      members[i].offset = pv->pe_start + area->start * member->group->extent_size;
+      runs[i] = (H2kMapRun){.length = segment->count * member->group->extent_size,
+                            .layout = {.near = 1, .far = 1},
+                            .n_members = 1,
+                            .members = &members[i]};
+    }
+  return h2k_map_disk_new (runs, lv->segments->len, FALSE, "lvm", name, error);
+}

@@ -1,0 +1,61 @@
+/* md.h - Linux software RAID: what a member's superblock says, and arrays as disks.
+ *
+ * After md(4), mdadm(8) and include/uapi/linux/raid/md_p.h: superblocks of version 0.90 (in either
+ * byte order), 1.0, 1.1 and 1.2; linear, RAID 0, 1 and 10 with every layout. The rules by which
+ * members count are the kernel's: one is up to date when it has seen the newest event but one.
+ *
+ * Thread-safety: what is returned is not changed any more.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "disk/disk.h"
+
+#define H2K_MD_NO_SLOT G_MAXUINT
+
+typedef struct
+{
+  char version[5];  /* "0.90", "1.0", "1.1", "1.2" */
+  char uuid[36];    /* of the array, as mdadm writes it: four groups with colons */
+  char *name;       /* "host:name" or "name", escaped; NULL: none (0.90) */
+  guint minor;      /* 0.90: of the array's preferred device, /dev/mdMINOR */
+  int level;        /* -1: linear */
+  guint layout;     /* the level's; RAID 0: 0: not said */
+  guint64 chunk;    /* bytes; 0: none */
+  guint raid_disks; /* how many slots the array has */
+  guint64 size;     /* bytes of each member that the array uses; 0: all of data_size */
+
+  guint slot; /* of this member, or H2K_MD_NO_SLOT: a spare, faulty, a journal */
+  guint64 data_offset, data_length; /* bytes: of this member's part of the array */
+  guint64 events;
+  gboolean is_dirty;       /* members may differ where the array was written last */
+  gboolean is_recovering;  /* this member is being rebuilt */
+  gboolean is_replacement; /* ... to take the place of another one */
+  gboolean has_bitmap;     /* what changes is noted, for a member that comes back */
+  gboolean has_bad_blocks;
+  gboolean is_reshaping; /* the array is being changed */
+} H2kMdMember;
+
+/* Read the superblock of DISK. Errors: H2K_ERROR_FILESYSTEM (none, or a damaged one), those of the
+ * disk. */
+H2kMdMember *h2k_md_member_read (H2kDisk *disk, GError **error);
+void h2k_md_member_free (H2kMdMember *member);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kMdMember, h2k_md_member_free)
+
+/* A member and the disk that it is on. */
+typedef struct
+{
+  const H2kMdMember *member;
+  H2kDisk *disk;
+} H2kMdDisk;
+
+/* The array of MEMBERS, all of one UUID, as a disk. NOTES (char *) gets what is to be reported.
+ * Missing and stale members are done without where there are copies. Of an array that is not
+ * complete and has a bitmap nothing is written, since the missing member would come back without
+ * what was; nor where bad blocks are noted or a member is being replaced. RAID 1 and 10 are written
+ * on all members.
+ * Errors: H2K_ERROR_SOURCE (a member that is needed is missing or stale), H2K_ERROR_UNSUPPORTED
+ * (RAID 4, 5, 6; a reshape), H2K_ERROR_FILESYSTEM (members contradict each other). */
+H2kDisk *h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes,
+                            GError **error);

@@ -1,0 +1,70 @@
+/* stack-luks.c - LUKS containers opened with the keys that were given.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "volume/luks.h"
+#include "volume/stack-private.h"
+
+/* What the user has to do: the key is missing, or it is a wrong one. */
+static GError *
+locked (const H2kNode *node, const H2kLuksHeader *header, gboolean tried)
+{
+  return g_error_new (H2K_ERROR, H2K_ERROR_SOURCE,
+                      "%s is a LUKS%u container (UUID %s), %s: give %s with "
+                      "--key UUID=%s:file:FILE or --key UUID=%s:env:VARIABLE",
+                      node->name, header->version, header->uuid,
+                      tried ? "and no key that was given opens it" : "which is locked",
+                      tried ? "the right one" : "its key", header->uuid, header->uuid);
+}
+
+/* The names that it gets without a crypttab: systemd's, dracut's and udev's. */
+static void
+name_content (H2kNode *node, const H2kLuksHeader *header)
+{
+  g_auto (GStrv) words = g_strsplit (header->uuid, "-", -1);
+  g_autofree char *uuid = g_strjoinv ("", words);
+
+  node->uuid = g_strdup (header->uuid);
+  node->type = g_strdup_printf ("LUKS%u", header->version);
+  stack_add_name (node, "/dev/mapper/luks-%s", header->uuid);
+  stack_add_name (node, "/dev/disk/by-id/dm-name-luks-%s", header->uuid);
+  stack_add_name (node, "/dev/disk/by-id/dm-uuid-CRYPT-LUKS%u-%s-luks-%s", header->version, uuid,
+                  header->uuid);
+}
+
+static H2kDisk *
+open_container (const Builder *builder, const H2kNode *node, const H2kLuksHeader *header,
+                const char *name, GError **error)
+{
+  g_autoptr (GPtrArray) secrets = h2k_keys_find (builder->keys, node->names, header->uuid, error);
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (GBytes) key = NULL;
+
+  if (!secrets)
+    return NULL;
+  if (secrets->len > 0)
+    key = h2k_luks_unlock (node->volume->disk, header, secrets, &failure);
+  if (key)
+    return h2k_luks_disk_new (node->volume->disk, header, key, name, error);
+  g_propagate_error (error, failure ? g_steal_pointer (&failure)
+                                    : locked (node, header, secrets->len > 0));
+  return NULL;
+}
+
+void
+stack_luks_take (Builder *builder, H2kNode *node)
+{
+  GError *problem = NULL;
+  g_autoptr (H2kLuksHeader) header = h2k_luks_header_read (node->volume->disk, &problem);
+  g_autofree char *name = g_strdup_printf ("LUKS container on %s", node->name);
+  g_autoptr (GPtrArray) parents = g_ptr_array_new ();
+  H2kDisk *disk = header ? open_container (builder, node, header, name, &problem) : NULL;
+
+  if (!disk)
+    {
+      stack_set_problem (node, problem);
+      return;
+    }
+  g_ptr_array_add (parents, node);
+  name_content (stack_add_node (builder, H2K_NODE_LUKS, name, disk, parents), header);
+}
