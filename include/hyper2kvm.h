@@ -115,6 +115,9 @@ typedef struct
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
   gboolean flatten;           /* default FALSE; TRUE: that a chain becomes one disk is no news */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */
+  GPtrArray *keys;            /* char *: of LUKS containers, "DEVICE:file:PATH" or
+                               * "DEVICE:env:NAME"; DEVICE is the guest's (/dev/sda2,
+                               * UUID=...), or "all". Read when needed, wiped after use */
   guint memory_mib;           /* domain memory; 0 (default): as described, else 2048 */
   guint vcpus;                /* domain CPUs; 0 (default): as described, else 2 */
   H2kBus bus;                 /* disks' bus in the domain; default H2K_BUS_VIRTIO_BLK */
@@ -152,9 +155,11 @@ H2K_PUBLIC gboolean h2k_migrate_vm (const H2kMigrateOptions *options, GCancellab
                                     H2kReport **report, GError **error);
 
 /* Look inside the disks of one VM (char * paths) without changing or writing anything. FORMAT as
- * source_format above. Returns the inspection: a JSON text, or aligned text for people, as JSON
- * says; the caller's. Errors: H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED, _NO_OS, _FILESYSTEM. */
-H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, gboolean json, GError **error);
+ * source_format and KEYS as keys above (both may be NULL). Returns the inspection: a JSON text, or
+ * aligned text for people, as JSON says; the caller's. Errors: H2K_ERROR_SOURCE, _FORMAT,
+ * _UNSUPPORTED, _NO_OS, _FILESYSTEM, _USAGE (a malformed key). */
+H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, GPtrArray *keys, gboolean json,
+                              GError **error);
 
 /* --- files of a guest ------------------------------------------------------------------------- */
 

@@ -17,7 +17,7 @@ _hyper2kvm() {
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
     --io-priority) words="idle best-effort" ;;
-    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --memory | --vcpus) return ;;
+    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --key | --memory | --vcpus) return ;;
     --temp-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
@@ -41,13 +41,13 @@ _hyper2kvm() {
                 --compress --no-compress --verify --checksum --resume --bwlimit --io-priority --fast --flatten
                 --no-sparsify --drop-swap --threads
                 --temp-dir --no-guest-inspection --qemu-test --no-test --headless --window
-                --boot-timeout --bus --mac --memory --vcpus --json
+                --boot-timeout --bus --mac --key --memory --vcpus --json
                 --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
                 --clean-udev-rules --disable-tools
                 --no-fix-fstab --no-fix-bootloader --no-use-uuid --no-add-virtio-modules
                 --no-fix-network --no-clean-udev-rules --no-disable-tools $common"
             ;;
-        inspect) words="--json --format $common" ;;
+        inspect) words="--json --format --key $common" ;;
         boot-test)
             words="--format --bus --evidence --reboot --boot-timeout --headless --window --accel
                 --uefi --memory --vcpus --mac --temp-dir --json $common"

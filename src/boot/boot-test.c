@@ -47,7 +47,7 @@ static void
 apply_inspection (H2kDomain *domain, GPtrArray *disks)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (disks, &error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (disks, NULL, &error);
 
   if (guest == NULL)
     {

@@ -138,7 +138,7 @@ open_overlays (const H2kDomain *domain, const char *dir, GError **error)
 static gboolean
 install_marker (GPtrArray *overlays, const char *nonce, gboolean reboot, GError **error)
 {
-  g_autoptr (H2kGuest) guest = h2k_guest_open (overlays, error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (overlays, NULL, error);
   const char *why = NULL;
   gboolean ok = FALSE;
 

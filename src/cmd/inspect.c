@@ -10,17 +10,20 @@ int
 cmd_inspect (int argc, char **argv)
 {
   g_autofree char *format = NULL;
+  g_auto (GStrv) keys = NULL;
   gboolean json = FALSE;
   const GOptionEntry entries[] = {
       {"json", 0, 0, G_OPTION_ARG_NONE, &json, "print JSON", NULL},
       {"format", 'f', 0, G_OPTION_ARG_STRING, &format, "the disks' format (default: found)", "FMT"},
+      {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &keys, "a LUKS container's key; may be repeated",
+       "DEV:file:F"},
       {NULL},
   };
   int code = cmd_parse (&argc, &argv, "DISK…",
                         "Says what is installed on the disks of one VM, first disk first. "
                         "Nothing is written.",
                         entries, NULL, NULL);
-  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
+  g_autoptr (GPtrArray) paths = g_ptr_array_new (), specs = g_ptr_array_new ();
   g_autoptr (GError) error = NULL;
   g_autofree char *text = NULL;
 
@@ -30,7 +33,9 @@ cmd_inspect (int argc, char **argv)
     g_ptr_array_add (paths, argv[i]);
   if (paths->len == 0)
     return cmd_usage ("inspect", "no disk is named");
-  text = h2k_inspect (paths, format, json, &error);
+  for (guint i = 0; keys && keys[i]; i++)
+    g_ptr_array_add (specs, keys[i]);
+  text = h2k_inspect (paths, format, specs, json, &error);
   if (!text)
     return cmd_fail (error);
   fputs (text, stdout);

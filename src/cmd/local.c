@@ -26,7 +26,7 @@ static const struct
 
 typedef struct
 {
-  GStrv vmdks, vhds, vhdxs, vdis, disks, macs;
+  GStrv vmdks, vhds, vhdxs, vdis, disks, macs, keys;
   char *bus, *ova, *ovf, *vmx;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
   int threads, timeout, memory, vcpus;
@@ -45,6 +45,7 @@ flags_clear (Flags *flags)
   g_strfreev (flags->vdis);
   g_strfreev (flags->disks);
   g_strfreev (flags->macs);
+  g_strfreev (flags->keys);
   g_free (flags->bus);
 }
 
@@ -196,6 +197,8 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
     options->vcpus = (guint)flags->vcpus;
   for (guint i = 0; flags->macs && flags->macs[i]; i++)
     g_ptr_array_add (options->macs, g_strdup (flags->macs[i]));
+  for (guint i = 0; flags->keys && flags->keys[i]; i++)
+    g_ptr_array_add (options->keys, g_strdup (flags->keys[i]));
   options->progress = cmd_progress;
   return -1;
 }
@@ -288,6 +291,8 @@ cmd_local (int argc, char **argv)
        "BUS"},
       {"mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.macs,
        "MAC of a NIC, in the guest's order; may be repeated", "MAC"},
+      {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.keys,
+       "a LUKS container's key, DEV:env:NAME also; may be repeated", "DEV:file:F"},
       {"memory", 0, 0, G_OPTION_ARG_INT, &flags.memory,
        "the VM's memory in MiB (default: as described, else 2048)", "MIB"},
       {"vcpus", 0, 0, G_OPTION_ARG_INT, &flags.vcpus,

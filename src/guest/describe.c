@@ -109,7 +109,58 @@ add_volume (JsonBuilder *json, const H2kGuestVolume *volume)
   add_text (json, "fstab", volume->spec);
   json_builder_set_member_name (json, "opened");
   json_builder_add_boolean_value (json, volume->fs != NULL);
+  add_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
   json_builder_end_object (json);
+}
+
+static void
+add_bool (JsonBuilder *json, const char *key, gboolean value)
+{
+  json_builder_set_member_name (json, key);
+  json_builder_add_boolean_value (json, value);
+}
+
+/* A volume that is made of others. */
+static void
+add_made (JsonBuilder *json, const H2kGuestVolume *volume)
+{
+  const H2kNode *node = volume->node;
+  g_autoptr (GPtrArray) parents = g_ptr_array_new ();
+
+  for (guint i = 0; i < node->parents->len; i++)
+    g_ptr_array_add (parents, ((const H2kNode *)node->parents->pdata[i])->name);
+  json_builder_begin_object (json);
+  add_text (json, "kind", h2k_node_kind_name (node->kind));
+  add_text (json, "name", node->name);
+  add_texts (json, "devices", node->names);
+  add_text (json, "layout", node->type);
+  add_text (json, "own_uuid", node->uuid);
+  add_texts (json, "lies_on", parents);
+  add_number (json, "size", volume->volume->length);
+  add_text (json, "type", volume->id.type);
+  add_text (json, "uuid", volume->id.uuid);
+  add_text (json, "label", volume->id.label);
+  add_text (json, "mountpoint", volume->mountpoint);
+  add_text (json, "fstab", volume->spec);
+  add_bool (json, "opened", volume->fs != NULL);
+  add_bool (json, "writable", volume->volume->disk && h2k_disk_is_writable (volume->volume->disk));
+  add_texts (json, "notes", node->notes);
+  add_text (json, "problem", node->problem ? node->problem->message : NULL);
+  json_builder_end_object (json);
+}
+
+static void
+add_all_made (JsonBuilder *json, H2kGuest *guest)
+{
+  json_builder_set_member_name (json, "volumes");
+  json_builder_begin_array (json);
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      if (volume->node->depth > 0)
+        add_made (json, volume);
+    }
+  json_builder_end_array (json);
 }
 
 static void
@@ -131,7 +182,7 @@ add_disk (JsonBuilder *json, H2kGuest *guest, guint index)
   for (guint i = 0; i < guest->volumes->len; i++)
     {
       const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
-      if (volume->disk == index)
+      if (volume->disk == index && volume->node->depth == 0)
         add_volume (json, volume);
     }
   json_builder_end_array (json);
@@ -195,6 +246,7 @@ h2k_guest_to_json (H2kGuest *guest)
   for (guint i = 0; i < guest->disks->len; i++)
     add_disk (json, guest, i);
   json_builder_end_array (json);
+  add_all_made (json, guest);
   add_texts (json, "warnings", guest->warnings);
   json_builder_end_object (json);
   root = json_builder_get_root (json);
@@ -305,12 +357,49 @@ append_disk (GString *out, H2kGuest *guest, guint index)
       g_autofree char *length = h2k_format_size (volume->volume->length);
       const char *role = h2k_volume_role (volume->volume);
 
-      if (volume->disk == index)
+      if (volume->disk == index && volume->node->depth == 0)
         add_row (rows,
                  CELLS (number, length, *volume->id.type ? volume->id.type : role, volume->id.uuid,
                         volume->id.label, volume->mountpoint ? volume->mountpoint : "",
                         volume->spec ? volume->spec : ""));
     }
+  append_table (out, "  ", rows);
+}
+
+/* The names of what NODE lies on. The caller's. */
+static char *
+parent_names (const H2kNode *node)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  for (guint i = 0; i < node->parents->len; i++)
+    g_string_append_printf (text, "%s%s", i ? "; " : "",
+                            ((const H2kNode *)node->parents->pdata[i])->name);
+  return g_string_free (g_steal_pointer (&text), FALSE);
+}
+
+static void
+append_made (GString *out, H2kGuest *guest)
+{
+  g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
+
+  add_row (rows, CELLS ("VOLUME", "SIZE", "LAYOUT", "TYPE", "UUID", "MOUNTED", "LIES ON"));
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      const H2kNode *node = volume->node;
+      g_autofree char *length = h2k_format_size (volume->volume->length);
+      g_autofree char *parents = parent_names (node);
+
+      if (node->depth > 0)
+        add_row (rows,
+                 CELLS (node->names->len ? node->names->pdata[0] : node->name, length,
+                        node->type ? node->type : h2k_node_kind_name (node->kind), volume->id.type,
+                        volume->id.uuid, volume->mountpoint ? volume->mountpoint : "", parents));
+    }
+  if (rows->len == 1)
+    return;
+  g_string_append (out, "\nVolumes on these:\n");
   append_table (out, "  ", rows);
 }
 
@@ -339,6 +428,7 @@ h2k_guest_to_text (H2kGuest *guest)
   append_system (out, guest);
   for (guint i = 0; i < guest->disks->len; i++)
     append_disk (out, guest, i);
+  append_made (out, guest);
   if (guest->kernels->len)
     append_kernels (out, guest);
   for (guint i = 0; i < guest->warnings->len; i++)

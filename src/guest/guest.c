@@ -22,12 +22,6 @@ volume_free (gpointer data)
 }
 
 static void
-table_free (gpointer data)
-{
-  h2k_table_free (data);
-}
-
-static void
 disk_unref (gpointer data)
 {
   h2k_disk_unref (data);
@@ -52,7 +46,7 @@ h2k_guest_free (H2kGuest *guest)
     return;
   h2k_tree_free (guest->tree);
   g_ptr_array_unref (guest->volumes); /* the filesystems, before what they lie on */
-  g_ptr_array_unref (guest->tables);
+  h2k_stack_free (guest->stack);
   g_ptr_array_unref (guest->disks);
   g_ptr_array_unref (guest->warnings);
   g_ptr_array_unref (guest->kernels);
@@ -74,7 +68,6 @@ guest_new (GPtrArray *disks)
 
   guest->tree = h2k_tree_new ();
   guest->disks = g_ptr_array_new_with_free_func (disk_unref);
-  guest->tables = g_ptr_array_new_with_free_func (table_free);
   guest->volumes = g_ptr_array_new_with_free_func (volume_free);
   guest->warnings = g_ptr_array_new_with_free_func (g_free);
   guest->kernels = g_ptr_array_new_with_free_func (kernel_free);
@@ -99,30 +92,30 @@ h2k_guest_warn (H2kGuest *guest, const char *format, ...)
 char *
 h2k_guest_volume_name (const H2kGuestVolume *volume)
 {
-  if (volume->volume->number == 0)
-    return g_strdup_printf ("disk %u", volume->disk + 1);
-  return g_strdup_printf ("disk %u, partition %u", volume->disk + 1, volume->volume->number);
+  return g_strdup (volume->node->name);
 }
 
 static gboolean
-add_volumes (H2kGuest *guest, guint disk, GError **error)
+add_volumes (H2kGuest *guest, const H2kKeys *keys, GError **error)
 {
-  H2kTable *table = h2k_table_read (g_ptr_array_index (guest->disks, disk), error);
-
-  if (!table)
+  guest->stack = h2k_stack_new (guest->disks, keys, error);
+  if (!guest->stack)
     return FALSE;
-  g_ptr_array_add (guest->tables, table);
-  for (guint i = 0; i < table->warnings->len; i++)
-    h2k_guest_warn (guest, "disk %u: %s", disk + 1, (char *)table->warnings->pdata[i]);
-  for (guint i = 0; i < table->volumes->len; i++)
+  guest->tables = guest->stack->tables;
+  for (guint i = 0; i < guest->stack->warnings->len; i++)
+    h2k_guest_warn (guest, "%s", (const char *)guest->stack->warnings->pdata[i]);
+  for (guint i = 0; i < guest->stack->nodes->len; i++)
     {
+      H2kNode *node = guest->stack->nodes->pdata[i];
       H2kGuestVolume *volume = g_new0 (H2kGuestVolume, 1);
 
-      volume->disk = disk;
-      volume->volume = g_ptr_array_index (table->volumes, i);
+      volume->node = node;
+      volume->disk = node->disk;
+      volume->volume = node->volume;
+      volume->id = node->id;
       g_ptr_array_add (guest->volumes, volume);
-      if (volume->volume->disk && !h2k_fs_identify (volume->volume->disk, &volume->id, error))
-        return FALSE;
+      for (guint k = 0; k < node->notes->len; k++)
+        h2k_guest_warn (guest, "%s: %s", node->name, (const char *)node->notes->pdata[k]);
     }
   return TRUE;
 }
@@ -137,6 +130,11 @@ open_filesystems (H2kGuest *guest, GPtrArray *errors, GError **error)
       H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
       GError *why = NULL;
 
+      if (volume->node->problem)
+        {
+          g_ptr_array_add (errors, g_error_copy (volume->node->problem));
+          continue;
+        }
       if (*volume->id.type)
         volume->fs = h2k_fs_open (volume->volume->disk, &why);
       if (volume->fs && volume->fs->note)
@@ -283,16 +281,38 @@ static gboolean
 may_hold_system (const H2kFsId *id)
 {
   static const char *const types[]
-      = {"xfs", "btrfs",    "LVM2_member", "crypto_LUKS", "ntfs", "linux_raid_member",
-         "jfs", "reiserfs", "zfs_member",  "f2fs",        "VMFS", "BitLocker",
+      = {"xfs",      "btrfs",      "LVM2_member", "crypto_LUKS", "ntfs",      "jfs",
+         "reiserfs", "zfs_member", "f2fs",        "VMFS",        "BitLocker", "linux_raid_member",
          NULL};
 
   return g_strv_contains (types, id->type);
 }
 
+/* What the system may lie on, but what cannot be read: a key is missing, or a disk. */
+static const GError *
+list_problems (const H2kGuest *guest, GString *text)
+{
+  const GError *first = NULL;
+
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kNode *node = ((const H2kGuestVolume *)guest->volumes->pdata[i])->node;
+
+      if (!node->problem)
+        continue;
+      if (!first)
+        first = node->problem;
+      g_string_append_printf (text, "%s%s: %s", text->len ? "; " : "", node->name,
+                              node->problem->message);
+    }
+  return first;
+}
+
 static void
 set_no_system (H2kGuest *guest, GPtrArray *errors, GError **error)
 {
+  g_autoptr (GString) problems = g_string_new (NULL);
+  const GError *problem = list_problems (guest, problems);
   g_autoptr (GString) unread = g_string_new (NULL);
   const GError *broken = NULL;
 
@@ -304,11 +324,14 @@ set_no_system (H2kGuest *guest, GPtrArray *errors, GError **error)
 
       if (why && !broken && g_error_matches (why, H2K_ERROR, H2K_ERROR_FILESYSTEM))
         broken = why;
-      if (!volume->fs && may_hold_system (&volume->id))
+      if (!volume->fs && !volume->node->is_member && may_hold_system (&volume->id))
         g_string_append_printf (unread, "%s%s (%s)", unread->len ? ", " : "", volume->id.type,
                                 place);
     }
-  if (broken)
+  if (problem)
+    g_set_error (error, H2K_ERROR, problem->code,
+                 "no operating system was found where one can be looked for; %s", problems->str);
+  else if (broken)
     {
       g_propagate_error (error, g_error_copy (broken));
       g_prefix_error (error, "no operating system could be found: ");
@@ -365,6 +388,15 @@ is_needed (const H2kFstabEntry *entry)
   return strcmp (path, "/boot") == 0 || strcmp (path, "/usr") == 0;
 }
 
+/* Why a volume that fstab names may be missing: what it may lie on cannot be read. */
+static char *
+why_missing (const H2kGuest *guest)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  return list_problems (guest, text) ? g_strconcat (" (", text->str, ")", NULL) : g_strdup ("");
+}
+
 static gboolean
 mount_failed (H2kGuest *guest, const H2kFstabEntry *entry, const H2kGuestVolume *volume,
               const GError *why, GError **error)
@@ -372,10 +404,11 @@ mount_failed (H2kGuest *guest, const H2kFstabEntry *entry, const H2kGuestVolume 
   g_autofree char *place = volume ? h2k_guest_volume_name (volume) : NULL;
   g_autofree char *text = NULL;
   g_autofree char *safe = NULL;
+  g_autofree char *missing = why_missing (guest);
 
   if (!volume)
-    text = g_strdup_printf ("/etc/fstab mounts %s from %s, which is on none of the %u disk(s)",
-                            entry->path, entry->spec, guest->disks->len);
+    text = g_strdup_printf ("/etc/fstab mounts %s from %s, which is on none of the %u disk(s)%s",
+                            entry->path, entry->spec, guest->disks->len, missing);
   else
     text = g_strdup_printf ("/etc/fstab mounts %s from %s (%s), which was not opened: %s",
                             entry->path, entry->spec, place,
@@ -452,6 +485,99 @@ mount_entry (H2kGuest *guest, const H2kFstabEntry *entry, GPtrArray *errors, GEr
          && mount_failed (guest, entry, volume, g_ptr_array_index (errors, index), error);
 }
 
+/* --- names that the guest gives ----------------------------------------------------------------
+ */
+
+static void add_name (const H2kNode *node, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+static void
+add_name (const H2kNode *node, const char *format, ...)
+{
+  char *name;
+  va_list args;
+
+  va_start (args, format);
+  name = g_strdup_vprintf (format, args);
+  va_end (args);
+  if (g_ptr_array_find_with_equal_func (node->names, name, g_str_equal, NULL))
+    g_free (name);
+  else
+    g_ptr_array_insert (node->names, 0, name);
+}
+
+static char *
+line_field (const char *line, guint n)
+{
+  gsize start, length;
+
+  return h2k_fstab_field (line, n, &start, &length) ? g_strndup (line + start, length) : NULL;
+}
+
+/* crypttab(5): the container in the second field is opened under the name in the first. */
+static void
+name_container (H2kGuest *guest, const char *line)
+{
+  g_autofree char *name = line_field (line, 0), *spec = line_field (line, 1);
+  H2kGuestVolume *volume = spec ? h2k_guest_find_volume (guest, spec, NULL) : NULL;
+
+  for (guint i = 0; volume && i < guest->stack->nodes->len; i++)
+    {
+      const H2kNode *node = guest->stack->nodes->pdata[i];
+      if (node->kind == H2K_NODE_LUKS && g_ptr_array_find (node->parents, volume->node, NULL))
+        add_name (node, "/dev/mapper/%s", name);
+    }
+}
+
+/* mdadm.conf(5): "ARRAY /dev/md0 metadata=1.2 UUID=...". */
+static void
+name_array (H2kGuest *guest, const char *line)
+{
+  g_auto (GStrv) words = g_strsplit_set (line, " \t", -1);
+  const char *device = words[0] ? words[1] : NULL;
+
+  if (!device || g_ascii_strcasecmp (words[0], "ARRAY") != 0 || !g_str_has_prefix (device, "/dev/"))
+    return;
+  for (guint w = 2; words[w]; w++)
+    for (guint i = 0; i < guest->stack->nodes->len; i++)
+      {
+        const H2kNode *node = guest->stack->nodes->pdata[i];
+        if (node->kind == H2K_NODE_MD && g_ascii_strncasecmp (words[w], "UUID=", 5) == 0
+            && g_ascii_strcasecmp (words[w] + 5, node->uuid) == 0)
+          add_name (node, "%s", device);
+      }
+}
+
+static const struct
+{
+  const char *path;
+  void (*name) (H2kGuest *guest, const char *line);
+} name_files[] = {
+    {"/etc/mdadm.conf", name_array},
+    {"/etc/mdadm/mdadm.conf", name_array},
+    {"/etc/crypttab", name_container},
+};
+
+/* A file that cannot be read names nothing; fstab then says what is missing. */
+static void
+read_names (H2kGuest *guest)
+{
+  for (guint f = 0; f < G_N_ELEMENTS (name_files); f++)
+    {
+      g_autoptr (GError) local = NULL;
+      g_autoptr (GBytes) data
+          = h2k_tree_read_optional (guest->tree, name_files[f].path, MAX_FSTAB, &local);
+      g_autoptr (H2kLines) lines = data ? h2k_lines_new (data) : NULL;
+
+      if (local)
+        h2k_guest_warn (guest, "%s", local->message);
+      for (guint i = 0; lines && i < MIN (h2k_lines_count (lines), MAX_ENTRIES); i++)
+        name_files[f].name (guest, h2k_lines_get (lines, i));
+    }
+}
+
+/* --- all ---------------------------------------------------------------------------------------
+ */
+
 static gboolean
 mount_all (H2kGuest *guest, GPtrArray *errors, GError **error)
 {
@@ -460,6 +586,7 @@ mount_all (H2kGuest *guest, GPtrArray *errors, GError **error)
 
   h2k_tree_mount (guest->tree, "/", guest->root->fs);
   guest->root->mountpoint = g_strdup ("/");
+  read_names (guest);
   entries = read_fstab (guest->tree, &local);
   if (local)
     {
@@ -480,16 +607,13 @@ error_free (gpointer data)
 }
 
 H2kGuest *
-h2k_guest_open (GPtrArray *disks, GError **error)
+h2k_guest_open (GPtrArray *disks, const H2kKeys *keys, GError **error)
 {
   g_autoptr (H2kGuest) guest = guest_new (disks);
   g_autoptr (GPtrArray) errors = g_ptr_array_new_with_free_func (error_free);
 
-  for (guint i = 0; i < disks->len; i++)
-    if (!add_volumes (guest, i, error))
-      return NULL;
-  if (!open_filesystems (guest, errors, error) || !choose_root (guest, errors, error)
-      || !mount_all (guest, errors, error))
+  if (!add_volumes (guest, keys, error) || !open_filesystems (guest, errors, error)
+      || !choose_root (guest, errors, error) || !mount_all (guest, errors, error))
     return NULL;
   h2k_guest_identify (guest);
   return g_steal_pointer (&guest);

@@ -7,13 +7,14 @@
 #pragma once
 
 #include "guest/tree.h"
-#include "volume/volume.h"
+#include "volume/stack.h"
 
-/* A volume of one of the guest's disks. */
+/* A volume on the guest's disks: a partition, or what is made of partitions. */
 typedef struct
 {
-  guint disk;        /* 0: the first */
-  H2kVolume *volume; /* owned by the guest's tables */
+  const H2kNode *node; /* what it lies on, what it is called; owned by the guest's stack */
+  guint disk;          /* the first that it lies on; 0: the guest's first */
+  H2kVolume *volume;   /* the node's */
   H2kFsId id;
   H2kFs *fs;        /* NULL: not opened */
   char *mountpoint; /* in the guest; NULL: not mounted */
@@ -74,8 +75,9 @@ typedef struct
 {
   H2kTree *tree;
   GPtrArray *disks;    /* H2kDisk *, references, in the order given */
-  GPtrArray *tables;   /* H2kTable *, one a disk */
-  GPtrArray *volumes;  /* H2kGuestVolume * of all disks */
+  H2kStack *stack;     /* what lies on them */
+  GPtrArray *tables;   /* H2kTable *, one a disk; the stack's */
+  GPtrArray *volumes;  /* H2kGuestVolume *, one for each of the stack's nodes */
   GPtrArray *warnings; /* char *, for the report */
 
   H2kGuestVolume *root;
@@ -95,20 +97,24 @@ typedef struct
   GPtrArray *vmware_tools; /* char *: names of the old hypervisor's parts that are installed */
 } H2kGuest;
 
-/* Find and mount the system on DISKS (H2kDisk *; overlays for a guest that is to be repaired).
- * Entries of its fstab that cannot be mounted and are not needed are warnings.
+/* Find and mount the system on DISKS (H2kDisk *; overlays for a guest that is to be repaired). KEYS
+ * (may be NULL) open its LUKS containers. Entries of its fstab that cannot be mounted and are not
+ * needed are warnings.
  * Errors: H2K_ERROR_NO_OS (none, or more than one: the message lists them), H2K_ERROR_UNSUPPORTED
- * (it lies on what cannot be read: the message says what), H2K_ERROR_FILESYSTEM, the disk's. */
-H2kGuest *h2k_guest_open (GPtrArray *disks, GError **error);
+ * (it lies on what cannot be read: the message says what), H2K_ERROR_SOURCE (a disk or a key is
+ * missing), H2K_ERROR_FILESYSTEM, the disk's. */
+H2kGuest *h2k_guest_open (GPtrArray *disks, const H2kKeys *keys, GError **error);
 void h2k_guest_free (H2kGuest *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kGuest, h2k_guest_free)
 
 /* The volume that a device name in the guest's files means: "/dev/sda1", "sda1", "/dev/vda1",
  * "/dev/xvda1", "/dev/hda1", "/dev/nvme0n1p1" (letters and numbers count disks in the order
  * given), "UUID=...", "LABEL=...", "PARTUUID=...", "PARTLABEL=...", also quoted, and
- * "/dev/disk/by-{uuid,label,partuuid,partlabel,path,id}/...". NULL: none, or it cannot be known.
+ * "/dev/disk/by-{uuid,label,partuuid,partlabel,path,id}/...", and the names of logical volumes, md
+ * arrays and open LUKS containers. NULL: none, or it cannot be known.
  * STABLE (may be NULL) says whether the name still means the same after the disks' bus changed; it
- * is set for NULL, too. What is no disk (LVM, md, "/dev/sr0", "tmpfs") is NULL and stable. */
+ * is set for NULL, too. What is not a disk or a partition (LVM, md, "/dev/sr0", "tmpfs") is stable,
+ * found or not. */
 H2kGuestVolume *h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable);
 
 /* Words for people and JSON: "grub2", "initramfs-tools", "systemd", "bios". Static. */

@@ -103,7 +103,7 @@ find_by_number (H2kGuest *guest, guint disk, guint number)
   for (guint i = 0; i < guest->volumes->len; i++)
     {
       H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
-      if (volume->disk == disk && volume->volume->number == number)
+      if (volume->disk == disk && volume->volume->number == number && volume->node->depth == 0)
         return volume;
     }
   return NULL;
@@ -232,7 +232,25 @@ actual_disk (H2kGuest *guest, guint n)
   return n == disk ? guest->root->disk : n == guest->root->disk ? disk : n;
 }
 
-/* --- both ------------------------------------------------------------------------------------- */
+/* --- names of what partitions make up -----------------------------------------------------------
+ */
+
+static H2kGuestVolume *
+find_made (H2kGuest *guest, const char *name)
+{
+  const H2kNode *node = h2k_stack_find (guest->stack, name);
+
+  for (guint i = 0; node && i < guest->volumes->len; i++)
+    {
+      H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      if (volume->node == node && node->depth > 0)
+        return volume;
+    }
+  return NULL;
+}
+
+/* --- all of them -------------------------------------------------------------------------------
+ */
 
 /* Quotes around the whole or around a tag's value go. */
 static char *
@@ -274,5 +292,5 @@ h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable)
   if (parse_link (guest, name, &disk, &number))
     return find_by_number (guest, disk, number);
   *stable = TRUE;
-  return NULL;
+  return find_made (guest, name);
 }

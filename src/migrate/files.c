@@ -31,7 +31,7 @@ h2k_files_open (GPtrArray *paths, const char *format, GError **error)
       g_ptr_array_add (files->paths, g_strdup (paths->pdata[i]));
       g_ptr_array_add (files->disks, h2k_overlay_new (disk, NULL, OVERLAY_MEMORY));
     }
-  files->guest = h2k_guest_open (files->disks, error);
+  files->guest = h2k_guest_open (files->disks, NULL, error);
   return files->guest ? g_steal_pointer (&files) : NULL;
 }
 

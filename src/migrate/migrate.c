@@ -31,6 +31,7 @@ typedef struct
   GCancellable *stop_digests;
   GError *digest_error;
   GPtrArray *macs;    /* char *: of the options, else of the description */
+  H2kKeys *keys;      /* of the options */
   GPtrArray *states;  /* char *: of the sources when they were opened */
   GPtrArray *sources; /* H2kDisk * as opened */
   GPtrArray *disks;   /* H2kDisk *: overlays over the sources */
@@ -57,6 +58,7 @@ migration_clear (Migration *m)
   g_clear_error (&m->digest_error);
   g_clear_object (&m->stop_digests);
   g_clear_pointer (&m->macs, g_ptr_array_unref);
+  g_clear_pointer (&m->keys, h2k_keys_free);
   g_clear_pointer (&m->outputs, g_ptr_array_unref);
   g_clear_pointer (&m->views, g_ptr_array_unref);
   g_clear_pointer (&m->repairs, h2k_repair_context_free);
@@ -315,7 +317,8 @@ step_open (Migration *m, GError **error)
 {
   for (guint i = 0; i < m->options->macs->len; i++)
     g_ptr_array_add (m->macs, h2k_mac_parse (m->options->macs->pdata[i]));
-  if (m->options->appliance && !open_appliance (m, error))
+  m->keys = h2k_keys_parse (m->options->keys, error);
+  if (!m->keys || (m->options->appliance && !open_appliance (m, error)))
     return FALSE;
   for (guint i = 0; i < m->options->sources->len; i++)
     {
@@ -349,7 +352,7 @@ step_inspect (Migration *m, GError **error)
 
   if (!m->options->inspect)
     return TRUE;
-  m->guest = h2k_guest_open (m->disks, error);
+  m->guest = h2k_guest_open (m->disks, m->keys, error);
   if (!m->guest)
     return FALSE;
   json = h2k_guest_to_json (m->guest);
@@ -564,7 +567,7 @@ inspect_outputs (Migration *m, GError **error)
         return FALSE;
       g_ptr_array_add (disks, disk);
     }
-  guest = h2k_guest_open (disks, error);
+  guest = h2k_guest_open (disks, m->keys, error);
   if (!guest)
     return FALSE;
   if (g_strcmp0 (guest->pretty_name, m->guest->pretty_name) == 0

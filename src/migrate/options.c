@@ -11,6 +11,7 @@ h2k_migrate_options_new (void)
 
   options->sources = g_ptr_array_new_with_free_func (g_free);
   options->macs = g_ptr_array_new_with_free_func (g_free);
+  options->keys = g_ptr_array_new_with_free_func (g_free);
   options->output_format = g_strdup ("qcow2");
   options->repairs = H2K_REPAIR_AUTO;
   options->inspect = TRUE;
@@ -26,6 +27,7 @@ h2k_migrate_options_free (H2kMigrateOptions *options)
     return;
   g_ptr_array_unref (options->sources);
   g_ptr_array_unref (options->macs);
+  g_ptr_array_unref (options->keys);
   g_free (options->source_format);
   g_free (options->appliance);
   g_free (options->appliance_kind);

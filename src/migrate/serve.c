@@ -63,7 +63,7 @@ repair (H2kDisk *disk, GError **error)
   g_autofree char *size = NULL;
 
   g_ptr_array_add (disks, disk);
-  guest = h2k_guest_open (disks, error);
+  guest = h2k_guest_open (disks, NULL, error);
   if (!guest)
     return FALSE;
   repairs = h2k_repair_context_new (guest);

@@ -289,12 +289,15 @@ copy_file_at (const char *image, guint64 offset, const char *file)
   write_at (image, offset, data, length);
 }
 
-/* A LUKS1 header as far as blkid looks (the LUKS1 specification's phdr). */
+/* A LUKS1 header without a key (the LUKS1 specification's phdr): data from 1 MiB on. */
 static void
 write_luks (const char *image, const Part *part)
 {
-  char header[592] = "LUKS\xba\xbe\0\1";
+  char header[592] = "LUKS\xba\xbe\0\1aes";
 
+  memcpy (header + 40, "xts-plain64", 11);
+  header[106] = 8;  /* 2048 sectors */
+  header[111] = 64; /* bytes of the key */
   g_strlcpy (header + 168, part->uuid, 40);
   write_at (image, part->start, header, sizeof header);
 }

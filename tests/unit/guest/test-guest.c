@@ -18,6 +18,7 @@ static const struct
     {"NO_OS", H2K_ERROR_NO_OS},
     {"UNSUPPORTED", H2K_ERROR_UNSUPPORTED},
     {"FILESYSTEM", H2K_ERROR_FILESYSTEM},
+    {"SOURCE", H2K_ERROR_SOURCE},
 };
 
 /* The value at PATH as JSON text, a string without its quotes; all of them where "[*]" says so. */
@@ -89,7 +90,7 @@ test_case (gconstpointer data)
   g_autoptr (TestDisks) disks = test_disks_new (dir);
   g_autoptr (GPtrArray) expected_error = test_lines (dir, "error");
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (disks), &error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (disks), NULL, &error);
 
   if (expected_error)
     {
@@ -147,7 +148,7 @@ test_device_names (void)
   g_autofree char *dir = g_test_build_filename (G_TEST_DIST, "guest", "two-disks", NULL);
   g_autoptr (TestDisks) disks = test_disks_new (dir);
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (disks), &error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (disks), NULL, &error);
 
   g_assert_no_error (error);
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++)

@@ -238,7 +238,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   dir = g_test_build_filename (G_TEST_DIST, "guest", "links-and-mounts", NULL);
   disks = test_disks_new (dir);
-  guest = h2k_guest_open (test_disks_get (disks), &error);
+  guest = h2k_guest_open (test_disks_get (disks), NULL, &error);
   g_assert_no_error (error);
   tree = guest->tree;
   g_test_add_func ("/tree/links-stay-inside", test_links_stay_inside);

@@ -310,7 +310,7 @@ static void
 first_run (const Case *c)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (c->disks), &error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (c->disks), NULL, &error);
   g_autoptr (H2kRepairContext) context = NULL;
   g_autoptr (GHashTable) before = NULL, now = NULL;
   g_autoptr (GPtrArray) expected_error = test_lines (c->dir, "error");
@@ -336,7 +336,7 @@ static void
 second_run (const Case *c)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (c->disks), &error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (test_disks_get (c->disks), NULL, &error);
   g_autoptr (H2kRepairContext) context = NULL;
 
   g_assert_no_error (error);
