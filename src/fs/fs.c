@@ -5,8 +5,9 @@
 #include "fs/fs.h"
 #include "fs/ext.h"
 #include "fs/fat.h"
+#include "fs/xfs.h"
 
-static const H2kFsOps *const drivers[] = {&h2k_ext_ops, &h2k_fat_ops};
+static const H2kFsOps *const drivers[] = {&h2k_ext_ops, &h2k_fat_ops, &h2k_xfs_ops};
 
 void
 h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)
@@ -23,9 +24,11 @@ h2k_fs_check_writable (H2kFs *fs, GError **error)
   if (fs->writable)
     return TRUE;
   if (!fs->ops->write)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                 "%s: files on a volume of type %s can be read, but not changed", fs->volume->name,
-                 fs->id.type);
+    g_set_error (
+        error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+        "%s: files on a volume of type %s can be read, but not changed; such a guest can be "
+        "copied without repairs with --no-guest-inspection",
+        fs->volume->name, fs->id.type);
   else
     g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
                  "%s: the filesystem is open for reading only", fs->volume->name);

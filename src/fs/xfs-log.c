@@ -9,6 +9,7 @@
  */
 #include "fs/xfs.h"
 
+#define SB_UUID 32u /* in the superblock */
 #define BLOCK 512u
 #define RECORD_MAGIC 0xfeedbabeu
 /* Each header block describes so many bytes of a version 2 record. */
@@ -166,16 +167,19 @@ is_unmount_record (const Log *log, guint32 record, const guint8 *uuid, gboolean 
 }
 
 gboolean
-h2k_xfs_log_is_clean (H2kDisk *volume, guint64 offset, guint64 length, const guint8 *uuid,
-                      gboolean *clean, GError **error)
+h2k_xfs_log_is_clean (H2kDisk *volume, const H2kXfsLayout *layout, gboolean *clean, GError **error)
 {
-  Log log = {volume, offset, (guint32)(length / BLOCK)};
+  Log log = {volume, layout->log, (guint32)(layout->log_size / BLOCK)};
   guint32 around, record = G_MAXUINT32;
   gboolean whole = TRUE;
+  guint8 uuid[16];
 
   *clean = FALSE;
-  if (length / BLOCK < 8 || length / BLOCK > G_MAXINT32)
+  if (layout->log_size / BLOCK < 8 || layout->log_size / BLOCK > G_MAXINT32)
     return TRUE;
+  /* The log carries the UUID that users see, which is not always the one in the structures. */
+  if (!h2k_disk_pread (volume, SB_UUID, sizeof uuid, uuid, error))
+    return FALSE;
   if (!find_head (&log, clean, error))
     return FALSE;
   if (!*clean)

@@ -21,46 +21,6 @@
 #define MAX_LEVELS 9u
 #define NO_GROUP G_MAXUINT64
 
-/* struct xfs_dsb, big-endian */
-enum
-{
-  SB_BLOCKSIZE = 4,
-  SB_DBLOCKS = 8,
-  SB_UUID = 32,
-  SB_LOGSTART = 48,
-  SB_AGBLOCKS = 84,
-  SB_AGCOUNT = 88,
-  SB_LOGBLOCKS = 96,
-  SB_VERSION = 100,
-  SB_SECTSIZE = 102,
-  SB_BLOCKLOG = 120,
-  SB_SECTLOG = 121,
-  SB_AGBLKLOG = 124,
-  SB_INPROGRESS = 126,
-  SB_SHARED_VN = 179,
-  SB_FEATURES2 = 200,
-  SB_BAD_FEATURES2 = 204,
-  SB_RO_COMPAT = 212,
-  SB_INCOMPAT = 216,
-  SB_CRC = 224,
-  SB_META_UUID = 248,
-  SB_SIZE = 264,
-};
-
-enum
-{
-  VERSION_MASK = 0xf,
-  VERSION_MOREBITS = 0x8000,
-  /* lazy counters, attr2, parent (never used), 32-bit project IDs, CRC, file types */
-  KNOWN_FEATURES2 = 0x2 | 0x8 | 0x10 | 0x80 | 0x100 | 0x200,
-  /* finobt, rmapbt, reflink, inobtcount */
-  KNOWN_RO_COMPAT = 0x1 | 0x2 | 0x4 | 0x8,
-  INCOMPAT_META_UUID = 0x4,
-  INCOMPAT_NEEDSREPAIR = 0x10,
-  /* file types, sparse inodes, big timestamps, large extent counts, exchange-range, parents */
-  KNOWN_INCOMPAT = 0x1 | 0x2 | INCOMPAT_META_UUID | 0x8 | INCOMPAT_NEEDSREPAIR | 0x20 | 0x40 | 0x80,
-};
-
 /* struct xfs_agf */
 enum
 {
@@ -106,47 +66,10 @@ typedef struct
 typedef struct
 {
   H2kUsage base;
-  guint block_log, ag_log;
-  guint32 sector_size, ag_blocks, ag_count;
-  guint64 blocks;
-  gboolean crc; /* version 5 */
-  guint8 uuid[16];
-  guint32 log_ag, log_start, log_blocks;
+  H2kXfsLayout layout;
   guint64 clock;
   Window windows[N_WINDOWS];
 } XfsUsage;
-
-static gboolean
-fail (H2kDisk *volume, H2kError code, GError **error, const char *why)
-{
-  g_set_error (error, H2K_ERROR, code, "%s: the XFS filesystem %s", volume->name, why);
-  return FALSE;
-}
-
-/* Whether the CRC-32C at AT, taken over all of DATA with itself as zeros, is right. */
-static gboolean
-crc_is_right (const guint8 *data, gsize size, gsize at)
-{
-  static const guint8 zeros[4];
-  guint32 crc = h2k_crc32c (~0u, data, at);
-
-  crc = h2k_crc32c (crc, zeros, sizeof zeros);
-  crc = h2k_crc32c (crc, data + at + 4, size - at - 4);
-  return ~crc == h2k_le32 (data + at);
-}
-
-static guint32
-ag_length (const XfsUsage *xfs, guint64 ag)
-{
-  return (guint32)MIN (xfs->blocks - ag * xfs->ag_blocks, xfs->ag_blocks);
-}
-
-/* Where BLOCK of group AG lies on the volume, in bytes. */
-static guint64
-block_offset (const XfsUsage *xfs, guint64 ag, guint32 block)
-{
-  return (ag * xfs->ag_blocks + block) << xfs->block_log;
-}
 
 /* --- the tree of free extents -------------------------------------------------------------------
  */
@@ -181,13 +104,13 @@ typedef enum
 static guint
 header_size (const XfsUsage *xfs)
 {
-  return xfs->crc ? BB_CRC_RECORDS : BB_RECORDS;
+  return xfs->layout.crc ? BB_CRC_RECORDS : BB_RECORDS;
 }
 
 static guint
 max_records (const XfsUsage *xfs, guint level)
 {
-  return ((1u << xfs->block_log) - header_size (xfs)) / (level ? 12 : 8);
+  return ((1u << xfs->layout.block_log) - header_size (xfs)) / (level ? 12 : 8);
 }
 
 static gboolean
@@ -200,12 +123,13 @@ node_is_good (const Walk *walk, const guint8 *data, guint level, guint32 block)
   if (h2k_be16 (data + BB_LEVEL) != level || count > max_records (xfs, level)
       || (count == 0 && !(is_root && level == 0)))
     return FALSE;
-  if (!xfs->crc)
+  if (!xfs->layout.crc)
     return memcmp (data, "ABTB", 4) == 0;
   return memcmp (data, "AB3B", 4) == 0
-         && h2k_be64 (data + BB_BLKNO) == block_offset (xfs, walk->ag, block) / 512
-         && h2k_be32 (data + BB_OWNER) == walk->ag && memcmp (data + BB_UUID, xfs->uuid, 16) == 0
-         && crc_is_right (data, (gsize)1 << xfs->block_log, BB_CRC);
+         && h2k_be64 (data + BB_BLKNO) == h2k_xfs_offset (&xfs->layout, walk->ag, block) / 512
+         && h2k_be32 (data + BB_OWNER) == walk->ag
+         && memcmp (data + BB_UUID, xfs->layout.uuid, 16) == 0
+         && h2k_xfs_crc_is_right (data, (gsize)1 << xfs->layout.block_log, BB_CRC);
 }
 
 /* Read BLOCK of the group as the walk's node of LEVEL. */
@@ -214,14 +138,14 @@ enter (Walk *walk, guint level, guint32 block, GError **error)
 {
   const XfsUsage *xfs = walk->xfs;
   Node *node = &walk->nodes[level];
-  gsize size = (gsize)1 << xfs->block_log;
+  gsize size = (gsize)1 << xfs->layout.block_log;
 
   if (block >= walk->length)
     return STEP_BAD;
   if (!node->data)
     node->data = g_malloc (size);
-  if (!h2k_disk_pread (xfs->base.volume, block_offset (xfs, walk->ag, block), size, node->data,
-                       error))
+  if (!h2k_disk_pread (xfs->base.volume, h2k_xfs_offset (&xfs->layout, walk->ag, block), size,
+                       node->data, error))
     return STEP_FAILED;
   if (!node_is_good (walk, node->data, level, block))
     return STEP_BAD;
@@ -312,11 +236,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Walk, walk_clear)
 static gboolean
 is_impossible (const XfsUsage *xfs, guint64 ag, const Free *extent)
 {
-  guint64 headers = (4ull * xfs->sector_size + (1u << xfs->block_log) - 1) >> xfs->block_log;
+  guint64 from = h2k_xfs_offset (&xfs->layout, ag, extent->start);
+  guint64 headers = (4ull * xfs->layout.sector_size + (1u << xfs->layout.block_log) - 1)
+                    >> xfs->layout.block_log;
 
   return extent->start < headers
-         || (ag == xfs->log_ag && extent->start < (guint64)xfs->log_start + xfs->log_blocks
-             && (guint64)extent->start + extent->count > xfs->log_start);
+         || (xfs->layout.log && from < xfs->layout.log + xfs->layout.log_size
+             && from + ((guint64)extent->count << xfs->layout.block_log) > xfs->layout.log);
 }
 
 static void
@@ -371,11 +297,12 @@ agf_is_good (const XfsUsage *xfs, guint64 ag, const guint8 *agf)
   guint32 levels = h2k_be32 (agf + AGF_BNO_LEVEL);
 
   return memcmp (agf, "XAGF", 4) == 0 && h2k_be32 (agf + AGF_VERSION) == 1
-         && h2k_be32 (agf + AGF_SEQNO) == ag && h2k_be32 (agf + AGF_LENGTH) == ag_length (xfs, ag)
-         && levels >= 1 && levels <= MAX_LEVELS
-         && (!xfs->crc
-             || (memcmp (agf + AGF_UUID, xfs->uuid, 16) == 0
-                 && crc_is_right (agf, xfs->sector_size, AGF_CRC)));
+         && h2k_be32 (agf + AGF_SEQNO) == ag
+         && h2k_be32 (agf + AGF_LENGTH) == h2k_xfs_ag_length (&xfs->layout, ag) && levels >= 1
+         && levels <= MAX_LEVELS
+         && (!xfs->layout.crc
+             || (memcmp (agf + AGF_UUID, xfs->layout.uuid, 16) == 0
+                 && h2k_xfs_crc_is_right (agf, xfs->layout.sector_size, AGF_CRC)));
 }
 
 /* Fill WINDOW with what is known of group AG at BLOCK and behind. CHECKED: its tree has been gone
@@ -384,16 +311,17 @@ static gboolean
 load (const XfsUsage *xfs, Window *window, guint64 ag, guint32 block, gboolean checked,
       GError **error)
 {
-  g_autofree guint8 *agf = g_malloc (xfs->sector_size);
-  g_auto (Walk) walk = {.xfs = xfs, .ag = ag, .length = ag_length (xfs, ag)};
+  g_autofree guint8 *agf = g_malloc (xfs->layout.sector_size);
+  g_auto (Walk) walk = {.xfs = xfs, .ag = ag, .length = h2k_xfs_ag_length (&xfs->layout, ag)};
   Step step = STEP_BAD;
 
   window->ag = NO_GROUP;
   window->from = block;
   window->to = walk.length;
   g_array_set_size (window->extents, 0);
-  if (!h2k_disk_pread (xfs->base.volume, block_offset (xfs, ag, 0) + xfs->sector_size,
-                       xfs->sector_size, agf, error))
+  if (!h2k_disk_pread (xfs->base.volume,
+                       h2k_xfs_offset (&xfs->layout, ag, 0) + xfs->layout.sector_size,
+                       xfs->layout.sector_size, agf, error))
     return FALSE;
   if (agf_is_good (xfs, ag, agf))
     {
@@ -459,14 +387,14 @@ static gboolean
 xfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
 {
   XfsUsage *xfs = (XfsUsage *)base;
-  guint64 number = offset >> xfs->block_log, ag = number / xfs->ag_blocks;
-  guint32 block = (guint32)(number % xfs->ag_blocks), end;
+  guint64 number = offset >> xfs->layout.block_log, ag = number / xfs->layout.ag_blocks;
+  guint32 block = (guint32)(number % xfs->layout.ag_blocks), end;
   const Window *window;
   const Free *found;
 
   extent->offset = offset;
   extent->kind = H2K_EXTENT_DATA;
-  if (number >= xfs->blocks)
+  if (number >= xfs->layout.blocks)
     {
       extent->length = base->volume->size - offset;
       return TRUE;
@@ -483,122 +411,28 @@ xfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
     }
   else if (found)
     end = found->start;
-  extent->length = block_offset (xfs, ag, end) - offset;
+  extent->length = h2k_xfs_offset (&xfs->layout, ag, end) - offset;
   return TRUE;
 }
 
-/* --- the superblock -----------------------------------------------------------------------------
+/* --- the driver ---------------------------------------------------------------------------------
  */
-
-static gboolean
-is_power (guint32 value, guint log)
-{
-  return log < 32 && value == 1u << log;
-}
-
-/* The geometry, and the log's place in it. */
-static gboolean
-parse_geometry (XfsUsage *xfs, const guint8 *sb, guint64 size)
-{
-  guint64 log = h2k_be64 (sb + SB_LOGSTART);
-  guint ag_log = sb[SB_AGBLKLOG];
-
-  xfs->block_log = sb[SB_BLOCKLOG];
-  xfs->sector_size = h2k_be16 (sb + SB_SECTSIZE);
-  xfs->blocks = h2k_be64 (sb + SB_DBLOCKS);
-  xfs->ag_blocks = h2k_be32 (sb + SB_AGBLOCKS);
-  xfs->ag_count = h2k_be32 (sb + SB_AGCOUNT);
-  xfs->log_blocks = h2k_be32 (sb + SB_LOGBLOCKS);
-  if (xfs->block_log < 9 || xfs->block_log > 16
-      || !is_power (h2k_be32 (sb + SB_BLOCKSIZE), xfs->block_log) || xfs->sector_size < 512
-      || !is_power (xfs->sector_size, sb[SB_SECTLOG]) || xfs->sector_size > 1u << xfs->block_log
-      || xfs->ag_blocks < 64 || xfs->ag_blocks > G_MAXINT32 || ag_log > 31
-      || xfs->ag_blocks > 1u << ag_log || ((guint64)xfs->ag_blocks << xfs->block_log) < 1u << 24
-      || xfs->ag_count == 0)
-    return FALSE;
-  /* The smallest group has 64 blocks: its headers are there, whatever the sector size. */
-  if (xfs->blocks > size >> xfs->block_log
-      || xfs->blocks < (guint64)(xfs->ag_count - 1) * xfs->ag_blocks + 64
-      || xfs->blocks > (guint64)xfs->ag_count * xfs->ag_blocks)
-    return FALSE;
-  if (log >> ag_log >= xfs->ag_count)
-    return FALSE;
-  xfs->log_ag = (guint32)(log >> ag_log);
-  xfs->log_start = (guint32)(log & ((1ull << ag_log) - 1));
-  return xfs->log_start < ag_length (xfs, xfs->log_ag)
-         && xfs->log_blocks <= ag_length (xfs, xfs->log_ag) - xfs->log_start;
-}
-
-static gboolean
-check_features (H2kDisk *volume, const guint8 *sb, GError **error)
-{
-  guint version = h2k_be16 (sb + SB_VERSION);
-  guint32 features2 = h2k_be32 (sb + SB_FEATURES2) | h2k_be32 (sb + SB_BAD_FEATURES2);
-
-  if ((version & VERSION_MASK) != 4 && (version & VERSION_MASK) != 5)
-    return fail (volume, H2K_ERROR_UNSUPPORTED, error, "is of an unknown version");
-  if (((version & VERSION_MOREBITS) && (features2 & ~(guint32)KNOWN_FEATURES2)) || sb[SB_SHARED_VN])
-    return fail (volume, H2K_ERROR_UNSUPPORTED, error, "has unknown features");
-  if ((version & VERSION_MASK) == 4)
-    return TRUE;
-  if (h2k_be32 (sb + SB_INCOMPAT) & INCOMPAT_NEEDSREPAIR)
-    return fail (volume, H2K_ERROR_UNSUPPORTED, error, "has to be repaired: run xfs_repair");
-  if ((h2k_be32 (sb + SB_INCOMPAT) & ~(guint32)KNOWN_INCOMPAT)
-      || (h2k_be32 (sb + SB_RO_COMPAT) & ~(guint32)KNOWN_RO_COMPAT))
-    return fail (volume, H2K_ERROR_UNSUPPORTED, error, "has unknown features");
-  return TRUE;
-}
-
-static gboolean
-check_superblock (XfsUsage *xfs, H2kDisk *volume, GError **error)
-{
-  g_autofree guint8 *sb = g_malloc (65536);
-  gboolean meta_uuid;
-  guint32 sector;
-
-  if (volume->size < 65536)
-    return fail (volume, H2K_ERROR_FILESYSTEM, error, "is cut off");
-  if (!h2k_disk_pread (volume, 0, 65536, sb, error))
-    return FALSE;
-  sector = h2k_be16 (sb + SB_SECTSIZE);
-  if (memcmp (sb, "XFSB", 4) != 0 || sector < 512)
-    return fail (volume, H2K_ERROR_FILESYSTEM, error, "has no superblock");
-  xfs->crc = (h2k_be16 (sb + SB_VERSION) & VERSION_MASK) == 5;
-  if (xfs->crc && !crc_is_right (sb, sector, SB_CRC))
-    return fail (volume, H2K_ERROR_FILESYSTEM, error, "has a superblock with a wrong checksum");
-  if (!check_features (volume, sb, error))
-    return FALSE;
-  if (sb[SB_INPROGRESS])
-    return fail (volume, H2K_ERROR_FILESYSTEM, error, "was not finished when it was made");
-  if (!h2k_be64 (sb + SB_LOGSTART))
-    return fail (volume, H2K_ERROR_FILESYSTEM, error,
-                 "has its log on another device: whether it has been replayed cannot be seen");
-  if (!parse_geometry (xfs, sb, volume->size))
-    return fail (volume, H2K_ERROR_FILESYSTEM, error,
-                 "has a damaged superblock, or is larger than its volume");
-  meta_uuid = xfs->crc && (h2k_be32 (sb + SB_INCOMPAT) & INCOMPAT_META_UUID);
-  memcpy (xfs->uuid, sb + (meta_uuid ? SB_META_UUID : SB_UUID), 16);
-  return TRUE;
-}
 
 static gboolean
 check_log (const XfsUsage *xfs, H2kDisk *volume, GError **error)
 {
   gboolean clean;
-  guint8 uuid[16];
 
-  /* The log carries the UUID that users see, not the one in the other structures. */
-  if (!h2k_disk_pread (volume, SB_UUID, sizeof uuid, uuid, error)
-      || !h2k_xfs_log_is_clean (volume, block_offset (xfs, xfs->log_ag, xfs->log_start),
-                                (guint64)xfs->log_blocks << xfs->block_log, uuid, &clean, error))
+  if (!xfs->layout.log)
+    return h2k_xfs_fail (volume, H2K_ERROR_FILESYSTEM, error,
+                         "has its log on another device: whether it has been replayed cannot be "
+                         "seen");
+  if (!h2k_xfs_log_is_clean (volume, &xfs->layout, &clean, error))
     return FALSE;
   return clean
-         || fail (volume, H2K_ERROR_FILESYSTEM, error,
-                  "was not unmounted cleanly: its log has not been replayed");
+         || h2k_xfs_fail (volume, H2K_ERROR_FILESYSTEM, error,
+                          "was not unmounted cleanly: its log has not been replayed");
 }
-
-/* --- the driver ---------------------------------------------------------------------------------
- */
 
 static gboolean
 xfs_takes (const H2kFsId *id)
@@ -623,7 +457,7 @@ xfs_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
 
   (void)id;
   (void)drop_swap;
-  if (!check_superblock (xfs, volume, error) || !check_log (xfs, volume, error))
+  if (!h2k_xfs_read_layout (volume, &xfs->layout, error) || !check_log (xfs, volume, error))
     return NULL;
   for (guint i = 0; i < N_WINDOWS; i++)
     {

@@ -338,7 +338,8 @@ set_no_system (H2kGuest *guest, GPtrArray *errors, GError **error)
     }
   else if (unread->len)
     g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                 "no operating system was found where one can be looked for (ext2, ext3, ext4); "
+                 "no operating system was found where one can be looked for (ext2, ext3, ext4, "
+                 "XFS); "
                  "the disks also hold what cannot be read: %s. Such a guest can be copied "
                  "without repairs with --no-guest-inspection",
                  unread->str);
