@@ -318,6 +318,18 @@ test_snapshot (void)
   g_assert_nonnull (strstr (snap->problem->message, "is a snapshot"));
 }
 
+/* So is a thin volume. */
+static void
+test_thin (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-thin");
+  g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+  const H2kNode *root = find_node (stack, "/dev/vg/root");
+
+  g_assert_error (root->problem, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
+  g_assert_nonnull (strstr (root->problem->message, "thin volumes cannot be read"));
+}
+
 /* Without DISKS the array reads (LINES > 0) or says what it lacks; whether it is written depends on
  * its bitmap. */
 static void
@@ -412,6 +424,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/twins", test_twins);
   g_test_add_func ("/stack/name-clash", test_name_clash);
   g_test_add_func ("/stack/snapshot", test_snapshot);
+  g_test_add_func ("/stack/thin", test_thin);
   g_test_add_func ("/stack/degraded", test_degraded);
   g_test_add_func ("/stack/raid5", test_raid5);
   g_test_add_func ("/stack/zones", test_zones);
