@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/formats.h"
-#include "disk/vhdx.h"
+#include "vhdx-seal.h"
 
 #include <glib/gstdio.h>
 #include <stdint.h>
@@ -13,13 +13,11 @@
 
 #define MAX_READ (256 * 1024)
 #define FILE_SIZE (6 * H2K_VHDX_MIB)
-#define LOG_OFFSET H2K_VHDX_MIB
-#define LOG_BYTES 16384u
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
-/* Where the input's bytes go, one part after the other; the first byte is for itself: bit 0: the
- * headers' checksums are as in the input, 1: the region tables', 2: the log entries'. */
+/* Where the input's bytes go, one part after the other; the first byte is for itself: which
+ * checksums are as in the input. */
 static const struct
 {
   gsize offset, length;
@@ -34,7 +32,7 @@ static const struct
     {0x300000, 128}, /* the first blocks' BAT entries */
     {0x308000, 16},  /* of chunk 0's bitmap */
     {0x400000, 64},  /* a sector bitmap, or data */
-    {LOG_OFFSET, LOG_BYTES},
+    {VHDX_LOG_OFFSET, VHDX_LOG_BYTES},
     {0x1fe000, 8192}, /* the log's end */
 };
 
@@ -58,30 +56,8 @@ image_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError *
 static const H2kFileOps image_ops = {.pread = image_pread};
 
 static void
-seal (gsize offset, gsize length)
-{
-  guint32 crc = GUINT32_TO_LE (~h2k_vhdx_crc (image + offset, length));
-
-  memcpy (image + offset + 4, &crc, 4);
-}
-
-/* Entries that lie in one piece in the log's first bytes. */
-static void
-seal_log (void)
-{
-  for (gsize at = 0; at < LOG_BYTES; at += 4096)
-    {
-      guint32 length = h2k_le32 (image + LOG_OFFSET + at + 8);
-      if (memcmp (image + LOG_OFFSET + at, "loge", 4) == 0 && length >= 4096
-          && length <= H2K_VHDX_MIB - at)
-        seal (LOG_OFFSET + at, length);
-    }
-}
-
-static void
 build (const guint8 *data, gsize size)
 {
-  guint8 keep = size ? data[0] : 0;
   gsize at = 1;
 
   for (gsize i = 0; i < G_N_ELEMENTS (parts); i++)
@@ -92,15 +68,7 @@ build (const guint8 *data, gsize size)
         memcpy (image + parts[i].offset, data + at, n);
       at += parts[i].length;
     }
-  for (guint i = 1; i <= 2; i++)
-    {
-      if (!(keep & 1))
-        seal (i * 0x10000, 4096);
-      if (!(keep & 2))
-        seal ((i + 2) * 0x10000, 65536);
-    }
-  if (!(keep & 4))
-    seal_log ();
+  vhdx_seal (image, size ? data[0] : 0);
 }
 
 /* The first input that is an image of its own is every later one's parent. */
