@@ -54,9 +54,9 @@ void h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume);
 /* Bytes of a swap space, at most, that h2k_swap_parse() wants to see. */
 #define H2K_SWAP_HEADER 65536u
 
-/* The swap space of SIZE bytes whose first LENGTH ones are HEADER: what lies from START to END means
- * nothing once the system has been shut down. Errors: H2K_ERROR_FILESYSTEM (no header, damaged, a
- * system was suspended to it); NAME is for these. */
+/* The swap space of SIZE bytes whose first LENGTH ones are HEADER: what lies from START to END
+ * means nothing once the system has been shut down. Errors: H2K_ERROR_FILESYSTEM (no header,
+ * damaged, a system was suspended to it); NAME is for these. */
 gboolean h2k_swap_parse (const char *name, const guint8 *header, gsize length, guint64 size,
                          guint64 *start, guint64 *end, GError **error);
 

@@ -13,16 +13,11 @@
 #define N_FILES 200u
 
 static const char *const configs[] = {
-    "-m dup -n 4096",
-    "-m single -d single",
-    "--mixed -n 4096",
-    "-m dup -d dup --csum sha256",
-    "-n 65536",
-    "-O ^no-holes -R free-space-tree",
-    "--csum xxhash",
-    "--csum blake2",
-    "-d raid0 -m single",
-    "-O ^skinny-metadata -n 4096",
+    "-m dup -n 4096",     "-m single -d single",
+    "--mixed -n 4096",    "-m dup -d dup --csum sha256",
+    "-n 65536",           "-O ^no-holes -R free-space-tree",
+    "--csum xxhash",      "--csum blake2",
+    "-d raid0 -m single", "-O ^skinny-metadata -n 4096",
 };
 
 static void
