@@ -370,6 +370,30 @@ test_degraded (void)
   check_degraded ("md10-odd", "1", 0, FALSE);
 }
 
+/* What is written is on every member: each of them alone has it. */
+static void
+test_mirrored_write (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("md1-1.0");
+
+  {
+    g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+    g_autoptr (H2kFs) fs = open_fs (find_node (stack, "/dev/md/root"));
+    write_file (fs, "/added", "everywhere\n");
+  }
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (GPtrArray) one = g_ptr_array_new ();
+      g_autoptr (H2kStack) stack = NULL;
+      g_autoptr (H2kFs) fs = NULL;
+
+      g_ptr_array_add (one, disks->pdata[i]);
+      stack = open_stack (one, NULL);
+      fs = open_fs (find_node (stack, "/dev/md/root"));
+      assert_file (fs, "/added", "everywhere\n");
+    }
+}
+
 /* RAID 5 is refused with its name. */
 static void
 test_raid5 (void)
@@ -426,6 +450,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/snapshot", test_snapshot);
   g_test_add_func ("/stack/thin", test_thin);
   g_test_add_func ("/stack/degraded", test_degraded);
+  g_test_add_func ("/stack/mirrored-write", test_mirrored_write);
   g_test_add_func ("/stack/raid5", test_raid5);
   g_test_add_func ("/stack/zones", test_zones);
   return g_test_run ();
