@@ -168,9 +168,9 @@ H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, GPtrArray *k
  * Changes are kept apart from the disks, which are not written. One thread at a time. */
 typedef struct _H2kFiles H2kFiles;
 
-/* Open the disks of one VM (char * paths, first disk first). FORMAT as source_format above.
- * Errors: those of h2k_inspect(). */
-H2K_PUBLIC H2kFiles *h2k_files_open (GPtrArray *paths, const char *format, GError **error);
+/* Open the disks of one VM. PATHS, FORMAT, KEYS and errors: as of h2k_inspect(). */
+H2K_PUBLIC H2kFiles *h2k_files_open (GPtrArray *paths, const char *format, GPtrArray *keys,
+                                     GError **error);
 H2K_PUBLIC void h2k_files_free (H2kFiles *files);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFiles, h2k_files_free)
 

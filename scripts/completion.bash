@@ -58,11 +58,11 @@ _hyper2kvm() {
                 --force --flatten --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;
-        ls) words="--add --format --long --all --directory --json $common" ;;
-        tree) words="--add --format --level --directories $common" ;;
-        cat) words="--add --format $common" ;;
-        get) words="--add --format --output $common" ;;
-        put) words="--add --format --to-output $common" ;;
+        ls) words="--add --format --key --long --all --directory --json $common" ;;
+        tree) words="--add --format --key --level --directories $common" ;;
+        cat) words="--add --format --key $common" ;;
+        get) words="--add --format --key --output $common" ;;
+        put) words="--add --format --key --to-output $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;
         nbd-serve)
             words="--format --repair --writable --read-only --socket --port --export-name

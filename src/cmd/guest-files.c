@@ -10,20 +10,22 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-static char **disks;
+static char **disks, **keys;
 static char *format;
 
 const GOptionEntry cmd_guest_entries[] = {
     {"add", 'a', 0, G_OPTION_ARG_FILENAME_ARRAY, &disks,
      "a disk of the VM, the first one first; may be repeated", "DISK"},
     {"format", 'f', 0, G_OPTION_ARG_STRING, &format, "the disks' format (default: found)", "FMT"},
+    {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &keys, "a LUKS container's key; may be repeated",
+     "DEV:file:F"},
     {NULL},
 };
 
 int
 cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
 {
-  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
+  g_autoptr (GPtrArray) paths = g_ptr_array_new (), specs = g_ptr_array_new ();
   g_autoptr (GError) error = NULL;
 
   *first = 1;
@@ -37,7 +39,9 @@ cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
     return cmd_usage (argv[0], "%s",
                       least > 1 ? "two names are needed: here, and in the guest"
                                 : "no path in the guest is named");
-  *files = h2k_files_open (paths, format, &error);
+  for (guint i = 0; keys && keys[i]; i++)
+    g_ptr_array_add (specs, keys[i]);
+  *files = h2k_files_open (paths, format, specs, &error);
   return *files ? -1 : cmd_fail (error);
 }
 

@@ -17,12 +17,16 @@ struct _H2kFiles
 };
 
 H2kFiles *
-h2k_files_open (GPtrArray *paths, const char *format, GError **error)
+h2k_files_open (GPtrArray *paths, const char *format, GPtrArray *keys, GError **error)
 {
   g_autoptr (H2kFiles) files = g_new0 (H2kFiles, 1);
+  g_autoptr (H2kKeys) parsed = NULL;
 
   files->paths = g_ptr_array_new_with_free_func (g_free);
   files->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  parsed = h2k_keys_parse (keys, error);
+  if (!parsed)
+    return NULL;
   for (guint i = 0; i < paths->len; i++)
     {
       g_autoptr (H2kDisk) disk = h2k_disk_open (paths->pdata[i], format, error);
@@ -31,7 +35,7 @@ h2k_files_open (GPtrArray *paths, const char *format, GError **error)
       g_ptr_array_add (files->paths, g_strdup (paths->pdata[i]));
       g_ptr_array_add (files->disks, h2k_overlay_new (disk, NULL, OVERLAY_MEMORY));
     }
-  files->guest = h2k_guest_open (files->disks, NULL, error);
+  files->guest = h2k_guest_open (files->disks, parsed, error);
   return files->guest ? g_steal_pointer (&files) : NULL;
 }
 

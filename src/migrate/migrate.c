@@ -943,7 +943,10 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
     {
       g_clear_error (&local);
       g_set_error_literal (&local, H2K_ERROR, H2K_ERROR_CANCELLED,
-                           "interrupted: the source is as it was, no output was kept");
+                           options->resume
+                               ? "interrupted: the source is as it was; the same command goes on "
+                                 "where this one stopped"
+                               : "interrupted: the source is as it was, no output was kept");
     }
   if (ok)
     json_object_set_string_member (record->root, "status", options->dry_run ? "planned" : "ok");

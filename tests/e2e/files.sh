@@ -107,6 +107,35 @@ several() {
         "$H2K" ls -a "$disk" -a "$work/empty.qcow2" /etc/passwd
 }
 
+# volumes NAME [KEY]: a guest on several layers of volumes, made by the kernel's own tools
+volumes() {
+    local name=$1 disks=() changed=() file
+    rm -rf "$work/vol" && mkdir "$work/vol"
+    for file in "$H2K_TOP/tests/fixtures/volumes/$name"/disk*.zst; do
+        zstd -qd "$file" -o "$work/vol/$(basename "$file" .zst)" || return 1
+    done
+    for file in "$work/vol"/disk?; do disks+=(-a "$file"); done
+    if [ $# -gt 1 ]; then
+        refused 3 'locked: give its key' "$H2K" cat "${disks[@]}" /numbers || return 1
+        export H2K_TEST_KEY=$2
+        disks+=(--key all:env:H2K_TEST_KEY)
+    fi
+    "$H2K" cat "${disks[@]}" /numbers >"$work/numbers" &&
+        [ "$(wc -l <"$work/numbers")" -ge 1000 ] &&
+        seq 1 "$(wc -l <"$work/numbers")" | cmp - "$work/numbers" &&
+        [ "$("$H2K" cat "${disks[@]}" /etc/hostname)" = volumes ] &&
+        "$H2K" put "${disks[@]}" "$work/numbers" /etc/new -o "$work/vol/new.qcow2" || return 1
+    # A disk of which nothing changed has no new image.
+    for file in "$work/vol"/disk?; do
+        local new=$work/vol/new-$(basename "$file").qcow2
+        if [ "${file##*disk}" = 1 ]; then new=$work/vol/new.qcow2; fi
+        if [ -e "$new" ]; then changed+=(-a "$new"); else changed+=(-a "$file"); fi
+    done
+    if [ $# -gt 1 ]; then changed+=(--key all:env:H2K_TEST_KEY); fi
+    "$H2K" cat "${changed[@]}" /etc/new | cmp - "$work/numbers" &&
+        [ "$("$H2K" ls "${disks[@]}" /etc)" = "$("$H2K" ls "${changed[@]}" /etc | grep -vx new)" ]
+}
+
 claim "ls lists what debugfs lists" listing
 claim "modes, owners and sizes are those of debugfs" details
 claim "cat prints what debugfs dumps" content
@@ -116,5 +145,11 @@ claim "put writes an image that builds on the disk" putting
 claim "get replaces nothing and follows no link" careful
 claim "what cannot be done is refused" refusals
 claim "several disks are named with --add" several
+for name in lvm-linear lvm-striped lvm-on-md1 md0-1.2 md10-near md1-1.1; do
+    claim "files on $name are read and put" volumes $name
+done
+for name in luks1 luks2-on-lvm lvm-on-luks2; do
+    claim "files on $name are read and put with its key" volumes $name 'correct horse'
+done
 claim "the disk is untouched" test "$(sha256sum <"$disk")" = "$sum"
 finish
