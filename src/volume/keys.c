@@ -107,14 +107,23 @@ secret_free (gpointer data)
   g_free (secret);
 }
 
+GBytes *
+h2k_secret_new (gsize size, guint8 **data)
+{
+  Secret *secret = g_malloc0 (sizeof *secret + size);
+
+  secret->size = size;
+  *data = secret->data;
+  return g_bytes_new_with_free_func (secret->data, size, secret_free, secret);
+}
+
 static void
 add_secret (GPtrArray *secrets, const void *data, gsize size)
 {
-  Secret *secret = g_malloc (sizeof *secret + size);
+  guint8 *copy;
 
-  secret->size = size;
-  memcpy (secret->data, data, size);
-  g_ptr_array_add (secrets, g_bytes_new_with_free_func (secret->data, size, secret_free, secret));
+  g_ptr_array_add (secrets, h2k_secret_new (size, &copy));
+  memcpy (copy, data, size);
 }
 
 static void

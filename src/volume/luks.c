@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "volume/luks.h"
+#include "volume/keys.h"
 
 #include <errno.h>
 #include <json-glib/json-glib.h>
@@ -332,42 +333,27 @@ log_message (int level, const char *message, void *data)
   g_debug ("libcryptsetup: %s", safe);
 }
 
-typedef struct
-{
-  gsize size;
-  guint8 data[];
-} Secret;
-
-static void
-secret_free (gpointer data)
-{
-  Secret *secret = data;
-
-  explicit_bzero (secret->data, secret->size);
-  g_free (secret);
-}
-
 static GBytes *
 try_secrets (struct crypt_device *device, H2kDisk *disk, GPtrArray *secrets, GError **error)
 {
   int size = crypt_get_volume_key_size (device), result = -EPERM;
-  Secret *secret = g_malloc0 (sizeof *secret + (gsize)MAX (size, 0));
+  guint8 *data;
+  g_autoptr (GBytes) key = h2k_secret_new ((gsize)MAX (size, 0), &data);
+  gsize key_size = 0;
 
   for (guint i = 0; size > 0 && i < secrets->len && result < 0; i++)
     {
-      gsize length, key_size = (gsize)size;
+      gsize length;
       const char *passphrase = g_bytes_get_data (secrets->pdata[i], &length);
 
-      result = crypt_volume_key_get (device, CRYPT_ANY_SLOT, (char *)secret->data, &key_size,
-                                     passphrase, length);
-      secret->size = key_size;
+      key_size = (gsize)size;
+      result = crypt_volume_key_get (device, CRYPT_ANY_SLOT, (char *)data, &key_size, passphrase,
+                                     length);
       if (result < 0 && result != -EPERM && result != -ENOENT)
         break;
     }
   if (result >= 0)
-    return g_bytes_new_with_free_func (secret->data, secret->size, secret_free, secret);
-  secret->size = (gsize)MAX (size, 0);
-  secret_free (secret);
+    return g_bytes_new_from_bytes (key, 0, MIN (key_size, (gsize)size));
   if (result != -EPERM && result != -ENOENT)
     h2k_set_errno (error, result == -ENOMEM ? H2K_ERROR_UNSUPPORTED : H2K_ERROR_TOOL, -result,
                    "%s: libcryptsetup cannot open a key slot (does it need more memory than "
