@@ -419,7 +419,9 @@ test_resume (void)
   g_autoptr (GPtrArray) volumes = g_ptr_array_new ();
   g_autoptr (GPtrArray) disks = g_ptr_array_new ();
   H2kVolume partition = {.number = 5, .part_uuid = (char *)"3f2a9c1e-05"};
-  H2kGuestVolume swap = {.volume = &partition, .id = {.type = "swap", .uuid = "0c4f8a0e-93c1"}};
+  H2kNode node = {.kind = H2K_NODE_PARTITION, .volume = &partition};
+  H2kGuestVolume swap
+      = {.node = &node, .volume = &partition, .id = {.type = "swap", .uuid = "0c4f8a0e-93c1"}};
 
   g_ptr_array_add (disks, f->overlay);
   g_ptr_array_add (volumes, &swap);
