@@ -109,7 +109,7 @@ several() {
 
 # volumes NAME [KEY]: a guest on several layers of volumes, made by the kernel's own tools
 volumes() {
-    local name=$1 disks=() changed=() file
+    local name=$1 disks=() changed=() file new
     rm -rf "$work/vol" && mkdir "$work/vol"
     for file in "$H2K_TOP/tests/fixtures/volumes/$name"/disk*.zst; do
         zstd -qd "$file" -o "$work/vol/$(basename "$file" .zst)" || return 1
@@ -127,7 +127,7 @@ volumes() {
         "$H2K" put "${disks[@]}" "$work/numbers" /etc/new -o "$work/vol/new.qcow2" || return 1
     # A disk of which nothing changed has no new image.
     for file in "$work/vol"/disk?; do
-        local new=$work/vol/new-$(basename "$file").qcow2
+        new=$work/vol/new-$(basename "$file").qcow2
         if [ "${file##*disk}" = 1 ]; then new=$work/vol/new.qcow2; fi
         if [ -e "$new" ]; then changed+=(-a "$new"); else changed+=(-a "$file"); fi
     done
