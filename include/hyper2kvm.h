@@ -182,6 +182,8 @@ typedef struct
   guint32 uid, gid, nlink;
   guint64 size; /* bytes */
   guint64 rdev; /* device nodes: as makedev(3) makes it */
+  guint64 inode;
+  guint mount;  /* with INODE, what tells one file from another: which filesystem it is on */
   gint64 mtime; /* seconds since 1970 */
 } H2kFileInfo;
 

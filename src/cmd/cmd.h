@@ -54,6 +54,15 @@ int cmd_use_common_options (void);
  * is at ARGV[*FIRST]. *FILES is set when -1 is returned; else that is the exit code. */
 extern const GOptionEntry cmd_guest_entries[];
 int cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files);
+/* The folders that a walk through a guest is in, the innermost one first. */
+typedef struct CmdFolder
+{
+  const struct CmdFolder *outer;
+  const H2kFileInfo *info;
+} CmdFolder;
+/* Whether a walk may go into INFO, a folder in OUTER (NULL: the first one): it is none of those
+ * that it lies in, as only a corrupt filesystem has it, and nobody has cancelled. */
+gboolean cmd_may_enter (const CmdFolder *outer, const H2kFileInfo *info, GError **error);
 /* One entry as "ls -l" has it: mode, links, owner, size, time. The caller's. */
 char *cmd_file_line (const H2kFileInfo *info);
 /* A guest's name for standard output: as it is for programs, without what a terminal would obey for

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define PIECE ((gsize)1 << 20)
-#define MAX_DEPTH 256
 
 typedef struct
 {
@@ -96,26 +95,23 @@ get_file (Get *get, const char *path, const H2kFileInfo *info, int dir_fd, const
   return ok;
 }
 
-static gboolean get_entry (Get *get, const char *path, const H2kFileInfo *info, int dir_fd,
-                           const char *name, guint depth, GError **error);
+static gboolean get_entry (Get *get, const char *path, const CmdFolder *outer,
+                           const H2kFileInfo *info, int dir_fd, const char *name, GError **error);
 
 static gboolean
-get_folder (Get *get, const char *path, const H2kFileInfo *info, int dir_fd, const char *name,
-            guint depth, GError **error)
+get_folder (Get *get, const char *path, const CmdFolder *outer, const H2kFileInfo *info, int dir_fd,
+            const char *name, GError **error)
 {
-  g_autoptr (GPtrArray) entries = h2k_files_list (get->files, path, error);
+  const CmdFolder folder = {outer, info};
+  g_autoptr (GPtrArray) entries = NULL;
   gboolean ok = TRUE;
   int fd;
 
+  if (!cmd_may_enter (outer, info, error))
+    return FALSE;
+  entries = h2k_files_list (get->files, path, error);
   if (!entries)
     return FALSE;
-  if (depth > MAX_DEPTH)
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-                   "folders lie more than %d deep in each other: the filesystem is corrupt",
-                   MAX_DEPTH);
-      return FALSE;
-    }
   if (mkdirat (dir_fd, name, 0700) < 0)
     return fail (name, error);
   fd = openat (dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -125,7 +121,7 @@ get_folder (Get *get, const char *path, const H2kFileInfo *info, int dir_fd, con
     {
       const H2kFileInfo *entry = entries->pdata[i];
       g_autofree char *whole = g_build_filename (path, entry->name, NULL);
-      ok = get_entry (get, whole, entry, fd, entry->name, depth + 1, error);
+      ok = get_entry (get, whole, &folder, entry, fd, entry->name, error);
     }
   if (ok && fchmod (fd, (info->mode & 0777) | 0700) < 0)
     ok = fail (name, error);
@@ -134,11 +130,11 @@ get_folder (Get *get, const char *path, const H2kFileInfo *info, int dir_fd, con
 }
 
 static gboolean
-get_entry (Get *get, const char *path, const H2kFileInfo *info, int dir_fd, const char *name,
-           guint depth, GError **error)
+get_entry (Get *get, const char *path, const CmdFolder *outer, const H2kFileInfo *info, int dir_fd,
+           const char *name, GError **error)
 {
   if (S_ISDIR (info->mode))
-    return get_folder (get, path, info, dir_fd, name, depth, error);
+    return get_folder (get, path, outer, info, dir_fd, name, error);
   if (S_ISREG (info->mode))
     return get_file (get, path, info, dir_fd, name, error);
   if (S_ISLNK (info->mode))
@@ -168,7 +164,7 @@ get_to (Get *get, const char *path, const char *local, GError **error)
   fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0)
     return fail (folder, error);
-  ok = get_entry (get, path, info, fd, name, 0, error);
+  ok = get_entry (get, path, NULL, info, fd, name, error);
   close (fd);
   return ok;
 }

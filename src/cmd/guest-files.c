@@ -45,6 +45,26 @@ cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
   return *files ? -1 : cmd_fail (error);
 }
 
+gboolean
+cmd_may_enter (const CmdFolder *outer, const H2kFileInfo *info, GError **error)
+{
+  if (g_cancellable_is_cancelled (cmd_cancellable ()))
+    {
+      g_set_error_literal (error, H2K_ERROR, H2K_ERROR_CANCELLED, "interrupted");
+      return FALSE;
+    }
+  for (; outer; outer = outer->outer)
+    if (outer->info->inode == info->inode && outer->info->mount == info->mount)
+      {
+        g_autofree char *safe = h2k_escape_text (info->name, -1);
+        g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+                     "the folder %s lies in itself: the filesystem is corrupt; check it with fsck",
+                     safe);
+        return FALSE;
+      }
+  return TRUE;
+}
+
 static char
 type_letter (guint32 mode)
 {

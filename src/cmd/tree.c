@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define MAX_DEPTH 256 /* a loop of folders is a corrupt filesystem */
+#define MAX_DEPTH 256
 
 typedef struct
 {
@@ -28,26 +28,38 @@ children (Drawing *d, const char *path, GError **error)
   return entries;
 }
 
+static gboolean draw (Drawing *d, const char *path, const CmdFolder *folder, const char *indent,
+                      int depth, GError **error);
+
 static gboolean
-draw (Drawing *d, const char *path, const char *indent, int depth, GError **error)
+draw_entry (Drawing *d, const char *path, const CmdFolder *folder, const H2kFileInfo *info,
+            const char *indent, gboolean last, int depth, GError **error)
+{
+  gboolean is_dir = S_ISDIR (info->mode);
+  g_autofree char *name = cmd_shown_name (info->name);
+  g_autofree char *target = info->target ? cmd_shown_name (info->target) : NULL;
+  g_autofree char *whole = g_build_filename (path, info->name, NULL);
+  g_autofree char *deeper = g_strconcat (indent, last ? "    " : "│   ", NULL);
+  const CmdFolder inner = {folder, info};
+
+  printf ("%s%s%s%s%s\n", indent, last ? "└── " : "├── ", name, target ? " -> " : "",
+          target ? target : "");
+  *(is_dir ? &d->n_folders : &d->n_files) += 1;
+  return !is_dir || depth >= d->depth
+         || (cmd_may_enter (folder, info, error)
+             && draw (d, whole, &inner, deeper, depth + 1, error));
+}
+
+static gboolean
+draw (Drawing *d, const char *path, const CmdFolder *folder, const char *indent, int depth,
+      GError **error)
 {
   g_autoptr (GPtrArray) entries = children (d, path, error);
 
   for (guint i = 0; entries && i < entries->len; i++)
-    {
-      const H2kFileInfo *info = entries->pdata[i];
-      gboolean last = i + 1 == entries->len, is_dir = S_ISDIR (info->mode);
-      g_autofree char *name = cmd_shown_name (info->name);
-      g_autofree char *target = info->target ? cmd_shown_name (info->target) : NULL;
-      g_autofree char *whole = g_build_filename (path, info->name, NULL);
-      g_autofree char *deeper = g_strconcat (indent, last ? "    " : "│   ", NULL);
-
-      printf ("%s%s%s%s%s\n", indent, last ? "└── " : "├── ", name, target ? " -> " : "",
-              target ? target : "");
-      *(is_dir ? &d->n_folders : &d->n_files) += 1;
-      if (is_dir && depth < d->depth && !draw (d, whole, deeper, depth + 1, error))
-        return FALSE;
-    }
+    if (!draw_entry (d, path, folder, entries->pdata[i], indent, i + 1 == entries->len, depth,
+                     error))
+      return FALSE;
   return entries != NULL;
 }
 
@@ -66,7 +78,9 @@ cmd_tree (int argc, char **argv)
                                entries, cmd_guest_entries, NULL);
   g_autoptr (H2kFiles) files = NULL;
   g_autoptr (GError) error = NULL;
+  g_autoptr (H2kFileInfo) top = NULL;
   g_autofree char *shown = NULL;
+  CmdFolder folder = {NULL, NULL};
   const char *path;
 
   if (code < 0 && (d.depth < 1 || d.depth > MAX_DEPTH))
@@ -80,8 +94,11 @@ cmd_tree (int argc, char **argv)
   d.files = files;
   path = first < argc ? argv[first] : "/";
   shown = cmd_shown_name (path);
+  folder.info = top = h2k_files_stat (files, path, TRUE, &error);
+  if (!top)
+    return cmd_fail (error);
   puts (shown);
-  if (!draw (&d, path, "", 1, &error))
+  if (!draw (&d, path, &folder, "", 1, &error))
     {
       fflush (stdout);
       return cmd_fail (error);

@@ -6,9 +6,9 @@
  *
  * Every thread does whatever can be done next: write a chunk that has its place, else read another
  * one. A thread that has prepared the chunk whose turn it is places it and all that waited for it.
- * Some more threads than asked for are started, so that no core is idle while writes are under way,
- * and one more than asked for may read and prepare at a time: one of them may wait for the source.
- * The number of chunks bounds the memory.
+ * One more thread than asked for may read and prepare at a time, since one of them may wait for the
+ * source. There are more for writing, and no more than those write at a time: so no core is idle
+ * while writes are under way. The number of chunks bounds the memory.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -47,6 +47,7 @@ typedef struct
   guint busy;          /* threads at work on a chunk ... */
   guint reading;       /* ... and those of them that read and prepare it */
   guint max_reading;
+  guint writing; /* ... and those that write it */
   gboolean at_end;
   GError *error;
   H2kCopyStats stats;
@@ -62,6 +63,12 @@ static gboolean
 can_read (const Engine *e)
 {
   return !e->at_end && e->free->len && e->reading < e->max_reading;
+}
+
+static gboolean
+can_write (const Engine *e)
+{
+  return e->placed.length && e->writing < WRITING_THREADS;
 }
 
 static gboolean
@@ -268,18 +275,20 @@ static gboolean
 step (Engine *e, H2kCompressor *compressor, GError **error)
 {
   gboolean ok;
-  H2kChunk *chunk = g_queue_pop_head (&e->placed);
+  H2kChunk *chunk = can_write (e) ? g_queue_pop_head (&e->placed) : NULL;
 
   e->busy++;
   if (chunk)
     {
       guint64 bytes = chunk->bytes_data, shared = 0;
 
+      e->writing++;
       g_mutex_unlock (&e->lock);
       ok = e->shares ? h2k_share_write (e->output, e->source, chunk, &shared, error)
                      : h2k_output_write (e->output, chunk, error);
       h2k_meter_add (&e->meter, bytes);
       g_mutex_lock (&e->lock);
+      e->writing--;
       e->stats.bytes_shared += shared;
       recycle (e, chunk);
     }
@@ -317,7 +326,7 @@ engine_thread (gpointer data)
     {
       GError *error = NULL;
 
-      if (!e->placed.length && !can_read (e))
+      if (!can_write (e) && !can_read (e))
         {
           g_cond_wait (&e->changed, &e->lock);
           continue;
@@ -477,7 +486,7 @@ h2k_copy_extents (H2kDisk *source, H2kExtentFunc extent, H2kOutput *output,
     reserve (source, extent, output, total);
   h2k_meter_init (&e.meter, options, total);
   engine_init (&e, threads);
-  h2k_run_threads (threads + WRITING_THREADS, engine_thread, &e);
+  h2k_run_threads (e.max_reading + WRITING_THREADS, engine_thread, &e);
   if (e.error)
     {
       /* For --resume: a record whose chunk was not written after all does no harm. */

@@ -16,7 +16,7 @@
 
 #include <sys/stat.h>
 
-#define H2K_WINDOW (1u << 20) /* the least size of a chunk */
+#define H2K_WINDOW (2u << 20) /* the least size of a chunk */
 #define H2K_IO_ALIGN 4096u    /* of memory, offset and length for direct I/O */
 #define H2K_MAX_THREADS 64u
 

@@ -23,6 +23,9 @@
 #include "copy/internal.h"
 
 #include <xxhash.h>
+#ifdef H2K_XXH_DISPATCH
+#  include <xxh_x86dispatch.h> /* the same functions by other names, with the processor's AVX2 */
+#endif
 
 /* Where a part of a chunk lies in the output file. */
 typedef struct

@@ -236,25 +236,31 @@ add_hole (VhdxWriter *w, GArray *segments, guint64 until)
 }
 
 /* The segments' offsets become those in the file, in which they ascend, too: blocks get their
- * places in the disk's order, and a chunk lies in one block. */
+ * places in the disk's order. One that goes over several blocks becomes several. */
 static gboolean
 vhdx_place (H2kWriter *writer, H2kChunk *chunk, GError **error)
 {
   VhdxWriter *w = (VhdxWriter *)writer;
   GArray *segments = g_array_new (FALSE, FALSE, sizeof (H2kSegment));
-  guint64 block = chunk->offset / w->block;
 
   h2k_identity_place (w->identity, chunk);
   for (guint i = 0; i < chunk->segments->len; i++)
     {
       H2kSegment s = g_array_index (chunk->segments, H2kSegment, i);
 
-      if (!s.data)
-        continue;
-      s.offset += block_place (w, block) - block * w->block;
-      add_hole (w, segments, s.offset);
-      g_array_append_val (segments, s);
-      w->end = s.offset + s.length;
+      while (s.data && s.length)
+        {
+          guint64 within = s.offset % w->block;
+          H2kSegment part = {block_place (w, s.offset / w->block) + within, s.data,
+                             MIN (s.length, w->block - within)};
+
+          add_hole (w, segments, part.offset);
+          g_array_append_val (segments, part);
+          w->end = part.offset + part.length;
+          s.offset += part.length;
+          s.data += part.length;
+          s.length -= part.length;
+        }
     }
   g_array_unref (chunk->segments);
   chunk->segments = segments;

@@ -9,6 +9,7 @@
 #include "fs/ext.h"
 #include "fs/usage.h"
 
+#define MAX_FILES 64u     /* looking each one up walks the folder */
 #define MAX_RANGES 65536u /* of all swap files: more pieces are kept */
 
 static const char *const folders[] = {"/", "/swap"};
@@ -17,6 +18,7 @@ typedef struct
 {
   ExtFs *ext;
   GArray *ranges;     /* H2kExtent: bytes of the volume */
+  guint files;        /* looked at so far */
   guint64 start, end; /* of the file that is looked at: bytes that mean nothing */
   gboolean strange;
 } Search;
@@ -93,7 +95,8 @@ look_at_file (Search *search, const char *path)
                                search);
   if (err || search->strange)
     {
-      g_info ("%s: %s is kept: where it lies is not clear", search->ext->base.volume->name, path);
+      g_autofree char *quoted = h2k_ext_quote (path);
+      g_info ("%s: %s is kept: where it lies is not clear", search->ext->base.volume->name, quoted);
       g_array_set_size (search->ranges, before);
     }
 }
@@ -130,7 +133,7 @@ h2k_ext_swap_ranges (ExtFs *ext)
       g_autoptr (GPtrArray) names = ext->base.ops->list (&ext->base, folders[i], NULL);
 
       for (guint n = 0; names && n < names->len; n++)
-        if (has_swap_name (names->pdata[n]))
+        if (has_swap_name (names->pdata[n]) && search.files++ < MAX_FILES)
           {
             g_autofree char *path = g_build_filename (folders[i], names->pdata[n], NULL);
             look_at_file (&search, path);

@@ -308,6 +308,22 @@ h2k_tree_lstat (H2kTree *tree, const char *path, H2kStat *st, GError **error)
 }
 
 gboolean
+h2k_tree_find_mount (H2kTree *tree, const char *path, gboolean nofollow, guint *number,
+                     GError **error)
+{
+  g_autoptr (GString) at = g_string_new (NULL);
+  H2kStat st;
+  Place place;
+
+  if (!find (tree, path, nofollow, at, &st, error) || !place_of (tree, at->str, &place, error))
+    return FALSE;
+  for (guint i = 0; i < tree->mounts->len; i++)
+    if (((Mount *)tree->mounts->pdata[i])->fs == place.fs)
+      *number = i;
+  return TRUE;
+}
+
+gboolean
 h2k_tree_exists (H2kTree *tree, const char *path)
 {
   H2kStat st;

@@ -26,6 +26,10 @@ void h2k_tree_mount (H2kTree *tree, const char *path, H2kFs *fs);
  * NULL without an error when a component is missing. The caller's. */
 char *h2k_tree_resolve (H2kTree *tree, const char *path, gboolean nofollow);
 
+/* Which of the mounts, counted as they were mounted, holds what PATH leads to. Errors: as of
+ * h2k_tree_stat(). */
+gboolean h2k_tree_find_mount (H2kTree *tree, const char *path, gboolean nofollow, guint *number,
+                              GError **error);
 gboolean h2k_tree_exists (H2kTree *tree, const char *path); /* follows links */
 gboolean h2k_tree_is_dir (H2kTree *tree, const char *path);
 gboolean h2k_tree_is_file (H2kTree *tree, const char *path);

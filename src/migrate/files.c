@@ -91,7 +91,10 @@ h2k_files_stat (H2kFiles *files, const char *path, gboolean follow, GError **err
                         .nlink = st.nlink,
                         .size = st.size,
                         .rdev = st.rdev,
+                        .inode = st.inode,
                         .mtime = st.mtime};
+  if (!h2k_tree_find_mount (tree, path, !follow, &info->mount, error))
+    return NULL;
   if (S_ISLNK (st.mode))
     info->target = h2k_tree_readlink (tree, path, error);
   return S_ISLNK (st.mode) && !info->target ? NULL : g_steal_pointer (&info);

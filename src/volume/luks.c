@@ -91,7 +91,7 @@ parse_luks1 (H2kDisk *disk, const guint8 *data, H2kLuksHeader *header, GError **
     {
       const guint8 *slot = data + L1_SLOTS + i * SLOT_LENGTH;
       guint64 start = (guint64)h2k_be32 (slot + SLOT_MATERIAL) * SECTOR;
-      guint64 length = h2k_be32 (slot + SLOT_STRIPES) * header->key_bytes;
+      guint64 length = (guint64)h2k_be32 (slot + SLOT_STRIPES) * header->key_bytes;
       header->header_size = MAX (header->header_size, start + length);
     }
   if (header->header_size > 64u << 20)

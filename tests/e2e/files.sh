@@ -20,7 +20,7 @@ listing() {
     done
 }
 
-# The same modes, owners, sizes and times as debugfs prints.
+# The same types, modes, owners and sizes as debugfs prints.
 details() {
     "$H2K" ls --json -A "$disk" /etc >"$work/etc.json" &&
         debugfs -R 'ls -p /etc' "$fs" 2>/dev/null |
@@ -144,6 +144,22 @@ claim "tree draws each of them" drawing
 claim "put writes an image that builds on the disk" putting
 claim "get replaces nothing and follows no link" careful
 claim "what cannot be done is refused" refusals
+# A folder that lies in itself, as on a corrupt filesystem, is an error, and soon.
+loop() {
+    truncate -s 40M "$work/loop.raw" && mkdir -p "$work/root/etc" "$work/root/bin" "$work/root/sbin" \
+        "$work/root/usr" "$work/root/lib" "$work/root/boot" "$work/root/a/b" &&
+        echo 'ID=debian' >"$work/root/etc/os-release" && : >"$work/root/etc/fstab" &&
+        echo 'root:x:0:0::/root:/bin/sh' >"$work/root/etc/passwd" &&
+        mke2fs -q -t ext4 -d "$work/root" "$work/loop.raw" &&
+        debugfs -w -R 'link /a /a/b/a' "$work/loop.raw" 2>/dev/null &&
+        debugfs -w -R 'link /a /a/b/c' "$work/loop.raw" 2>/dev/null &&
+        "$H2K" ls "$work/loop.raw" /a/b/a/b/a/b &&
+        refused 7 'lies in itself' timeout 20 "$H2K" tree "$work/loop.raw" / &&
+        mkdir "$work/got" &&
+        refused 7 'lies in itself' timeout 20 "$H2K" get "$work/loop.raw" /a -o "$work/got"
+}
+
+claim "a folder that lies in itself is an error" loop
 claim "several disks are named with --add" several
 for name in lvm-linear lvm-striped lvm-on-md1 md0-1.2 md10-near md1-1.1; do
     claim "files on $name are read and put" volumes $name

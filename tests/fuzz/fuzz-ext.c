@@ -65,7 +65,7 @@ walk (H2kFs *fs, const char *path, guint depth, guint *budget)
 static void
 look_at_usage (H2kDisk *disk)
 {
-  g_autoptr (H2kUsage) usage = h2k_usage_open (disk, FALSE, NULL);
+  g_autoptr (H2kUsage) usage = h2k_usage_open (disk, TRUE, NULL);
 
   for (guint64 at = 0, n = 0; usage && at < VOLUME_SIZE && n < 1000; n++)
     {

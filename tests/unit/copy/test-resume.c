@@ -60,7 +60,7 @@ make_disk (guint32 seed)
 {
   g_autoptr (GRand) random = g_rand_new_with_seed (seed);
 
-  return layout_disk_new (random_pieces (random, 10 * MiB + 512 * (seed % 5), 2 * MiB), seed);
+  return layout_disk_new (random_pieces (random, 20 * MiB + 512 * (seed % 5), 4 * MiB), seed);
 }
 
 /* What an uninterrupted run makes. */
@@ -143,7 +143,7 @@ test_interrupted (gconstpointer data)
 static void
 test_not_read_twice (gconstpointer data)
 {
-  static const Piece pieces[] = {{20 * MiB, CONTENT_TEXT}, {20 * MiB, CONTENT_NOISE}};
+  static const Piece pieces[] = {{40 * MiB, CONTENT_TEXT}, {40 * MiB, CONTENT_NOISE}};
   const Variant *variant = data;
   LayoutDisk *d = layout_disk_new (make_pieces (pieces, G_N_ELEMENTS (pieces)), 5);
   g_autofree char *sum = reference_sum (&d->disk, &variant->options);
@@ -154,9 +154,9 @@ test_not_read_twice (gconstpointer data)
   interrupted = interrupt (&f, d, 38);
   g_assert_true (interrupted);
   finish (&f, &d->disk, sum);
-  g_assert_cmpuint (f.stats.bytes_resumed, >=, 24 * MiB);
-  g_assert_cmpuint (f.stats.bytes_read, <=, 16 * MiB);
-  g_assert_cmpuint (f.stats.bytes_read + f.stats.bytes_resumed, ==, 40 * MiB);
+  g_assert_cmpuint (f.stats.bytes_resumed, >=, 48 * MiB);
+  g_assert_cmpuint (f.stats.bytes_read, <=, 32 * MiB);
+  g_assert_cmpuint (f.stats.bytes_read + f.stats.bytes_resumed, ==, 80 * MiB);
   h2k_disk_unref (&d->disk);
   fixture_clear (&f);
 }
@@ -237,7 +237,7 @@ static void
 test_changes (gconstpointer data)
 {
   static const Piece pieces[]
-      = {{4 * MiB, CONTENT_TEXT}, {8 * MiB, CONTENT_UNALLOCATED}, {12 * MiB, CONTENT_NOISE}};
+      = {{8 * MiB, CONTENT_TEXT}, {8 * MiB, CONTENT_UNALLOCATED}, {24 * MiB, CONTENT_NOISE}};
   const Variant *variant = data;
   LayoutDisk *d = layout_disk_new (make_pieces (pieces, G_N_ELEMENTS (pieces)), 9);
   g_autofree guint8 *block = g_malloc (64 * KiB);
@@ -254,11 +254,11 @@ test_changes (gconstpointer data)
 
       memset (block, 0x11, 64 * KiB);
       g_assert_true (h2k_disk_pwrite (first, MiB, 64 * KiB, block, NULL));
-      g_assert_true (h2k_disk_pwrite (first, 6 * MiB, 64 * KiB, block, NULL)); /* then unused */
+      g_assert_true (h2k_disk_pwrite (first, 12 * MiB, 64 * KiB, block, NULL)); /* then unused */
       memset (block, 0x22, 64 * KiB);
       g_assert_true (h2k_disk_pwrite (second, MiB, 64 * KiB, block, NULL));
       if (i)
-        g_assert_true (h2k_disk_pwrite (second, 3 * MiB, 64 * KiB, block, NULL));
+        g_assert_true (h2k_disk_pwrite (second, 5 * MiB, 64 * KiB, block, NULL));
       sum = reference_sum (second, &variant->options);
 
       fixture_init (&f, &variant->options);
@@ -292,7 +292,7 @@ test_changes (gconstpointer data)
 static void
 test_other_source (void)
 {
-  static const Piece plain[] = {{16 * MiB, CONTENT_NOISE}};
+  static const Piece plain[] = {{32 * MiB, CONTENT_NOISE}};
   LayoutDisk *d = layout_disk_new (make_pieces (plain, 1), 3); /* one read a chunk */
   g_autofree char *sum = reference_sum (&d->disk, &variants[1].options);
   g_autoptr (GError) error = NULL;
