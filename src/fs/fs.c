@@ -18,6 +18,14 @@ h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)
   fs->writable = ops->write && h2k_disk_is_writable (volume);
 }
 
+void
+h2k_subvolume_free (H2kSubvolume *subvolume)
+{
+  if (subvolume)
+    g_free (subvolume->path);
+  g_free (subvolume);
+}
+
 gboolean
 h2k_fs_check_writable (H2kFs *fs, GError **error)
 {

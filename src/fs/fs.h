@@ -40,6 +40,19 @@ typedef struct
   gint64 atime, mtime, ctime; /* seconds */
 } H2kStat;
 
+/* A tree of files within a filesystem that can be mounted by itself. */
+typedef struct
+{
+  guint64 id;
+  char *path;           /* from the top level, which is "/"; names are not escaped */
+  gboolean is_default;  /* what a mount shows that does not say which one */
+  gboolean is_snapshot; /* made as a copy of another one */
+  gboolean is_readonly;
+} H2kSubvolume;
+
+void h2k_subvolume_free (H2kSubvolume *subvolume);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kSubvolume, h2k_subvolume_free)
+
 typedef struct
 {
   const char *name; /* driver, for example "ext" */
@@ -54,6 +67,11 @@ typedef struct
   GPtrArray *(*list) (H2kFs *fs, const char *path, GError **error);
   char *(*readlink) (H2kFs *fs, const char *path, GError **error);
   GBytes *(*read) (H2kFs *fs, const char *path, guint64 offset, gsize length, GError **error);
+  /* The subvolumes, by id: H2kSubvolume *, the caller's, the top level among them, and those left
+   * out that cannot be reached from there. A path of the other operations starts at the top level,
+   * whichever is the default one; below it, a subvolume is a directory. NULL where a filesystem
+   * has no subvolumes. */
+  GPtrArray *(*subvolumes) (H2kFs *fs, GError **error);
 
   /* Changing. A driver that only reads leaves these, to flush, NULL: h2k_fs_check_writable().
    *
