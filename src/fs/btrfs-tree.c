@@ -11,7 +11,7 @@
 #define MAX_NODE 65536u
 #define MAX_LEVEL 8u
 #define MAX_CHUNKS (256u << 10)
-#define MAX_CACHED (4u << 20)
+#define MAX_CACHED (8u << 20)
 
 /* The header of a node: csum, fsid 32, le64 48 address, le64 80 generation, le64 88 owner,
  * le32 96 items, u8 100 level. Behind it, keys with le32 offset and le32 size of an item's data
@@ -53,9 +53,13 @@ unsupported (const BtrfsVolume *volume, GError **error, const char *format, ...)
   va_start (args, format);
   text = g_strdup_vprintf (format, args);
   va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-               "%s: which blocks are in use is not known for a btrfs filesystem %s",
-               volume->disk->name, text);
+  if (volume->purpose == BTRFS_FOR_FILES)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s: files cannot be read from a btrfs filesystem %s", volume->disk->name, text);
+  else
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s: which blocks are in use is not known for a btrfs filesystem %s",
+                 volume->disk->name, text);
   return FALSE;
 }
 
@@ -102,20 +106,33 @@ static const struct
     {32, sum_blake2b},
 };
 
+guint
+h2k_btrfs_sum_size (const BtrfsVolume *volume)
+{
+  return csums[volume->csum].size;
+}
+
+gboolean
+h2k_btrfs_sum_is_right (const BtrfsVolume *volume, const guint8 *data, gsize length,
+                        const guint8 *sum)
+{
+  guint8 right[32];
+
+  csums[volume->csum].sum (data, length, right);
+  return memcmp (right, sum, csums[volume->csum].size) == 0;
+}
+
 /* The checksum at the beginning of a block is that of what is behind its 32 bytes. */
 static gboolean
-check_sum (guint type, const guint8 *block, gsize length)
+check_sum (const BtrfsVolume *volume, const guint8 *block, gsize length)
 {
-  guint8 sum[32];
-
-  csums[type].sum (block + 32, length - 32, sum);
-  return memcmp (sum, block, csums[type].size) == 0;
+  return h2k_btrfs_sum_is_right (volume, block + 32, length - 32, block);
 }
 
 /* --- chunks ----------------------------------------------------------------------------------- */
 
-static const BtrfsChunk *
-find_chunk (const BtrfsVolume *volume, guint64 logical)
+const BtrfsChunk *
+h2k_btrfs_find_chunk (const BtrfsVolume *volume, guint64 logical)
 {
   guint low = 0, high = volume->chunks->len;
   const BtrfsChunk *chunk;
@@ -240,7 +257,7 @@ check_node (const BtrfsVolume *volume, const guint8 *node, guint64 logical)
 {
   guint room = volume->node_size - HEADER, n = n_items (node), level = node[100];
 
-  if (!check_sum (volume->csum, node, volume->node_size)
+  if (!check_sum (volume, node, volume->node_size)
       || memcmp (node + 32, volume->fsid, sizeof volume->fsid) != 0
       || h2k_le64 (node + 48) != logical || h2k_le64 (node + 80) > volume->generation
       || level >= MAX_LEVEL || n > room / (level ? POINTER : ITEM) || (level && n == 0))
@@ -263,11 +280,11 @@ check_node (const BtrfsVolume *volume, const guint8 *node, guint64 logical)
   return TRUE;
 }
 
-/* The node at LOGICAL, from the first of its copies that is in order. */
+/* The node at LOGICAL, from the first of its copies that is in order and no older one. */
 static GBytes *
-read_node (BtrfsVolume *volume, guint64 logical, GError **error)
+read_node (BtrfsVolume *volume, guint64 logical, guint64 generation, GError **error)
 {
-  const BtrfsChunk *chunk = find_chunk (volume, logical);
+  const BtrfsChunk *chunk = h2k_btrfs_find_chunk (volume, logical);
   GBytes *node = h2k_cache_get (volume->nodes, logical);
   g_autofree guint8 *data = NULL;
 
@@ -285,7 +302,7 @@ read_node (BtrfsVolume *volume, guint64 logical, GError **error)
       if (!h2k_disk_pread (volume->disk, chunk->copies[i] + (logical - chunk->logical),
                            volume->node_size, data, error))
         return NULL;
-      if (!check_node (volume, data, logical))
+      if (!check_node (volume, data, logical) || h2k_le64 (data + 80) != generation)
         continue;
       node = g_bytes_new_take (g_steal_pointer (&data), volume->node_size);
       h2k_cache_put (volume->nodes, logical, node);
@@ -295,12 +312,26 @@ read_node (BtrfsVolume *volume, guint64 logical, GError **error)
   return NULL;
 }
 
+gboolean
+h2k_btrfs_is_subvolume (guint64 id)
+{
+  /* Beyond 48 bits are groups of quotas, and trees with a purpose, which count downwards. */
+  return id == BTRFS_TOP_TREE || (id >= 256 && id >> 48 == 0);
+}
+
+/* Snapshots share nodes with the subvolume that they were made of. */
+static gboolean
+owner_fits (guint64 owner, guint64 tree)
+{
+  return owner == tree || (h2k_btrfs_is_subvolume (owner) && h2k_btrfs_is_subvolume (tree));
+}
+
 /* The node that its parent, or the root, says is at LOGICAL. FIRST: its first key, or NULL. */
 static GBytes *
-get_node (BtrfsVolume *volume, guint64 owner, guint64 logical, guint64 generation, guint level,
+get_node (BtrfsVolume *volume, guint64 tree, guint64 logical, guint64 generation, guint level,
           const BtrfsKey *first, GError **error)
 {
-  g_autoptr (GBytes) node = read_node (volume, logical, error);
+  g_autoptr (GBytes) node = read_node (volume, logical, generation, error);
   const guint8 *data;
   BtrfsKey key;
 
@@ -309,7 +340,8 @@ get_node (BtrfsVolume *volume, guint64 owner, guint64 logical, guint64 generatio
   data = g_bytes_get_data (node, NULL);
   if (first && n_items (data))
     key = key_of (data, 0);
-  if (data[100] != level || h2k_le64 (data + 80) != generation || h2k_le64 (data + 88) != owner
+  if (data[100] != level || h2k_le64 (data + 80) != generation
+      || !owner_fits (h2k_le64 (data + 88), tree)
       || (first && (!n_items (data) || compare_keys (&key, first) != 0)))
     {
       h2k_btrfs_corrupt (volume, error,
@@ -426,6 +458,29 @@ h2k_btrfs_seek (BtrfsCursor *cursor, const BtrfsKey *key, GError **error)
     }
 }
 
+/* The leaf in which KEY would be begins with a key that is not behind it, unless all are. */
+gboolean
+h2k_btrfs_seek_back (BtrfsCursor *cursor, const BtrfsKey *key, GError **error)
+{
+  const guint8 *leaf;
+  BtrfsKey found = {0};
+  guint slot;
+
+  if (!find_leaf (cursor, key, error))
+    return FALSE;
+  leaf = g_bytes_get_data (cursor->leaf, NULL);
+  slot = find_slot (leaf, key);
+  if (slot < n_items (leaf))
+    found = key_of (leaf, slot);
+  if (slot < n_items (leaf) && compare_keys (&found, key) == 0)
+    set_slot (cursor, slot);
+  else if (slot)
+    set_slot (cursor, slot - 1);
+  else
+    h2k_btrfs_cursor_clear (cursor);
+  return TRUE;
+}
+
 gboolean
 h2k_btrfs_next (BtrfsCursor *cursor, GError **error)
 {
@@ -448,16 +503,47 @@ h2k_btrfs_next (BtrfsCursor *cursor, GError **error)
 
 /* --- the superblock --------------------------------------------------------------------------- */
 
-/* Features whose meaning is known here, of those that a reader or a writer must know. */
-#define INCOMPAT_KNOWN                                                                             \
-  0x10fffull /* all up to RAID1C34, simple quotas; not zoned, extent tree v2                       \
-              */
+/* Features, by their bits. What has no name here is not known, and what is set must be known: of
+ * the first kind by everybody, of the other by those who write, or look at what only they use. */
+typedef struct
+{
+  const char *name;
+  gboolean is_known;
+} Feature;
+
+static const Feature incompat_features[64] = {
+    {"mixed-backref", TRUE},
+    {"default-subvol", TRUE},
+    {"mixed-bg", TRUE},
+    {"compress-lzo", TRUE},
+    {"compress-zstd", TRUE},
+    {"big-metadata", TRUE},
+    {"extref", TRUE},
+    {"raid56", TRUE},
+    {"skinny-metadata", TRUE},
+    {"no-holes", TRUE},
+    {"metadata-uuid", TRUE},
+    {"raid1c34", TRUE},
+    {"zoned", FALSE},
+    {"extent-tree-v2", FALSE},
+    {"raid-stripe-tree", FALSE},
+    [16] = {"simple-quota", TRUE},
+    {"remap-tree", FALSE},
+};
+static const Feature ro_compat_features[64] = {
+    {"free-space-tree", TRUE},
+    {"free-space-tree-valid", TRUE},
+    {"verity", TRUE},
+    {"block-group-tree", TRUE},
+};
+
 #define INCOMPAT_METADATA_UUID 0x400u
-#define RO_COMPAT_KNOWN 0xfull /* free space tree, verity, block group tree */
 #define RO_COMPAT_BLOCK_GROUP_TREE 0x8u
 
-#define FLAGS_KNOWN 3ull /* written, relocation */
+/* Flags: written, relocation; errors were seen; others may only be written to another device. */
+#define FLAGS_KNOWN 7ull
 #define FLAG_ERROR 4u
+#define FLAG_SEED (1ull << 32)
 
 static gboolean
 is_power_of_2 (guint n)
@@ -465,23 +551,53 @@ is_power_of_2 (guint n)
   return n && !(n & (n - 1));
 }
 
+/* Add those of the features SET to NAMES that are not known. */
+static void
+add_unknown (GString *names, const Feature *features, const char *kind, guint64 set)
+{
+  for (guint i = 0; i < 64; i++)
+    {
+      const char *separator = names->len ? ", " : "";
+      if (!(set >> i & 1) || features[i].is_known)
+        continue;
+      if (features[i].name)
+        g_string_append_printf (names, "%s%s", separator, features[i].name);
+      else
+        g_string_append_printf (names, "%s%s bit %u", separator, kind, i);
+    }
+}
+
 static gboolean
 check_features (const BtrfsVolume *volume, const guint8 *super, GError **error)
 {
-  guint64 flags = h2k_le64 (super + 56), ro_compat = h2k_le64 (super + 180),
-          incompat = h2k_le64 (super + 188);
+  g_autoptr (GString) names = g_string_new (NULL);
 
-  if (flags & FLAG_ERROR)
+  add_unknown (names, incompat_features, "incompat", h2k_le64 (super + 188));
+  if (volume->purpose == BTRFS_FOR_USAGE)
+    add_unknown (names, ro_compat_features, "ro_compat", h2k_le64 (super + 180));
+  return !names->len || unsupported (volume, error, "with the features %s", names->str);
+}
+
+static gboolean
+check_state (BtrfsVolume *volume, const guint8 *super, GError **error)
+{
+  guint64 flags = h2k_le64 (super + 56), devices = h2k_le64 (super + 136);
+  guint64 known = FLAGS_KNOWN | (volume->purpose == BTRFS_FOR_FILES ? FLAG_SEED : 0);
+
+  volume->has_errors = (flags & FLAG_ERROR) != 0;
+  volume->has_log = h2k_le64 (super + 96) != 0;
+  if (volume->has_errors && volume->purpose == BTRFS_FOR_USAGE)
     return h2k_btrfs_corrupt (volume, error, "it says so itself");
-  if (flags & ~FLAGS_KNOWN)
+  if (flags & ~known)
     return unsupported (volume, error, "with the flags 0x%" G_GINT64_MODIFIER "x", flags);
-  if ((incompat & ~INCOMPAT_KNOWN) || (ro_compat & ~RO_COMPAT_KNOWN))
+  if (!check_features (volume, super, error))
+    return FALSE;
+  if (devices > 1)
     return unsupported (volume, error,
-                        "with the features 0x%" G_GINT64_MODIFIER "x and 0x%" G_GINT64_MODIFIER "x",
-                        incompat, ro_compat);
-  if (h2k_le64 (super + 136) != 1)
-    return unsupported (volume, error, "on several devices");
-  if (h2k_le64 (super + 96) != 0)
+                        "on several devices: of %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT
+                        " cannot be seen from here",
+                        devices, devices - 1);
+  if (volume->has_log && volume->purpose == BTRFS_FOR_USAGE)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM, "%s: its log has not been replayed",
                    volume->disk->name);
@@ -503,7 +619,7 @@ check_copies (const BtrfsVolume *volume, const guint8 *super, GError **error)
       if (!h2k_disk_pread (volume->disk, h2k_btrfs_supers[i], BTRFS_SUPER_SIZE, copy, error))
         return FALSE;
       if (memcmp (copy + 32, super + 32, 16) == 0 && memcmp (copy + 64, super + 64, 8) == 0
-          && check_sum (volume->csum, copy, BTRFS_SUPER_SIZE)
+          && check_sum (volume, copy, BTRFS_SUPER_SIZE)
           && h2k_le64 (copy + 72) > volume->generation)
         return h2k_btrfs_corrupt (volume, error, "a copy of its superblock is newer");
     }
@@ -523,14 +639,16 @@ parse_super (BtrfsVolume *volume, const guint8 *super, GError **error)
   volume->devid = h2k_le64 (super + 201);
   volume->device_size = h2k_le64 (super + 209);
   volume->device_used = h2k_le64 (super + 217);
+  volume->bytes_used = h2k_le64 (super + 120);
+  volume->root_dir = h2k_le64 (super + 128);
   volume->root_tree
       = (BtrfsRoot){BTRFS_ROOT_TREE, h2k_le64 (super + 80), volume->generation, super[198]};
   volume->chunk_tree
       = (BtrfsRoot){BTRFS_CHUNK_TREE, h2k_le64 (super + 88), h2k_le64 (super + 164), super[199]};
-  return (h2k_le64 (super + 48) == BTRFS_SUPER && is_power_of_2 (volume->sector_size)
-          && volume->sector_size >= 2048 && is_power_of_2 (volume->node_size)
-          && volume->node_size >= volume->sector_size && volume->node_size <= MAX_NODE
-          && super[198] < MAX_LEVEL && super[199] < MAX_LEVEL
+  return (h2k_le64 (super + 48) == BTRFS_SUPER && h2k_le64 (super + 136) == 1
+          && is_power_of_2 (volume->sector_size) && volume->sector_size >= 2048
+          && is_power_of_2 (volume->node_size) && volume->node_size >= volume->sector_size
+          && volume->node_size <= MAX_NODE && super[198] < MAX_LEVEL && super[199] < MAX_LEVEL
           && volume->device_size <= volume->disk->size
           && h2k_le64 (super + 112) == volume->device_size)
          || h2k_btrfs_corrupt (volume, error, "its superblock makes no sense");
@@ -544,9 +662,9 @@ read_super (BtrfsVolume *volume, guint8 *super, GError **error)
   volume->csum = h2k_le16 (super + 196);
   if (volume->csum >= G_N_ELEMENTS (csums))
     return unsupported (volume, error, "with checksums of type %u", volume->csum);
-  if (!check_sum (volume->csum, super, BTRFS_SUPER_SIZE))
+  if (!check_sum (volume, super, BTRFS_SUPER_SIZE))
     return h2k_btrfs_corrupt (volume, error, "its superblock is damaged");
-  return check_features (volume, super, error) && parse_super (volume, super, error)
+  return check_state (volume, super, error) && parse_super (volume, super, error)
          && check_copies (volume, super, error);
 }
 
@@ -588,8 +706,8 @@ read_chunk_tree (BtrfsVolume *volume, GError **error)
 }
 
 /* A root item: le64 160 generation, le64 176 address, u8 238 level. */
-static gboolean
-find_root (BtrfsVolume *volume, guint64 id, BtrfsRoot *root, GError **error)
+gboolean
+h2k_btrfs_find_root (BtrfsVolume *volume, guint64 id, BtrfsRoot *root, GError **error)
 {
   g_auto (BtrfsCursor) cursor = {volume, &volume->root_tree};
   const BtrfsKey key = {id, BTRFS_ROOT_ITEM, 0};
@@ -604,19 +722,28 @@ find_root (BtrfsVolume *volume, guint64 id, BtrfsRoot *root, GError **error)
   return TRUE;
 }
 
+static gboolean
+find_usage_roots (BtrfsVolume *volume, gboolean has_groups, GError **error)
+{
+  if (!h2k_btrfs_find_root (volume, BTRFS_EXTENT_TREE, &volume->extent_tree, error))
+    return FALSE;
+  volume->block_groups = volume->extent_tree;
+  return !has_groups
+         || h2k_btrfs_find_root (volume, BTRFS_BLOCK_GROUP_TREE, &volume->block_groups, error);
+}
+
 gboolean
-h2k_btrfs_open (BtrfsVolume *volume, H2kDisk *disk, GError **error)
+h2k_btrfs_open (BtrfsVolume *volume, H2kDisk *disk, BtrfsPurpose purpose, GError **error)
 {
   g_autofree guint8 *super = g_malloc (BTRFS_SUPER_SIZE);
 
-  *volume = (BtrfsVolume){.disk = disk, .nodes = h2k_cache_new (MAX_CACHED)};
-  if (!read_super (volume, super, error) || !read_system_chunks (volume, super, error)
-      || !read_chunk_tree (volume, error)
-      || !find_root (volume, BTRFS_EXTENT_TREE, &volume->extent_tree, error))
-    return FALSE;
-  volume->block_groups = volume->extent_tree;
-  return !(h2k_le64 (super + 180) & RO_COMPAT_BLOCK_GROUP_TREE)
-         || find_root (volume, BTRFS_BLOCK_GROUP_TREE, &volume->block_groups, error);
+  *volume = (BtrfsVolume){.disk = disk, .purpose = purpose, .nodes = h2k_cache_new (MAX_CACHED)};
+  return read_super (volume, super, error) && read_system_chunks (volume, super, error)
+         && read_chunk_tree (volume, error)
+         && (purpose == BTRFS_FOR_FILES
+             || find_usage_roots (volume,
+                                  (h2k_le64 (super + 180) & RO_COMPAT_BLOCK_GROUP_TREE) != 0,
+                                  error));
 }
 
 void

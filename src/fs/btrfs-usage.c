@@ -278,7 +278,7 @@ btrfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError
   h2k_usage_init (&usage->base, &h2k_btrfs_usage_ops, volume);
   usage->stripes = g_array_new (FALSE, FALSE, sizeof (Stripe));
   usage->groups = h2k_cache_new (MAX_CACHED);
-  if (h2k_btrfs_open (&usage->btrfs, volume, error) && map_device (usage, error))
+  if (h2k_btrfs_open (&usage->btrfs, volume, BTRFS_FOR_USAGE, error) && map_device (usage, error))
     return &usage->base;
   h2k_usage_free (&usage->base);
   return NULL;

@@ -3,11 +3,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/fs.h"
+#include "fs/btrfs.h"
 #include "fs/ext.h"
 #include "fs/fat.h"
 #include "fs/xfs.h"
 
-static const H2kFsOps *const drivers[] = {&h2k_ext_ops, &h2k_fat_ops, &h2k_xfs_ops};
+static const H2kFsOps *const drivers[] = {&h2k_ext_ops, &h2k_fat_ops, &h2k_xfs_ops, &h2k_btrfs_ops};
 
 void
 h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)

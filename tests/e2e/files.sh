@@ -136,6 +136,32 @@ volumes() {
         [ "$("$H2K" ls "${disks[@]}" /etc)" = "$("$H2K" ls "${changed[@]}" /etc | grep -vx new)" ]
 }
 
+# A guest on btrfs: subvolumes are folders, and a snapshot has what was there before.
+subvolumes() {
+    local kind numbers
+    numbers=$(seq 1 20000 | sha256sum)
+    zstd -qd "$H2K_TOP/tests/fixtures/btrfs/guest.zst" -o "$work/btrfs.raw" || return 1
+    for kind in home/none home/zlib home/zstd .snapshots/home/lzo .snapshots/home/zstd; do
+        [ "$("$H2K" cat "$work/btrfs.raw" "/$kind/numbers" | sha256sum)" = "$numbers" ] || return 1
+    done
+    seq 1 50 >"$work/few"
+    "$H2K" cat "$work/btrfs.raw" /home/lzo/few | cmp - "$work/few" &&
+        "$H2K" cat "$work/btrfs.raw" /.snapshots/home/zlib/few | cmp - "$work/few" &&
+        [ "$("$H2K" cat "$work/btrfs.raw" /home/zlib/few)" = changed ] &&
+        [ "$("$H2K" cat "$work/btrfs.raw" /home/link | sha256sum)" = "$numbers" ] &&
+        [ "$("$H2K" ls "$work/btrfs.raw" /home/lzo)" = few ] &&
+        [ -z "$("$H2K" ls "$work/btrfs.raw" /.snapshots/home/nested)" ] &&
+        "$H2K" ls --json "$work/btrfs.raw" /home/lzo | python3 -c 'import json, sys
+e, = json.load(sys.stdin)
+assert (e["uid"], e["gid"], e["size"]) == (1000, 1000, 141), e' &&
+        mkdir "$work/btrfs.d" &&
+        "$H2K" get "$work/btrfs.raw" /home/zstd /home/nested -o "$work/btrfs.d" &&
+        cmp "$work/btrfs.d/zstd/clone" <(seq 1 20000) &&
+        [ "$(tail -c 4 "$work/btrfs.d/nested/sparse")" = end ] &&
+        [ "$(stat -c %s "$work/btrfs.d/nested/sparse")" -eq 104857604 ] &&
+        [ "$("$H2K" tree "$work/btrfs.raw" /home | grep -c -- '── ')" -eq 15 ]
+}
+
 claim "ls lists what debugfs lists" listing
 claim "modes, owners and sizes are those of debugfs" details
 claim "cat prints what debugfs dumps" content
@@ -160,6 +186,7 @@ loop() {
 }
 
 claim "a folder that lies in itself is an error" loop
+claim "files in all subvolumes of a btrfs guest are read" subvolumes
 claim "several disks are named with --add" several
 for name in lvm-linear lvm-striped lvm-on-md1 md0-1.2 md10-near md1-1.1; do
     claim "files on $name are read and put" volumes $name
