@@ -49,7 +49,7 @@ check: check-deps
 
 check-all: check-deps
 	$(MAKE) build asan fuzz-build
-	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run --build $(BUILD) $(CI_SUITES) e2e/guests
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run --build $(BUILD) $(CI_SUITES) e2e/guests e2e/guest-volumes
 
 fuzz: check-deps
 	$(MAKE) fuzz-build
