@@ -68,6 +68,7 @@ look_at (H2kFs *fs, const char *path)
       GBytes *value = fs->ops->get_xattr (fs, path, attributes->pdata[i], NULL);
       g_clear_pointer (&value, g_bytes_unref);
     }
+  g_assert (!target || strlen (target) <= 4096);
   if (!fs->ops->lstat (fs, path, &st, NULL))
     return;
   start = fs->ops->read (fs, path, 0, 300000, NULL);
