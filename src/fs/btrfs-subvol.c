@@ -10,7 +10,7 @@
 #define MAX_PATH 4096u
 #define MAX_PATHS (64u << 20)
 /* Names that are looked up in all, upwards and downwards. */
-#define MAX_STEPS (8u << 20)
+#define MAX_STEPS (4u << 20)
 
 typedef struct
 {

@@ -416,7 +416,7 @@ btrfs_get_xattr (H2kFs *base, const char *path, const char *name, GError **error
   return g_bytes_new (entry.data, entry.data_length);
 }
 
-/* Of what is stored twice, half. */
+/* An upper bound: what is stored twice takes twice as much. */
 static guint64
 btrfs_free_space (H2kFs *base)
 {

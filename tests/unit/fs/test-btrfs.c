@@ -664,13 +664,14 @@ digest (H2kFs *fs, const char *path, GChecksum *sum)
   g_autoptr (GPtrArray) names = NULL;
   g_autoptr (GPtrArray) attributes = NULL;
   g_autoptr (GBytes) bytes = NULL;
-  g_autofree char *target = NULL;
+  g_autofree char *target = NULL, *stat_text = NULL;
   H2kStat st;
 
   if (!fs->ops->lstat (fs, path, &st, NULL))
     return FALSE;
-  g_checksum_update (sum, (const guchar *)path, -1);
-  g_checksum_update (sum, (const guchar *)&st, offsetof (H2kStat, atime));
+  stat_text = g_strdup_printf ("%s %o %u %u %" G_GUINT64_FORMAT " %u %" G_GINT64_FORMAT, path,
+                               st.mode, st.uid, st.gid, st.size, st.nlink, st.mtime);
+  g_checksum_update (sum, (const guchar *)stat_text, -1);
   attributes = fs->ops->list_xattr (fs, path, NULL);
   if (!attributes)
     return FALSE;
