@@ -1,23 +1,28 @@
 /* lvm-map.c - logical volumes as disks, and why some are none.
  *
- * After lvmcache(7), lvmraid(7), lvmthin(7); the state of RAID images after dm-raid's superblock
- * (Linux, drivers/md/dm-raid.c).
+ * After lvmcache(7), lvmraid(7), lvmthin(7), lvm-thin.h; the state of RAID images after dm-raid's
+ * superblock (Linux, drivers/md/dm-raid.c).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "volume/lvm-map.h"
 
+#include "volume/lvm-thin.h"
 #include "volume/map.h"
 
-/* A RAID volume on images on physical volumes is two deep; a cached pool on RAID five. */
-#define MAX_DEPTH 8u
+/* A RAID volume on images on physical volumes is two deep; a thin volume of a pool on RAID, with an
+ * external origin that is such a one again, eight. */
+#define MAX_DEPTH 12u
 
 typedef struct
 {
   const H2kLvmGroup *group;
   H2kDisk *const *pvs;
-  H2kLvmDisk *disks; /* one for each of the group's logical volumes */
-  guint8 *state;     /* of each: what has been done about it */
+  /* One for each of the group's logical volumes: */
+  H2kLvmDisk *disks;
+  guint8 *state;       /* what has been done about it */
+  guint8 *use;         /* what others need it for */
+  H2kThinPool **pools; /* of thin pools that were opened */
 } Builder;
 
 enum
@@ -25,6 +30,12 @@ enum
   TO_DO,
   IN_WORK,
   DONE,
+};
+
+enum
+{
+  HAS_SNAPSHOT = 1, /* which gets what is overwritten, or reads what lies here */
+  HAS_MERGE = 2,    /* a snapshot is being written back */
 };
 
 static gboolean refuse (GError **error, H2kError code, const char *format, ...)
@@ -314,26 +325,32 @@ place_raid0 (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment,
 /* --- what cannot be read -----------------------------------------------------------------------
  */
 
+#define ELSEWHERE ": copy it in the guest to an ordinary or a mirrored volume"
+
 static const struct
 {
   const char *type; /* as LVM says, or how that begins */
   const char *why;
 } unreadable[] = {
     {"thin-pool", "is the pool of thin volumes, no volume by itself"},
-    {"thin", "is a thin volume, and thin volumes cannot be read"},
     {"cache-pool", "is a cache, no volume by itself"},
     {"cache", "is cached, and the cache may hold what its origin does not: detach it in the guest "
               "with lvconvert --uncache"},
     {"writecache", "has a write cache, which may hold what its origin does not: detach it in the "
                    "guest with lvconvert --splitcache"},
-    {"vdo", "is compressed by VDO, which cannot be read"},
-    {"integrity", "has integrity checksums, which cannot be kept up"},
-    {"snapshot", "is a snapshot, and those cannot be read; its origin can"},
+    {"vdo-pool", "is the pool of a VDO volume, no volume by itself"},
+    {"vdo", "is compressed by VDO, which cannot be read: copy it in the guest to an ordinary "
+            "volume"},
+    {"integrity", "has integrity checksums, which cannot be kept up: remove them in the guest with "
+                  "lvconvert --raidintegrity n"},
+    {"snapshot", "is a snapshot, and those cannot be read; its origin can. To have the snapshot "
+                 "itself, copy it in the guest to an ordinary volume, or merge it with lvconvert "
+                 "--merge"},
     {"mirror", "is a mirror of the old kind, whose state cannot be told: convert it in the guest "
                "with lvconvert --type raid1"},
-    {"raid4", "is a RAID 4 volume, which cannot be read"},
-    {"raid5", "is a RAID 5 volume, which cannot be read"},
-    {"raid6", "is a RAID 6 volume, which cannot be read"},
+    {"raid4", "is a RAID 4 volume, which cannot be read" ELSEWHERE},
+    {"raid5", "is a RAID 5 volume, which cannot be read" ELSEWHERE},
+    {"raid6", "is a RAID 6 volume, which cannot be read" ELSEWHERE},
     {"error", "has parts that were lost"},
     {"zero", "has parts that are not there"},
 };
@@ -368,28 +385,149 @@ check_status (const Builder *builder, const H2kLvmLv *lv, GError **error)
   return TRUE;
 }
 
-/* Whether another volume is a snapshot of the volume NUMBER: then it has to get what is
- * overwritten. */
 static gboolean
-has_snapshot (const H2kLvmGroup *group, guint number)
+has_part (const H2kLvmSegment *segment, const char *key)
 {
-  for (guint i = 0; i < group->lvs->len; i++)
+  for (guint i = 0; i < segment->parts->len; i++)
+    if (strcmp (g_array_index (segment->parts, H2kLvmPart, i).key, key) == 0)
+      return TRUE;
+  return FALSE;
+}
+
+/* What it means to PART's volume that SEGMENT names it. A thin volume and what it is a snapshot of
+ * share blocks, but nothing else. */
+static guint8
+use_of (const H2kLvmSegment *segment, const H2kLvmPart *part)
+{
+  if (is_type (segment, "snapshot") && strcmp (part->key, "origin") == 0)
+    return HAS_SNAPSHOT | (has_part (segment, "merging_store") ? HAS_MERGE : 0);
+  if (is_type (segment, "thin") && strcmp (part->key, "merge") == 0)
+    return HAS_MERGE;
+  if (is_type (segment, "thin") && strcmp (part->key, "external_origin") == 0)
+    return HAS_SNAPSHOT;
+  return 0;
+}
+
+static void
+find_uses (Builder *builder)
+{
+  for (guint i = 0; i < builder->group->lvs->len; i++)
     {
-      const H2kLvmLv *lv = group->lvs->pdata[i];
+      const H2kLvmLv *lv = builder->group->lvs->pdata[i];
       for (guint s = 0; s < lv->segments->len; s++)
         {
           const H2kLvmSegment *segment = lv->segments->pdata[s];
           for (guint p = 0; p < segment->parts->len; p++)
             {
               const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, p);
-              if (part->lv == number
-                  && (strcmp (part->key, "origin") == 0
-                      || strcmp (part->key, "merging_store") == 0))
-                return TRUE;
+              if (part->lv != H2K_LVM_NO_LV)
+                builder->use[part->lv] |= use_of (segment, part);
             }
         }
     }
-  return FALSE;
+}
+
+/* --- thin volumes ------------------------------------------------------------------------------
+ */
+
+static const char thin_note[]
+    = "its blocks are a thin pool's, which shares them with snapshots and allots new ones: it is "
+      "read, but not written. If a repair has to change it, copy it in the guest to an ordinary "
+      "volume first";
+static const char thin_check_note[]
+    = "the kernel found errors in its thin pool, which asks for a check (lvconvert --repair in the "
+      "guest): what is read may be incomplete, and it is not written";
+
+/* What SEGMENT calls KEY: one of the group's volumes. */
+static guint
+find_part (const H2kLvmSegment *segment, const char *key)
+{
+  for (guint i = 0; i < segment->parts->len; i++)
+    {
+      const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, i);
+      if (strcmp (part->key, key) == 0)
+        return part->lv;
+    }
+  return H2K_LVM_NO_LV;
+}
+
+/* LVM notes a change before it has the pool make it: then the pool is one behind. */
+static gboolean
+check_pool (const Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment,
+            const H2kThinPool *pool, GError **error)
+{
+  guint64 is = h2k_thin_pool_transaction (pool), expected = segment->transaction_id;
+
+  if (h2k_thin_pool_block_size (pool) != segment->chunk_size)
+    return refuse (error, H2K_ERROR_FILESYSTEM,
+                   "the thin pool %s/%s has blocks of another size than LVM's metadata says",
+                   builder->group->name, lv->name);
+  if (is != expected && is + 1 != expected)
+    return refuse (error, H2K_ERROR_FILESYSTEM,
+                   "the thin pool %s/%s is in its transaction %" G_GUINT64_FORMAT
+                   ", and LVM's metadata is for %" G_GUINT64_FORMAT
+                   ": repair it in the guest with lvconvert --repair",
+                   builder->group->name, lv->name, is, expected);
+  return TRUE;
+}
+
+/* The pool of the volume NUMBER, opened once. Its own. */
+static H2kThinPool *
+get_pool (Builder *builder, const H2kLvmLv *thin, guint number, guint depth, GError **error)
+{
+  g_autoptr (H2kThinPool) pool = NULL;
+  g_autofree char *name = NULL;
+  const H2kLvmSegment *segment;
+  H2kDisk *metadata, *data;
+  const H2kLvmLv *lv;
+
+  if (number == H2K_LVM_NO_LV)
+    {
+      refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s has no thin pool", builder->group->name,
+              thin->name);
+      return NULL;
+    }
+  if (builder->pools[number])
+    return builder->pools[number];
+  lv = builder->group->lvs->pdata[number];
+  segment = lv->segments->len == 1 ? lv->segments->pdata[0] : NULL;
+  if (!segment || !is_type (segment, "thin-pool"))
+    {
+      refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s is no thin pool", builder->group->name, lv->name);
+      return NULL;
+    }
+  if (!check_status (builder, lv, error))
+    return NULL;
+  metadata = part_disk (builder, lv, find_part (segment, "metadata"), depth, error);
+  data = metadata ? part_disk (builder, lv, find_part (segment, "pool"), depth, error) : NULL;
+  name = g_strdup_printf ("%s/%s", builder->group->name, lv->name);
+  pool = data ? h2k_thin_pool_open (metadata, data, name, error) : NULL;
+  if (!pool || !check_pool (builder, lv, segment, pool, error))
+    return NULL;
+  builder->pools[number] = g_steal_pointer (&pool);
+  return builder->pools[number];
+}
+
+static gboolean
+build_thin (Builder *builder, const H2kLvmLv *lv, H2kLvmDisk *result, guint depth, GError **error)
+{
+  const H2kLvmSegment *segment = lv->segments->pdata[0];
+  H2kThinPool *pool = get_pool (builder, lv, find_part (segment, "thin_pool"), depth + 1, error);
+  g_autofree char *name = g_strdup_printf ("logical volume %s/%s", builder->group->name, lv->name);
+  H2kDisk *origin = NULL;
+
+  if (!pool)
+    return FALSE;
+  if (has_part (segment, "external_origin"))
+    {
+      origin = part_disk (builder, lv, find_part (segment, "external_origin"), depth, error);
+      if (!origin)
+        return FALSE;
+    }
+  result->disk = h2k_thin_disk_new (pool, segment->device_id,
+                                    lv->extents * builder->group->extent_size, origin, name, error);
+  result->note = h2k_thin_pool_needs_check (pool) ? thin_check_note : thin_note;
+  return result->disk != NULL;
 }
 
 /* --- all ---------------------------------------------------------------------------------------
@@ -443,13 +581,19 @@ build_once (Builder *builder, guint number, guint depth, GError **error)
 {
   const H2kLvmLv *lv = builder->group->lvs->pdata[number];
   H2kLvmDisk *result = &builder->disks[number];
-  gboolean intact = TRUE, snapshot = has_snapshot (builder->group, number);
+  gboolean intact = TRUE, snapshot = (builder->use[number] & HAS_SNAPSHOT) != 0;
 
   if (depth > MAX_DEPTH || lv->segments->len == 0)
     return refuse (error, H2K_ERROR_FILESYSTEM, "%s/%s has a damaged description",
                    builder->group->name, lv->name);
   if (!check_status (builder, lv, error))
     return FALSE;
+  if (builder->use[number] & HAS_MERGE)
+    return refuse (error, H2K_ERROR_UNSUPPORTED,
+                   "a snapshot is being merged into %s/%s: let that finish in the guest",
+                   builder->group->name, lv->name);
+  if (lv->segments->len == 1 && is_type (lv->segments->pdata[0], "thin"))
+    return build_thin (builder, lv, result, depth, error);
   result->disk = map_lv (builder, lv, !snapshot && has_status (lv, "WRITE"), depth, &intact, error);
   if (!result->disk)
     return FALSE;
@@ -494,15 +638,20 @@ GArray *
 h2k_lvm_group_disks (const H2kLvmGroup *group, H2kDisk *const *pvs)
 {
   GArray *disks = g_array_new (FALSE, TRUE, sizeof (H2kLvmDisk));
-  g_autofree guint8 *state = g_new0 (guint8, group->lvs->len + 1);
-  Builder builder = {.group = group, .pvs = pvs, .state = state};
+  guint n = group->lvs->len;
+  g_autofree guint8 *state = g_new0 (guint8, n + 1), *use = g_new0 (guint8, n + 1);
+  g_autofree H2kThinPool **pools = g_new0 (H2kThinPool *, n + 1);
+  Builder builder = {.group = group, .pvs = pvs, .state = state, .use = use, .pools = pools};
 
-  g_array_set_size (disks, group->lvs->len);
+  g_array_set_size (disks, n);
   g_array_set_clear_func (disks, disk_clear);
   builder.disks = (H2kLvmDisk *)disks->data;
-  for (guint i = 0; i < group->lvs->len; i++)
+  find_uses (&builder);
+  for (guint i = 0; i < n; i++)
     if (h2k_lvm_lv_is_visible (group->lvs->pdata[i]))
       build (&builder, i, 0, NULL);
+  for (guint i = 0; i < n; i++)
+    h2k_thin_pool_unref (pools[i]);
   return disks;
 }
 

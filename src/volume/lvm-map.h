@@ -3,7 +3,8 @@
  * Linear and striped volumes on any number of physical volumes; RAID 0, 1 and 10. Of a RAID volume
  * whose images are not all there and up to date only those that are count, and it is not written:
  * LVM would bring the others up to date from its notes of what was written, which would not have
- * this. The origin of a snapshot is read, but not written either.
+ * this. The origin of a snapshot is read, but not written either, and so are thin volumes, their
+ * snapshots, and those with an external origin.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,13 +1,13 @@
 /* md-array.c - an array of Linux software RAID as a disk.
  *
- * Which members count follows drivers/md/md.c of Linux, where blocks lie raid0.c, raid10.c and
- * md(4).
+ * Which members count follows drivers/md/md.c of Linux, where blocks lie raid0.c, raid5.c, raid10.c
+ * and md(4).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "volume/md.h"
 
-#include "volume/map.h"
+#include "volume/md-parity.h"
 
 typedef struct
 {
@@ -112,7 +112,9 @@ judge_slots (Array *array)
       if (slot->disk && slot->member->is_recovering)
         note (array, "a member is being rebuilt: it is written, but not read");
       if (slot->disk && slot->member->is_dirty)
-        note (array, "the array was not shut down cleanly: its first members are believed");
+        note (array, array->super->level == 4 || array->super->level == 5
+                         ? "the array was not shut down cleanly: the guest makes its parity anew"
+                         : "the array was not shut down cleanly: its first members are believed");
     }
   if (degraded && array->super->has_bitmap)
     {
@@ -154,12 +156,47 @@ map_members (const Array *array)
   return members;
 }
 
+/* The numbers of the slots from which nothing is read: "0, 2"; NULL: there are none. */
+static char *
+list_missing (const Array *array)
+{
+  g_autoptr (GString) list = g_string_new (NULL);
+
+  for (guint i = 0; i < array->slots->len; i++)
+    {
+      H2kMapMember member = map_member (slot_of (array, i));
+      if (!member.disk || member.write_only)
+        g_string_append_printf (list, "%s%u", list->len ? ", " : "", i);
+    }
+  return list->len ? g_string_free (g_steal_pointer (&list), FALSE) : NULL;
+}
+
+/* Say which members are missed, where WHY, which is taken, is that some are. */
+static H2kDisk *
+explain (Array *array, GError *why)
+{
+  g_autofree char *list = list_missing (array);
+
+  if (!list || !g_error_matches (why, H2K_ERROR, H2K_ERROR_SOURCE))
+    {
+      g_propagate_error (array->error, why);
+      return NULL;
+    }
+  g_error_free (why);
+  return refuse (array, H2K_ERROR_SOURCE,
+                 "of its %u members the ones in the slots %s are missing, out of date or damaged, "
+                 "and the others do not have all blocks: give every disk of the VM",
+                 array->slots->len, list);
+}
+
 static H2kDisk *
 finish (Array *array, const H2kMapRun *runs, guint n_runs)
 {
   g_autofree char *name = g_strdup_printf ("RAID array %s", array->super->uuid);
+  GError *why = NULL;
+  H2kDisk *disk = h2k_map_disk_new (runs, n_runs, array->writable, "md", name, &why);
 
-  return h2k_map_disk_new (runs, n_runs, array->writable, "md", name, array->error);
+  return disk ? disk : explain (array, why);
 }
 
 /* The bytes of a member that hold data, in whole chunks. */
@@ -172,9 +209,11 @@ whole_chunks (const H2kMdMember *member)
 static H2kDisk *
 missing (Array *array, guint slot)
 {
-  return refuse (array, H2K_ERROR_SOURCE,
-                 "its member %u of %u is missing or out of date: give every disk of the VM", slot,
-                 array->slots->len);
+  return refuse (
+      array, H2K_ERROR_SOURCE,
+      "its member in the slot %u of %u is missing or out of date: give every disk of the "
+      "VM",
+      slot, array->slots->len);
 }
 
 static H2kDisk *
@@ -327,6 +366,57 @@ map_raid10 (Array *array)
   return finish (array, &run, 1);
 }
 
+/* Whether the parity may not be that of the data: the last writes were cut off. */
+static gboolean
+is_dirty (const Array *array)
+{
+  for (guint i = 0; i < array->slots->len; i++)
+    {
+      const H2kMdDisk *slot = slot_of (array, i);
+      if (slot->disk && slot->member->is_dirty)
+        return TRUE;
+    }
+  return FALSE;
+}
+
+/* What a dirty array lacks cannot be made up: Linux refuses to start it, too. */
+static H2kDisk *
+map_parity (Array *array)
+{
+  const H2kMdMember *super = array->super;
+  g_autoptr (GArray) members = map_members (array);
+  g_autofree char *name = g_strdup_printf ("RAID array %s", super->uuid);
+  g_autofree char *list = list_missing (array);
+  gboolean dirty = is_dirty (array);
+  GError *why = NULL;
+  H2kDisk *disk;
+
+  if (super->has_journal)
+    return refuse (array, H2K_ERROR_UNSUPPORTED,
+                   "it has a write journal, which may hold what its members do not: remove that in "
+                   "the guest with mdadm --fail and --remove");
+  if (super->level == 5 && super->layout > H2K_PARITY_LAST)
+    return refuse (array, H2K_ERROR_FILESYSTEM, "its layout 0x%x is none", super->layout);
+  if (list && dirty)
+    return refuse (array, H2K_ERROR_SOURCE,
+                   "its members %s of %u are missing or out of date, and as it was not shut down "
+                   "cleanly either, nothing can make up for them: give every disk of the VM, or "
+                   "start it in the guest once more and shut that down",
+                   list, array->slots->len);
+  if (dirty && super->has_ppl)
+    {
+      array->writable = FALSE;
+      note (array, "the array was not shut down cleanly, and its partial parity log counts on what "
+                   "the members hold: it is not written");
+    }
+  if (list)
+    note (array, "a member is made up for from the others: the array is not written");
+  disk = h2k_md_parity_disk ((const H2kMapMember *)members->data, members->len,
+                             super->level == 4 ? H2K_PARITY_LAST : super->layout, super->chunk,
+                             super->size, array->writable, name, &why);
+  return disk ? disk : explain (array, why);
+}
+
 static H2kDisk *
 map_array (Array *array)
 {
@@ -338,10 +428,15 @@ map_array (Array *array)
       return map_raid0 (array);
     case 1:
       return map_raid1 (array);
+    case 4:
+    case 5:
+      return map_parity (array);
     case 10:
       return map_raid10 (array);
     default:
-      return refuse (array, H2K_ERROR_UNSUPPORTED, "arrays of level %d cannot be read",
+      return refuse (array, H2K_ERROR_UNSUPPORTED,
+                     "arrays of level %d cannot be read: copy it in the guest to one of level 1, 5 "
+                     "or 10, or to an ordinary disk",
                      array->super->level);
     }
 }

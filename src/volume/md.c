@@ -42,6 +42,9 @@ enum
   FEATURE_RESHAPE = 4,
   FEATURE_BAD_BLOCKS = 8,
   FEATURE_REPLACEMENT = 16,
+  FEATURE_JOURNAL = 512,
+  FEATURE_PPL = 1024,
+  FEATURE_MULTIPLE_PPLS = 2048,
   FEATURE_RAID0_LAYOUT = 4096,
 };
 
@@ -164,6 +167,8 @@ parse_v1 (H2kDisk *disk, const guint8 *sb, H2kMdMember *member, GError **error)
   member->has_bitmap = (features & FEATURE_BITMAP) != 0;
   member->has_bad_blocks = (features & FEATURE_BAD_BLOCKS) != 0;
   member->is_reshaping = (features & FEATURE_RESHAPE) != 0;
+  member->has_journal = (features & FEATURE_JOURNAL) != 0;
+  member->has_ppl = (features & (FEATURE_PPL | FEATURE_MULTIPLE_PPLS)) != 0;
   return check_member (disk, member, error);
 }
 

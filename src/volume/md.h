@@ -1,8 +1,9 @@
 /* md.h - Linux software RAID: what a member's superblock says, and arrays as disks.
  *
  * After md(4), mdadm(8) and include/uapi/linux/raid/md_p.h: superblocks of version 0.90 (in either
- * byte order), 1.0, 1.1 and 1.2; linear, RAID 0, 1 and 10 with every layout. The rules by which
- * members count are the kernel's: one is up to date when it has seen the newest event but one.
+ * byte order), 1.0, 1.1 and 1.2; linear, RAID 0, 1, 4, 5 and 10 with every layout. The rules by
+ * which members count are the kernel's: one is up to date when it has seen the newest event but
+ * one.
  *
  * Thread-safety: what is returned is not changed any more.
  *
@@ -35,6 +36,8 @@ typedef struct
   gboolean has_bitmap;     /* what changes is noted, for a member that comes back */
   gboolean has_bad_blocks;
   gboolean is_reshaping; /* the array is being changed */
+  gboolean has_journal;  /* another device has what was written last */
+  gboolean has_ppl;      /* RAID 5: members keep what parity is made from for a while */
 } H2kMdMember;
 
 /* Read the superblock of DISK. Errors: H2K_ERROR_FILESYSTEM (none, or a damaged one), those of the
@@ -54,8 +57,8 @@ typedef struct
  * Missing and stale members are done without where there are copies. Of an array that is not
  * complete and has a bitmap nothing is written, since the missing member would come back without
  * what was; nor where bad blocks are noted or a member is being replaced. RAID 1 and 10 are written
- * on all members.
+ * on all members, RAID 4 and 5 with their parity, which needs all members.
  * Errors: H2K_ERROR_SOURCE (a member that is needed is missing or stale), H2K_ERROR_UNSUPPORTED
- * (RAID 4, 5, 6; a reshape), H2K_ERROR_FILESYSTEM (members contradict each other). */
+ * (RAID 6, a write journal, a reshape), H2K_ERROR_FILESYSTEM (members contradict each other). */
 H2kDisk *h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes,
                             GError **error);

@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/usage.h"
-#include "volume/lvm.h"
+#include "volume/lvm-map.h"
 
 #include <stdint.h>
 
@@ -75,23 +75,46 @@ unpack (const guint8 *data, gsize size)
   return disk;
 }
 
-/* Read a little of each logical volume that can be one disk. */
+/* Read a little of LV. What lies on thin pools and RAID may be found damaged only now. */
+static void
+read_some (H2kDisk *lv, gboolean surely)
+{
+  guint8 buffer[512];
+  H2kExtent extent;
+
+  for (guint64 at = 0, n = 0; lv && at < lv->size && n < 64; at += extent.length, n++)
+    {
+      gboolean ok = h2k_disk_extent (lv, at, lv->size, &extent, NULL);
+      if (ok)
+        g_assert (extent.length > 0 && extent.length <= lv->size - at);
+      ok = ok && h2k_disk_pread (lv, at, MIN (sizeof buffer, lv->size - at), buffer, NULL);
+      g_assert (ok || !surely);
+      if (!ok)
+        return;
+    }
+}
+
+/* Each logical volume that can be one disk, and all of the group, of which no other physical volume
+ * is there. */
 static void
 look_into (H2kDisk *disk)
 {
   g_autoptr (H2kLvmMember) member = h2k_lvm_member_read (disk, NULL);
+  g_autofree H2kDisk **pvs = NULL;
+  g_autoptr (GArray) disks = NULL;
 
-  for (guint i = 0; member && member->group && i < MIN (member->group->lvs->len, 64); i++)
+  if (!member || !member->group)
+    return;
+  for (guint i = 0; i < MIN (member->group->lvs->len, 64); i++)
     {
       g_autoptr (H2kDisk) lv = h2k_lvm_lv_disk (disk, member, member->group->lvs->pdata[i], NULL);
-      guint8 buffer[512];
-      H2kExtent extent;
-      for (guint64 at = 0, n = 0; lv && at < lv->size && n < 64; at += extent.length, n++)
-        {
-          g_assert (h2k_disk_extent (lv, at, lv->size, &extent, NULL) && extent.length > 0);
-          g_assert (h2k_disk_pread (lv, at, MIN (sizeof buffer, lv->size - at), buffer, NULL));
-        }
+      read_some (lv, TRUE);
     }
+  pvs = g_new0 (H2kDisk *, member->group->pvs->len);
+  pvs[member->pv] = disk;
+  disks = h2k_lvm_group_disks (member->group, pvs);
+  for (guint i = 0; i < MIN (disks->len, 64); i++)
+    read_some (g_array_index (disks, H2kLvmDisk, i).disk, FALSE);
 }
 
 int

@@ -4,7 +4,7 @@
  */
 #include "lvm-images.h"
 
-#include "volume/lvm.h"
+#include "volume/lvm-map.h"
 
 #define MIB (1u << 20)
 
@@ -359,6 +359,128 @@ test_text (void)
   g_assert_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
 }
 
+/* --- what is not read --------------------------------------------------------------------------
+ */
+
+/* A group of one physical volume of 8 extents that is there, with the volumes of LVS. */
+static GArray *
+disks_of (const char *lvs, H2kLvmGroup **group)
+{
+  g_autofree char *text = g_strdup_printf (
+      "vg { id = \"g\" seqno = 1 extent_size = 128 status = [\"READ\"] physical_volumes { pv0 { id "
+      "= \"p\" pe_start = 0 pe_count = 8 } } logical_volumes { %s } }",
+      lvs);
+  g_autoptr (H2kDisk) pv = h2k_memory_disk_new (8 * 65536);
+  g_autoptr (GError) error = NULL;
+
+  *group = h2k_lvm_group_parse ("text", text, strlen (text), &error);
+  g_assert_no_error (error);
+  return h2k_lvm_group_disks (*group, &pv);
+}
+
+#define LV(name, status, segment)                                                                  \
+  name " { id = \"" name "\" status = [" status                                                    \
+       "] segment1 { start_extent = 0 extent_count = 2 " segment " } } "
+#define SEEN "\"READ\", \"WRITE\", \"VISIBLE\""
+#define HIDDEN "\"READ\", \"WRITE\""
+#define STRIPED(start) "type = \"striped\" stripe_count = 1 stripes = [ \"pv0\", " start " ]"
+
+/* The first volume of a group, and how it is refused (NULL: it is not). */
+static const struct
+{
+  const char *lvs;
+  H2kError code;
+  const char *why;
+} refused[] = {
+    {LV ("a", SEEN, STRIPED ("0")), H2K_ERROR_FAILED, NULL},
+    {LV ("a", SEEN, "type = \"cache\" cache_pool = \"b\" origin = \"c\""), H2K_ERROR_UNSUPPORTED,
+     "vg/a (cache) is cached, and the cache may hold what its origin does not: detach it in the "
+     "guest with lvconvert --uncache"},
+    {LV ("a", SEEN, "type = \"cache+CVOL\" origin = \"c\""), H2K_ERROR_UNSUPPORTED,
+     "lvconvert --uncache"},
+    {LV ("a", SEEN, "type = \"writecache\" origin = \"c\""), H2K_ERROR_UNSUPPORTED,
+     "lvconvert --splitcache"},
+    {LV ("a", SEEN, "type = \"vdo\" vdo_pool = \"b\""), H2K_ERROR_UNSUPPORTED,
+     "is compressed by VDO"},
+    {LV ("a", SEEN, "type = \"vdo-pool\" data = \"b\""), H2K_ERROR_UNSUPPORTED, "pool of a VDO"},
+    {LV ("a", SEEN, "type = \"integrity\" origin = \"b\""), H2K_ERROR_UNSUPPORTED,
+     "lvconvert --raidintegrity n"},
+    {LV ("a", SEEN, "type = \"mirror\" mirrors = [ \"b\", 0 ]"), H2K_ERROR_UNSUPPORTED,
+     "lvconvert --type raid1"},
+    {LV ("a", SEEN, "type = \"raid6_ls_6\""), H2K_ERROR_UNSUPPORTED,
+     "is a RAID 6 volume, which cannot be read: copy it in the guest"},
+    {LV ("a", SEEN, "type = \"error\""), H2K_ERROR_UNSUPPORTED, "has parts that were lost"},
+    {LV ("a", SEEN ", \"LOCKED\"", STRIPED ("0")), H2K_ERROR_UNSUPPORTED,
+     "is being changed (LOCKED): let that finish in the guest"},
+    /* An origin that a snapshot is written back to is half of each. */
+    {LV ("a", SEEN, STRIPED ("0"))
+         LV ("s", SEEN, "type = \"snapshot\" chunk_size = 8 origin = \"a\" merging_store = \"c\"")
+             LV ("c", HIDDEN, STRIPED ("2")),
+     H2K_ERROR_UNSUPPORTED, "a snapshot is being merged into vg/a: let that finish in the guest"},
+    {LV ("a", SEEN, "type = \"thin\" thin_pool = \"b\" device_id = 1")
+         LV ("s", SEEN, "type = \"thin\" thin_pool = \"b\" device_id = 2 merge = \"a\""),
+     H2K_ERROR_UNSUPPORTED, "a snapshot is being merged into vg/a"},
+    /* Descriptions that are no pools. */
+    {LV ("a", SEEN, "type = \"thin\" device_id = 1"), H2K_ERROR_FILESYSTEM, "has no thin pool"},
+    {LV ("a", SEEN, "type = \"thin\" thin_pool = \"a\""), H2K_ERROR_FILESYSTEM, "is no thin pool"},
+    {LV ("a", SEEN, "type = \"thin\" thin_pool = \"b\"")
+         LV ("b", SEEN, "type = \"thin-pool\" metadata = \"a\" pool = \"a\""),
+     H2K_ERROR_FILESYSTEM, "vg/a is made of itself"},
+    {LV ("a", SEEN, "type = \"thin\" thin_pool = \"b\"")
+         LV ("b", SEEN, "type = \"thin-pool\" metadata = \"c\" pool = \"d\"")
+             LV ("c", HIDDEN, STRIPED ("0")) LV ("d", HIDDEN, "type = \"cache\""),
+     H2K_ERROR_UNSUPPORTED, "vg/d (cache) is cached"},
+    {LV ("a", SEEN, "type = \"thin\" thin_pool = \"b\"")
+         LV ("b", SEEN, "type = \"thin-pool\" metadata = \"c\" pool = \"d\"")
+             LV ("c", HIDDEN, STRIPED ("0")) LV ("d", HIDDEN, STRIPED ("2")),
+     H2K_ERROR_FILESYSTEM, "the metadata of the thin pool vg/b is damaged: no superblock"},
+};
+
+static void
+test_refused (void)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (refused); i++)
+    {
+      g_autoptr (H2kLvmGroup) group = NULL;
+      g_autoptr (GArray) disks = disks_of (refused[i].lvs, &group);
+      const H2kLvmDisk *first = &g_array_index (disks, H2kLvmDisk, 0);
+
+      g_test_message ("%s", refused[i].lvs);
+      if (!refused[i].why)
+        {
+          g_assert_no_error (first->problem);
+          g_assert_nonnull (first->disk);
+          g_assert_true (h2k_disk_is_writable (first->disk));
+          continue;
+        }
+      g_assert_null (first->disk);
+      g_assert_error (first->problem, H2K_ERROR, (int)refused[i].code);
+      if (!strstr (first->problem->message, refused[i].why))
+        g_error ("\"%s\" does not say \"%s\"", first->problem->message, refused[i].why);
+    }
+}
+
+/* The origin of a snapshot, and a volume that thin ones have for their origin, are not written. */
+static void
+test_origins (void)
+{
+  static const char *const users[]
+      = {LV ("s", SEEN, "type = \"snapshot\" chunk_size = 8 origin = \"a\" cow_store = \"c\""),
+         LV ("s", SEEN, "type = \"thin\" thin_pool = \"b\" device_id = 2 external_origin = \"a\"")};
+
+  for (guint i = 0; i < G_N_ELEMENTS (users); i++)
+    {
+      g_autofree char *lvs = g_strconcat (LV ("a", SEEN, STRIPED ("0")), users[i], NULL);
+      g_autoptr (H2kLvmGroup) group = NULL;
+      g_autoptr (GArray) disks = disks_of (lvs, &group);
+      const H2kLvmDisk *first = &g_array_index (disks, H2kLvmDisk, 0);
+
+      g_assert_no_error (first->problem);
+      g_assert_false (h2k_disk_is_writable (first->disk));
+      g_assert_nonnull (strstr (first->note, "it has snapshots"));
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -378,5 +500,7 @@ main (int argc, char **argv)
   g_test_add_func ("/lvm/wrong-text", test_wrong_text);
   g_test_add_func ("/lvm/missing", test_missing);
   g_test_add_func ("/lvm/text", test_text);
+  g_test_add_func ("/lvm/refused", test_refused);
+  g_test_add_func ("/lvm/origins", test_origins);
   return g_test_run ();
 }

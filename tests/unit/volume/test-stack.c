@@ -4,6 +4,7 @@
  */
 #include "samples.h"
 
+#include "volume/md.h"
 #include "volume/stack.h"
 
 #include <glib/gstdio.h>
@@ -36,6 +37,14 @@ static const Case cases[] = {
     {"md10-odd", "/dev/md/root", H2K_NODE_MD, "raid10", 40000, TRUE},
     {"md-linear", "/dev/md/root", H2K_NODE_MD, "linear", 40000, TRUE},
     {"lvm-on-md1", "/dev/vg/root", H2K_NODE_LV, "striped", 20000, TRUE},
+    {"lvm-thin", "/dev/vg/root", H2K_NODE_LV, "thin", 20000, FALSE},
+    {"lvm-thin", "/dev/mapper/vg-before", H2K_NODE_LV, "thin", 20000, FALSE},
+    {"lvm-thin-pool", "/dev/vg/root", H2K_NODE_LV, "thin", 20000, FALSE},
+    {"md5", "/dev/md/root", H2K_NODE_MD, "raid5", 40000, TRUE},
+    {"md5-la", "/dev/md/root", H2K_NODE_MD, "raid5", 40000, TRUE},
+    {"md5-ra", "/dev/md/root", H2K_NODE_MD, "raid5", 40000, TRUE},
+    {"md5-rs", "/dev/md/root", H2K_NODE_MD, "raid5", 40000, TRUE},
+    {"md4", "/dev/md/root", H2K_NODE_MD, "raid4", 40000, TRUE},
 };
 
 /* The same behind the key "correct horse". */
@@ -299,8 +308,14 @@ test_name_clash (void)
   for (guint i = 0; i < stack->nodes->len; i++)
     {
       const H2kNode *node = stack->nodes->pdata[i];
-      n += node->kind == H2K_NODE_LV && node->volume->disk
-           && h2k_stack_find (stack, node->names->pdata[node->names->len - 1]) == node;
+      g_autoptr (H2kFs) fs = NULL;
+
+      if (node->kind != H2K_NODE_LV
+          || h2k_stack_find (stack, node->names->pdata[node->names->len - 1]) != node)
+        continue;
+      fs = open_fs (node);
+      assert_file (fs, "/etc/hostname", "volumes\n");
+      n++;
     }
   g_assert_cmpuint (n, ==, 2);
   assert_text_of (stack->warnings, "two volume groups are called vg");
@@ -318,17 +333,114 @@ test_snapshot (void)
   g_assert_nonnull (strstr (snap->problem->message, "is a snapshot"));
 }
 
-/* So is a thin volume. */
+/* The pool is none to read, its volumes are, each with what it had; nothing of them is written, and
+ * the report says why and what to do. */
 static void
 test_thin (void)
 {
   g_autoptr (GPtrArray) disks = sample_load ("lvm-thin");
   g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+  const H2kNode *pool = find_node (stack, "/dev/vg/pool");
   const H2kNode *root = find_node (stack, "/dev/vg/root");
+  const H2kNode *before = find_node (stack, "/dev/vg/before");
+  g_autoptr (H2kFs) fs = open_fs (root), old = open_fs (before);
+  g_autoptr (GError) error = NULL;
 
-  g_assert_error (root->problem, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
-  g_assert_nonnull (strstr (root->problem->message, "thin volumes cannot be read"));
+  g_assert_error (pool->problem, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
+  g_assert_nonnull (strstr (pool->problem->message, "is the pool of thin volumes"));
+  assert_file (fs, "/etc/hostname", "changed\n");
+  assert_file (old, "/etc/hostname", "volumes\n");
+  g_assert_cmpuint (root->volume->disk->size, ==, 64u << 20);
+  g_assert_false (h2k_disk_pwrite (root->volume->disk, 0, 1, "x", &error));
+  g_assert_nonnull (error);
+  assert_text_of (root->notes, "copy it in the guest to an ordinary volume");
 }
+
+/* --- what Linux read ---------------------------------------------------------------------------
+ */
+
+static char *
+digest_of (H2kDisk *disk)
+{
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+  gsize step = 1u << 20;
+  g_autofree guint8 *buffer = g_malloc (step);
+
+  for (guint64 at = 0; at < disk->size; at += step)
+    {
+      gsize n = (gsize)MIN (step, disk->size - at);
+      g_assert_true (h2k_disk_pread (disk, at, n, buffer, NULL));
+      g_checksum_update (sum, buffer, (gssize)n);
+    }
+  return g_strdup (g_checksum_get_string (sum));
+}
+
+/* What is no data by its extents reads as zeros. */
+static void
+check_holes (H2kDisk *disk)
+{
+  g_autofree guint8 *buffer = g_malloc (65536);
+  H2kExtent extent;
+
+  for (guint64 at = 0; at < disk->size; at += extent.length)
+    {
+      g_assert_true (h2k_disk_extent (disk, at, disk->size, &extent, NULL));
+      for (guint64 i = 0; extent.kind != H2K_EXTENT_DATA && i < extent.length; i += 65536)
+        {
+          gsize n = (gsize)MIN (65536, extent.length - i);
+          g_assert_true (h2k_disk_pread (disk, at + i, n, buffer, NULL));
+          g_assert_true (h2k_is_zero (buffer, n));
+        }
+    }
+}
+
+/* Every volume of the sample of which Linux said what it holds has that here, too. Of the arrays
+ * among them that is so without any one member. */
+static void
+check_digests (GPtrArray *disks, const char *const *lines)
+{
+  g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+
+  for (; *lines && **lines; lines++)
+    {
+      g_auto (GStrv) words = g_strsplit (*lines, "  ", 2);
+      const H2kNode *node = find_node (stack, words[1]);
+      g_autofree char *digest = NULL;
+
+      g_test_message ("%s", words[1]);
+      g_assert_no_error (node->problem);
+      digest = digest_of (node->volume->disk);
+      g_assert_cmpstr (digest, ==, words[0]);
+      check_holes (node->volume->disk);
+    }
+}
+
+static void
+test_digests (gconstpointer data)
+{
+  const char *sample = data;
+  g_autofree char *path
+      = g_test_build_filename (G_TEST_DIST, "fixtures", "volumes", sample, "digests", NULL);
+  g_autoptr (GPtrArray) disks = sample_load (sample);
+  g_autofree char *text = NULL;
+  g_auto (GStrv) lines = NULL;
+
+  g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+  lines = g_strsplit (text, "\n", -1);
+  g_assert_cmpuint (g_strv_length (lines), >, 1);
+  check_digests (disks, (const char *const *)lines);
+  for (guint i = 0; g_str_has_prefix (sample, "md") && i < disks->len; i++)
+    {
+      g_autoptr (GPtrArray) some = g_ptr_array_new ();
+      for (guint k = 0; k < disks->len; k++)
+        if (k != i)
+          g_ptr_array_add (some, disks->pdata[k]);
+      check_digests (some, (const char *const *)lines);
+    }
+}
+
+/* --- arrays that lack something ----------------------------------------------------------------
+ */
 
 /* Without DISKS the array reads (LINES > 0) or says what it lacks; whether it is written depends on
  * its bitmap. */
@@ -345,6 +457,8 @@ check_degraded (const char *sample, const char *which, guint lines, gboolean wri
   if (lines == 0)
     {
       g_assert_error (node->problem, H2K_ERROR, H2K_ERROR_SOURCE);
+      g_assert_nonnull (strstr (node->problem->message, node->uuid));
+      g_assert_nonnull (strstr (node->problem->message, "give every disk of the VM"));
       return;
     }
   fs = open_fs (node);
@@ -368,6 +482,285 @@ test_degraded (void)
   check_degraded ("md10-offset", "32", 40000, TRUE);
   check_degraded ("md10-odd", "13", 40000, TRUE);
   check_degraded ("md10-odd", "1", 0, FALSE);
+  check_degraded ("md5", "12", 40000, FALSE);
+  check_degraded ("md5", "13", 40000, FALSE);
+  check_degraded ("md5", "23", 40000, FALSE);
+  check_degraded ("md5", "2", 0, FALSE);
+  check_degraded ("md4", "13", 40000, FALSE);
+  check_degraded ("md4", "1", 0, FALSE);
+}
+
+/* The message names the slots. */
+static void
+test_missing_members (void)
+{
+  g_autoptr (GPtrArray) some = some_disks ("md10-near", "34"), one = some_disks ("md0-1.2", "13");
+  g_autoptr (H2kStack) first = open_stack (some, NULL), second = open_stack (one, NULL);
+
+  g_assert_nonnull (strstr (find_node (first, "/dev/md/root")->problem->message,
+                            "of its 4 members the ones in the slots 0, 1 are missing"));
+  g_assert_nonnull (strstr (find_node (second, "/dev/md/root")->problem->message,
+                            "its member in the slot 1 of 3 is missing"));
+}
+
+/* --- superblocks that were changed -------------------------------------------------------------
+ */
+
+/* Where the superblock of version 1.x of DISK is. */
+static guint64
+super_place (H2kDisk *disk)
+{
+  const guint64 places[] = {0, 4096, (disk->size / 512 - 16) / 8 * 8 * 512};
+  guint8 magic[4];
+
+  for (guint i = 0; i < G_N_ELEMENTS (places); i++)
+    {
+      g_assert_true (h2k_disk_pread (disk, places[i], 4, magic, NULL));
+      if (h2k_le32 (magic) == 0xa92b4efc)
+        return places[i];
+    }
+  g_assert_not_reached ();
+}
+
+/* Put VALUE in the WIDTH bytes at AT of the superblock of DISK. */
+static void
+edit_super (H2kDisk *disk, guint at, guint width, guint64 value)
+{
+  guint64 place = super_place (disk), sum = 0;
+  guint8 sb[4096];
+  guint32 folded;
+  guint length;
+
+  g_assert_true (h2k_disk_pread (disk, place, sizeof sb, sb, NULL));
+  value = GUINT64_TO_LE (value);
+  memcpy (sb + at, &value, width);
+  memset (sb + 216, 0, 4);
+  length = 256 + 2 * h2k_le32 (sb + 220);
+  for (guint i = 0; i + 4 <= length; i += 4)
+    sum += h2k_le32 (sb + i);
+  if (length % 4)
+    sum += h2k_le16 (sb + length / 4 * 4);
+  folded = GUINT32_TO_LE ((guint32)sum + (guint32)(sum >> 32));
+  memcpy (sb + 216, &folded, 4);
+  g_assert_true (h2k_disk_pwrite (disk, place, sizeof sb, sb, NULL));
+}
+
+static guint64
+super_value (H2kDisk *disk, guint at)
+{
+  guint8 value[8];
+
+  g_assert_true (h2k_disk_pread (disk, super_place (disk) + at, sizeof value, value, NULL));
+  return h2k_le64 (value);
+}
+
+/* Make everything but the superblock of DISK other than it was. */
+static void
+spoil (H2kDisk *disk)
+{
+  g_autofree guint8 *bytes = g_malloc (65536);
+  guint64 place = super_place (disk);
+  guint8 sb[4096];
+
+  g_assert_true (h2k_disk_pread (disk, place, sizeof sb, sb, NULL));
+  memset (bytes, 0xaa, 65536);
+  for (guint64 at = 0; at < disk->size; at += 65536)
+    g_assert_true (h2k_disk_pwrite (disk, at, (gsize)MIN (65536, disk->size - at), bytes, NULL));
+  g_assert_true (h2k_disk_pwrite (disk, place, sizeof sb, sb, NULL));
+}
+
+enum
+{
+  SB_FEATURES = 8,
+  SB_EVENTS = 200,
+  SB_RESYNC = 208,
+};
+
+/* The array of DISKS reads as it did, and the report says TEXT; whether it is written is WRITABLE.
+ */
+static void
+claim_reads (GPtrArray *disks, const char *text, gboolean writable)
+{
+  g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+  const H2kNode *node = find_node (stack, "/dev/md/root");
+  g_autoptr (H2kFs) fs = open_fs (node);
+  g_autofree char *numbers = sample_numbers (40000);
+
+  assert_file (fs, "/numbers", numbers);
+  assert_text_of (node->notes, text);
+  g_assert_cmpint (h2k_disk_is_writable (node->volume->disk), ==, writable);
+}
+
+static void
+claim_refused (GPtrArray *disks, H2kError code, const char *text)
+{
+  g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+  const H2kNode *node = find_node (stack, "/dev/md/root");
+
+  g_assert_error (node->problem, H2K_ERROR, (int)code);
+  if (!strstr (node->problem->message, text))
+    g_error ("\"%s\" does not say \"%s\"", node->problem->message, text);
+}
+
+/* A member that missed events is not believed; one that missed the last one alone is, as Linux
+ * does it: that is how arrays stop. */
+static void
+test_stale (void)
+{
+  static const char *const samples[] = {"md1-1.0", "md5"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (samples); i++)
+    {
+      g_autoptr (GPtrArray) disks = sample_load (samples[i]);
+      guint64 events = super_value (disks->pdata[0], SB_EVENTS);
+
+      edit_super (disks->pdata[0], SB_EVENTS, 8, events - 1);
+      {
+        g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+        const H2kNode *node = find_node (stack, "/dev/md/root");
+        g_assert_true (h2k_disk_is_writable (node->volume->disk));
+        g_assert_cmpuint (node->notes->len, ==, 0);
+      }
+      edit_super (disks->pdata[0], SB_EVENTS, 8, events - 2);
+      spoil (disks->pdata[0]);
+      claim_reads (disks, "is out of date and was left out", i == 0);
+      edit_super (disks->pdata[1], SB_EVENTS, 8, events + 9);
+      if (i == 1)
+        claim_refused (disks, H2K_ERROR_SOURCE,
+                       "of its 3 members the ones in the slots 0, 2 are missing, out of date");
+    }
+}
+
+/* A member with a list of bad blocks is not read, and nothing is written. */
+static void
+test_bad_blocks (void)
+{
+  static const char *const samples[] = {"md1-1.0", "md5"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (samples); i++)
+    {
+      g_autoptr (GPtrArray) disks = sample_load (samples[i]);
+      guint64 features = super_value (disks->pdata[0], SB_FEATURES) & 0xffffffff;
+
+      edit_super (disks->pdata[0], SB_FEATURES, 4, features | 8);
+      spoil (disks->pdata[0]);
+      claim_reads (disks, "bad blocks are noted on a member", FALSE);
+      edit_super (disks->pdata[1], SB_FEATURES, 4, features | 8);
+      claim_refused (disks, H2K_ERROR_SOURCE, "the ones in the slots 0, 1 are missing");
+    }
+}
+
+/* RAID 5 that was not shut down cleanly: read while all members are there, refused when something
+ * had to be made up for; a journal and another layout. */
+static void
+test_parity_states (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("md5"), some = g_ptr_array_new ();
+  guint64 features = super_value (disks->pdata[0], SB_FEATURES) & 0xffffffff;
+
+  for (guint i = 0; i < 3; i++)
+    edit_super (disks->pdata[i], SB_RESYNC, 8, 0);
+  claim_reads (disks, "the guest makes its parity anew", TRUE);
+  g_ptr_array_add (some, disks->pdata[0]);
+  g_ptr_array_add (some, disks->pdata[2]);
+  claim_refused (some, H2K_ERROR_SOURCE,
+                 "its members 1 of 3 are missing or out of date, and as it "
+                 "was not shut down cleanly");
+  for (guint i = 0; i < 3; i++)
+    edit_super (disks->pdata[i], SB_FEATURES, 4, features | 1024);
+  claim_reads (disks, "its partial parity log counts on", FALSE);
+  for (guint i = 0; i < 3; i++)
+    edit_super (disks->pdata[i], SB_FEATURES, 4, features | 512);
+  claim_refused (disks, H2K_ERROR_UNSUPPORTED, "it has a write journal");
+  for (guint i = 0; i < 3; i++)
+    {
+      edit_super (disks->pdata[i], SB_FEATURES, 4, features);
+      edit_super (disks->pdata[i], 76, 4, 16);
+    }
+  claim_refused (disks, H2K_ERROR_FILESYSTEM, "its layout 0x10 is none");
+}
+
+/* What is written to RAID 5 is there without any one member, too: the parity followed. */
+static void
+check_parity_write (const char *sample)
+{
+  g_autoptr (GPtrArray) disks = sample_load (sample);
+  g_autofree char *text = sample_numbers (60000);
+
+  {
+    g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+    g_autoptr (H2kFs) fs = open_fs (find_node (stack, "/dev/md/root"));
+    write_file (fs, "/added", text);
+  }
+  for (guint i = 0; i < disks->len; i++)
+    {
+      g_autoptr (GPtrArray) some = g_ptr_array_new ();
+      g_autoptr (H2kStack) stack = NULL;
+      g_autoptr (H2kFs) fs = NULL;
+
+      for (guint k = 0; k < disks->len; k++)
+        if (k != i)
+          g_ptr_array_add (some, disks->pdata[k]);
+      stack = open_stack (some, NULL);
+      fs = open_fs (find_node (stack, "/dev/md/root"));
+      assert_file (fs, "/added", text);
+      sample_claim_clean (find_node (stack, "/dev/md/root")->volume->disk);
+    }
+}
+
+static void
+test_parity_write (void)
+{
+  static const char *const samples[] = {"md5", "md5-la", "md5-ra", "md5-rs", "md4"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (samples); i++)
+    check_parity_write (samples[i]);
+}
+
+/* The superblock of version 0.90 as a machine with the other byte order writes it: every word of 32
+ * bits the other way around, and the halves of the two numbers of 64 bits exchanged. */
+static void
+turn_super (H2kDisk *disk)
+{
+  guint64 place = disk->size / 65536 * 65536 - 65536;
+  guint32 words[1024], half;
+
+  g_assert_true (h2k_disk_pread (disk, place, sizeof words, words, NULL));
+  for (guint i = 0; i < 1024; i++)
+    words[i] = GUINT32_SWAP_LE_BE (words[i]);
+  for (guint i = 39; i <= 41; i += 2)
+    {
+      half = words[i];
+      words[i] = words[i + 1];
+      words[i + 1] = half;
+    }
+  g_assert_true (h2k_disk_pwrite (disk, place, sizeof words, words, NULL));
+}
+
+static void
+test_big_endian (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("md1-0.90");
+  g_autoptr (H2kMdMember) little = h2k_md_member_read (disks->pdata[1], NULL), big = NULL;
+  g_autofree char *numbers = sample_numbers (40000);
+
+  for (guint i = 0; i < disks->len; i++)
+    turn_super (disks->pdata[i]);
+  big = h2k_md_member_read (disks->pdata[1], NULL);
+  g_assert_nonnull (big);
+  g_assert_cmpstr (big->version, ==, "0.90");
+  g_assert_cmpstr (big->uuid, ==, little->uuid);
+  g_assert_cmpuint (big->events, ==, little->events);
+  g_assert_cmpuint (big->events, <, 1u << 20);
+  g_assert_cmpuint (big->slot, ==, 1);
+  g_assert_cmpuint (big->size, ==, little->size);
+  {
+    g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+    const H2kNode *node = find_node (stack, "/dev/md127");
+    g_autoptr (H2kFs) fs = open_fs (node);
+    assert_file (fs, "/numbers", numbers);
+    g_assert_true (h2k_disk_is_writable (node->volume->disk));
+  }
 }
 
 /* What is written is on every member: each of them alone has it. */
@@ -394,16 +787,15 @@ test_mirrored_write (void)
     }
 }
 
-/* RAID 5 is refused with its name. */
+/* RAID 6 is refused with its level and with what to do. */
 static void
-test_raid5 (void)
+test_raid6 (void)
 {
   g_autoptr (GPtrArray) disks = sample_load ("md5");
-  g_autoptr (H2kStack) stack = open_stack (disks, NULL);
-  const H2kNode *node = find_node (stack, "/dev/md/root");
 
-  g_assert_cmpstr (node->type, ==, "raid5");
-  g_assert_error (node->problem, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
+  for (guint i = 0; i < disks->len; i++)
+    edit_super (disks->pdata[i], 72, 4, 6);
+  claim_refused (disks, H2K_ERROR_UNSUPPORTED, "arrays of level 6 cannot be read: copy it");
 }
 
 /* Each chunk of an array with members of several sizes says its own number. */
@@ -428,6 +820,11 @@ test_zones (void)
     }
 }
 
+/* --- all ---------------------------------------------------------------------------------------
+ */
+
+static const char *const with_digests[] = {"lvm-thin-pool", "md5-la", "md5-ra", "md5-rs", "md4"};
+
 int
 main (int argc, char **argv)
 {
@@ -442,6 +839,11 @@ main (int argc, char **argv)
       g_autofree char *name = g_strdup_printf ("/stack/%s", locked_cases[i].sample);
       g_test_add_data_func (name, &locked_cases[i], test_locked_case);
     }
+  for (guint i = 0; i < G_N_ELEMENTS (with_digests); i++)
+    {
+      g_autofree char *name = g_strdup_printf ("/stack/digests/%s", with_digests[i]);
+      g_test_add_data_func (name, with_digests[i], test_digests);
+    }
   g_test_add_func ("/stack/keys", test_keys);
   g_test_add_func ("/stack/key-forms", test_key_forms);
   g_test_add_func ("/stack/missing-pv", test_missing_pv);
@@ -451,7 +853,13 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/thin", test_thin);
   g_test_add_func ("/stack/degraded", test_degraded);
   g_test_add_func ("/stack/mirrored-write", test_mirrored_write);
-  g_test_add_func ("/stack/raid5", test_raid5);
+  g_test_add_func ("/stack/raid6", test_raid6);
+  g_test_add_func ("/stack/missing-members", test_missing_members);
+  g_test_add_func ("/stack/stale", test_stale);
+  g_test_add_func ("/stack/bad-blocks", test_bad_blocks);
+  g_test_add_func ("/stack/parity-states", test_parity_states);
+  g_test_add_func ("/stack/parity-write", test_parity_write);
+  g_test_add_func ("/stack/big-endian", test_big_endian);
   g_test_add_func ("/stack/zones", test_zones);
   return g_test_run ();
 }
