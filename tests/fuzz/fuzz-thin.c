@@ -11,7 +11,7 @@
 #define METADATA_SIZE (64u * BLOCK)
 #define DATA_SIZE (8u << 20)
 #define VOLUME_SIZE (G_GUINT64_CONSTANT (1) << 40)
-#define MAX_DEVICES 6u
+#define MAX_DEVICES 4u
 
 int LLVMFuzzerTestOneInput (const guint8 *data, gsize size);
 
@@ -54,7 +54,7 @@ look_into (H2kDisk *disk)
   guint8 buffer[1024];
   H2kExtent extent;
 
-  for (guint64 at = 0, n = 0; at < disk->size && n < 200; at += extent.length, n++)
+  for (guint64 at = 0, n = 0; at < disk->size && n < 24; at += extent.length, n++)
     {
       gsize length = (gsize)MIN (sizeof buffer, disk->size - at);
       if (!h2k_disk_extent (disk, at, disk->size, &extent, NULL))
