@@ -8,7 +8,7 @@ serial=$H2K_TOP/tests/guests/boot-serial
 network='ip -4 -o addr show dev ens192 | grep -q " 10\.0\.2\." && ping -c 1 -W 5 10.0.2.2'
 passphrase=$(sed -n "s/^passphrase='\(.*\)'$/\1/p" "$H2K_TOP/tests/guests/recipe/volumes")
 printf %s "$passphrase" >"$work/key"
-guests=(debian12-lvm debian12-uefi)
+guests=(debian12-lvm debian12-uefi debian12-luks)
 
 # What a guest takes besides: GUEST | options of boot-serial | of hyper2kvm | VMware's controller
 needs=(
