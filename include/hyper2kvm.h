@@ -112,6 +112,8 @@ typedef struct
                                * as sha256sum writes them, into a file named .sha256 */
   guint64 rate_limit;         /* most bytes a second read from the source; 0 (default): no limit */
   gboolean drop_swap;         /* default FALSE; TRUE: swap and hibernation files are left out */
+  gboolean check_filesystems; /* default TRUE: those that are mounted are checked before and after
+                               * the repairs, and corrupt ones end the migration */
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
   gboolean flatten;           /* default FALSE; TRUE: that a chain becomes one disk is no news */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */

@@ -40,7 +40,7 @@ _hyper2kvm() {
             words="--vmdk --vhd --vhdx --vdi --ova --ovf --vmx --disk --to-output --out-format --report --dry-run --force --name
                 --compress --no-compress --verify --checksum --resume --bwlimit --io-priority --fast --flatten
                 --no-sparsify --drop-swap --threads
-                --temp-dir --no-guest-inspection --qemu-test --no-test --headless --window
+                --temp-dir --no-guest-inspection --skip-fsck --qemu-test --no-test --headless --window
                 --boot-timeout --bus --mac --key --memory --vcpus --json
                 --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
                 --clean-udev-rules --disable-tools

@@ -29,6 +29,7 @@ typedef struct
   GStrv vmdks, vhds, vhdxs, vdis, disks, macs, keys;
   char *bus, *ova, *ovf, *vmx;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
+  gboolean skip_fsck;
   int threads, timeout, memory, vcpus;
   gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
 } Flags;
@@ -185,6 +186,7 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
       return cmd_usage ("local", "--%s needs the inspection: leave out --no-guest-inspection",
                         repair_flags[i].name);
   options->sparsify = !flags->no_sparsify;
+  options->check_filesystems = !flags->skip_fsck;
   options->threads = (guint)flags->threads;
   options->rate_limit = cmd_rate_limit ();
   options->boot_timeout = (guint)flags->timeout;
@@ -279,6 +281,8 @@ cmd_local (int argc, char **argv)
        "for what does not fit in memory (default: $TMPDIR or /var/tmp)", "DIR"},
       {"no-guest-inspection", 0, 0, G_OPTION_ARG_NONE, &flags.no_inspection,
        "copy the disks without looking inside: no repairs", NULL},
+      {"skip-fsck", 0, 0, G_OPTION_ARG_NONE, &flags.skip_fsck,
+       "do not check the guest's filesystems before and after the repairs", NULL},
       {"qemu-test", 0, 0, G_OPTION_ARG_NONE, &flags.qemu_test,
        "boot a throw-away overlay of the result and wait for proof", NULL},
       {"no-test", 0, 0, G_OPTION_ARG_NONE, &flags.no_test, "no boot test (default)", NULL},

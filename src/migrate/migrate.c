@@ -1,6 +1,7 @@
 /* migrate.c - the pipeline of one VM: a table of steps over one structure.
  *
- *   open ──► inspect ──► repair ──► prepare ──► copy ──► verify ──► commit ──► boot
+ *   open ──► inspect ──► check ──► repair ──► recheck ──► prepare ──► copy ──► verify ──► commit
+ * ──► boot
  *
  * The sources are below copy-on-write overlays, the outputs under temporary names until commit, so
  * a step that fails needs no undoing: everything that was made goes away with the structure.
@@ -366,6 +367,42 @@ step_inspect (Migration *m, GError **error)
              m->guest->kernels->len == 1 ? "" : "s");
   take_warnings (m, m->guest->warnings);
   return TRUE;
+}
+
+static H2kFilesystemChecks
+filesystem_checks (Migration *m)
+{
+  return (H2kFilesystemChecks){
+      .guest = m->guest,
+      .report = m->report,
+      .progress = m->options->progress,
+      .progress_data = m->options->progress_data,
+      .cancellable = m->cancellable,
+  };
+}
+
+static gboolean
+step_check (Migration *m, GError **error)
+{
+  H2kFilesystemChecks checks = filesystem_checks (m);
+
+  if (!m->guest)
+    return TRUE;
+  if (m->options->check_filesystems)
+    return h2k_check_filesystems_before (&checks, error);
+  h2k_skip_filesystem_checks (&checks);
+  warn (m, "the guest's filesystems are not checked, as it was asked for");
+  return TRUE;
+}
+
+/* A guest that nothing was changed in is as it was. */
+static gboolean
+step_recheck (Migration *m, GError **error)
+{
+  H2kFilesystemChecks checks = filesystem_checks (m);
+
+  return !m->guest || !m->options->check_filesystems || !m->repairs->changes->len
+         || h2k_check_filesystems_after (&checks, error);
 }
 
 static guint64
@@ -864,7 +901,8 @@ static const struct
   gboolean writes; /* left out of a dry run */
 } steps[] = {
     {"open", step_open, FALSE},        {"output", start_outputs, TRUE},
-    {"inspect", step_inspect, FALSE},  {"repair", step_repair, FALSE},
+    {"inspect", step_inspect, FALSE},  {"check", step_check, FALSE},
+    {"repair", step_repair, FALSE},    {"recheck", step_recheck, FALSE},
     {"prepare", step_prepare, TRUE},   {"copy", step_copy, TRUE},
     {"verify", step_verify, TRUE},     {"commit", step_commit, TRUE},
     {"checksum", step_checksum, TRUE}, {"boot", step_boot, TRUE},

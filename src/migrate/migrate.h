@@ -10,6 +10,7 @@
 
 #include "boot/boot.h"
 #include "copy/copy.h"
+#include "fs/check.h"
 #include "repair/repair.h"
 #include "source/source.h"
 
@@ -49,6 +50,27 @@ const char *h2k_error_name (H2kError code);
 /* Whether PATH's extension is one that h2k_report_save() can write; NULL if not, else the format.
  */
 const char *h2k_report_format (const char *path);
+
+/* --- filesystems.c: the consistency of what the guest mounts --------------------------------- */
+
+typedef struct
+{
+  H2kGuest *guest;
+  H2kReport *report;
+  H2kProgressFunc progress; /* may be NULL */
+  gpointer progress_data;
+  GCancellable *cancellable;
+} H2kFilesystemChecks;
+
+/* Before the repairs: a corrupt filesystem is H2K_ERROR_FILESYSTEM. Fills the report's
+ * "filesystems". Further errors: the disks', H2K_ERROR_CANCELLED. */
+gboolean h2k_check_filesystems_before (const H2kFilesystemChecks *checks, GError **error);
+/* After them: the same for those that can have been changed. */
+gboolean h2k_check_filesystems_after (const H2kFilesystemChecks *checks, GError **error);
+/* Instead of both: say so in the report. */
+void h2k_skip_filesystem_checks (const H2kFilesystemChecks *checks);
+
+/* --- report-render.c ------------------------------------------------------------------------- */
 
 /* Renderings of the tree; the caller's. */
 char *h2k_report_to_markdown (const H2kReport *report);

@@ -16,6 +16,7 @@ h2k_migrate_options_new (void)
   options->repairs = H2K_REPAIR_AUTO;
   options->inspect = TRUE;
   options->sparsify = TRUE;
+  options->check_filesystems = TRUE;
   options->headless = TRUE;
   return options;
 }

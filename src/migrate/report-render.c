@@ -395,6 +395,35 @@ render_guest (const Markup *m, GString *out, JsonObject *root)
   m->table_end (out);
 }
 
+/* One line each, and what was found below it. */
+static void
+render_filesystems (const Markup *m, GString *out, JsonObject *root)
+{
+  JsonArray *all = array_of (root, "filesystems");
+
+  if (!length_of (all))
+    return;
+  m->heading (out, "Filesystems");
+  m->items_begin (out);
+  for (guint i = 0; i < length_of (all); i++)
+    {
+      JsonObject *fs = json_array_get_object_element (all, i);
+      JsonArray *findings = array_of (fs, "findings"), *remarks = array_of (fs, "remarks");
+      gboolean again
+          = json_object_get_boolean_member_with_default (fs, "checked_after_repair", FALSE);
+      g_autofree char *text
+          = g_strdup_printf ("%s, %s%s", text_of (fs, "type"), text_of (fs, "status"),
+                             again ? ", checked again after the repairs" : "");
+
+      m->item (out, text_of (fs, "volume"), text);
+      for (guint k = 0; k < length_of (findings); k++)
+        m->item (out, "corrupt", json_array_get_string_element (findings, k));
+      for (guint k = 0; k < length_of (remarks); k++)
+        m->item (out, "harmless", json_array_get_string_element (remarks, k));
+    }
+  m->items_end (out);
+}
+
 static void
 render_changes (const Markup *m, GString *out, JsonArray *changes)
 {
@@ -570,6 +599,7 @@ render (const Markup *m, const H2kReport *report)
     m->paragraph (out, text_of (error, "message"));
   render_source (m, out, root);
   render_guest (m, out, root);
+  render_filesystems (m, out, root);
   render_warnings (m, out, root);
   render_repairs (m, out, root);
   render_output (m, out, root);

@@ -162,6 +162,32 @@ side_files() {
     empty "$out" && [ "$ok" -eq 0 ]
 }
 
+# A name in the root filesystem leads to an inode that is not in use.
+make_corrupt() {
+    qemu-img convert -O raw "$sparse" "$work/corrupt.raw" &&
+        debugfs -w -R 'clri /etc/issue.net' "$work/corrupt.raw?offset=1048576"
+}
+
+corrupt_filesystem() {
+    local sum
+    make_corrupt || return 1
+    sum=$(sha256sum "$work/corrupt.raw")
+    refused 7 'partition 1 .ext4.: the filesystem is corrupt: .*"issue\.net".*not in use.*--skip-fsck' \
+        "$H2K" local --disk "$work/corrupt.raw" --to-output "$out/guest.qcow2" --temp-dir "$temp" &&
+        empty "$out" && empty "$temp" && sha256sum -c --quiet <<<"$sum"
+}
+
+corrupt_filesystem_skipped() {
+    "$H2K" local --disk "$work/corrupt.raw" --to-output "$work/skipped.qcow2" --skip-fsck \
+        --report "$work/skipped.json" &&
+        json "$work/skipped.json" 'd["status"] == "ok"' &&
+        json "$work/skipped.json" 'all(f["status"] == "skipped" for f in d["filesystems"])' &&
+        json "$work/skipped.json" 'len(d["filesystems"]) > 0'
+    local ok=$?
+    rm -f "$work"/corrupt.raw "$work"/skipped.*
+    [ "$ok" -eq 0 ]
+}
+
 if [ "$(id -u)" -eq 0 ] && unshare -m true; then
     claim "a full output filesystem is found out first, both numbers said" full_filesystem
     claim "space that runs out while writing leaves nothing" full_while_writing
@@ -172,6 +198,8 @@ else
     echo "ok $((count - 1)) - space that runs out while writing # SKIP mounting a small filesystem needs root"
     echo "ok $count - a read-only output directory # SKIP mounting a small filesystem needs root"
 fi
+claim "a corrupt filesystem of the guest, with what was found" corrupt_filesystem
+claim "--skip-fsck goes on all the same" corrupt_filesystem_skipped
 claim "a missing output directory" refused 10 'nowhere' "$H2K" local --vmdk "$sparse" --to-output "$work/nowhere/guest.qcow2"
 claim "an existing output is kept" existing
 claim "an existing definition is kept" existing_definition

@@ -21,7 +21,9 @@ migrate() {
 migrate_sparse() {
     "$H2K" local --vmdk "$sparse" --to-output "$work/sparse.qcow2" --qemu-test \
         --report "$work/sparse.json" &&
-        json "$work/sparse.json" 'd["boot"]["verdict"] == "pass" and "ens192" in d["boot"]["network"]'
+        json "$work/sparse.json" 'd["boot"]["verdict"] == "pass" and "ens192" in d["boot"]["network"]' &&
+        json "$work/sparse.json" 'd["filesystems"][0]["status"] == "clean"' &&
+        json "$work/sparse.json" 'd["filesystems"][0]["checked_after_repair"]'
 }
 
 # Without repairs, whose times differ from run to run.

@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "fs/fs.h"
+#include "fs/check.h"
 #include "fs/usage.h"
 
 #include <stdint.h>
@@ -77,6 +77,14 @@ look_at_usage (H2kDisk *disk)
     }
 }
 
+static void
+check (H2kFs *fs)
+{
+  g_autoptr (H2kFsCheck) result = h2k_fs_check_new ();
+
+  h2k_fs_check (fs, result, NULL, NULL);
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
@@ -86,11 +94,13 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 
   if (!fs)
     return 0;
+  check (fs);
   walk (fs, "/", 0, &budget);
   look_at_usage (disk);
   if (fs->ops->create (fs, "/fuzz", 0644, 0, 0, NULL, NULL)
       && fs->ops->write (fs, "/fuzz", 3000, data, size, NULL))
     fs->ops->remove (fs, "/fuzz", NULL);
   fs->ops->flush (fs, NULL);
+  check (fs);
   return 0;
 }

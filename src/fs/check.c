@@ -1,0 +1,92 @@
+/* check.c - finds the check of a filesystem, and keeps what it finds.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "fs/check.h"
+#include "fs/ext-check.h"
+#include "fs/fat-check.h"
+#include "fs/fat.h"
+
+static const struct
+{
+  const H2kFsOps *ops;
+  gboolean (*check) (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError **error);
+} checks[] = {
+    {&h2k_ext_ops, h2k_ext_check},
+    {&h2k_fat_ops, h2k_fat_check},
+};
+
+H2kFsCheck *
+h2k_fs_check_new (void)
+{
+  H2kFsCheck *check = g_new0 (H2kFsCheck, 1);
+
+  check->findings = g_ptr_array_new_with_free_func (g_free);
+  check->remarks = g_ptr_array_new_with_free_func (g_free);
+  return check;
+}
+
+void
+h2k_fs_check_free (H2kFsCheck *check)
+{
+  if (!check)
+    return;
+  g_ptr_array_unref (check->findings);
+  g_ptr_array_unref (check->remarks);
+  g_free (check);
+}
+
+gboolean
+h2k_fs_check (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError **error)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (checks); i++)
+    if (checks[i].ops == fs->ops)
+      {
+        check->checked = TRUE;
+        return (!fs->writable || fs->ops->flush (fs, error))
+               && checks[i].check (fs, check, cancellable, error);
+      }
+  return TRUE;
+}
+
+char *
+h2k_fs_check_summary (const H2kFsCheck *check)
+{
+  GString *text = g_string_new (NULL);
+
+  for (guint i = 0; i < check->findings->len; i++)
+    g_string_append_printf (text, "%s%s", i ? "; " : "", (char *)check->findings->pdata[i]);
+  if (check->corruptions > check->findings->len)
+    g_string_append_printf (text, "; and %" G_GUINT64_FORMAT " more",
+                            check->corruptions - check->findings->len);
+  return g_string_free (text, FALSE);
+}
+
+static void
+keep (GPtrArray *texts, const char *format, va_list args)
+{
+  if (texts->len < H2K_FS_CHECK_FINDINGS)
+    g_ptr_array_add (texts, g_strdup_vprintf (format, args));
+}
+
+void
+h2k_fs_check_corrupt (H2kFsCheck *check, const char *format, ...)
+{
+  va_list args;
+
+  check->corruptions++;
+  va_start (args, format);
+  keep (check->findings, format, args);
+  va_end (args);
+}
+
+void
+h2k_fs_check_note (H2kFsCheck *check, const char *format, ...)
+{
+  va_list args;
+
+  check->notes++;
+  va_start (args, format);
+  keep (check->remarks, format, args);
+  va_end (args);
+}
