@@ -299,6 +299,18 @@ check_body (Inode *i)
     say (i, "%s", fault);
 }
 
+/* Content in the inode goes on in an attribute, which must be there even when it is empty. */
+static gboolean
+check_inline (const Inode *i, GError **error)
+{
+  gsize size;
+  errcode_t err = ext2fs_inline_data_size (i->c->fs, i->ino, &size);
+
+  if (!err || err == EXT2_ET_INODE_CSUM_INVALID)
+    return TRUE;
+  return h2k_ext_check_failure (i->c, err, error, "inode %u: its content in the inode", i->ino);
+}
+
 /* The attributes' block, when the first inode that refers to it is looked at. */
 static gboolean
 check_attribute_block (const Inode *i, guint64 block, ExtCheckShared *shared, GError **error)
@@ -546,6 +558,9 @@ check_inode (Inode *i, gboolean bad_sum, GError **error)
       else
         check_body (i);
     }
+  if (c->report && !i->reserved && (i->inode->i_flags & EXT4_INLINE_DATA_FL)
+      && !check_inline (i, error))
+    return FALSE;
   return take_blocks (i, error);
 }
 

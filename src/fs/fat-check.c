@@ -150,6 +150,7 @@ check_dir (Check *c, guint32 first, GError **error)
       g_auto (FatFile) file = {0};
       if (!h2k_fat_dir_next (dir, &at, &file))
         break;
+      file.dir = h2k_fat_dir_ref (dir);
       ok = check_file (c, &file, error);
     }
   return ok && !h2k_is_cancelled (c->cancellable, error);
@@ -190,7 +191,7 @@ h2k_fat_check (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError *
   Check c = {.fat = fat, .result = check, .cancellable = cancellable};
   gboolean ok;
 
-  c.n = (fat->layout.end - fat->layout.data) / fat->layout.cluster + 2;
+  c.n = fat->layout.end;
   c.taken = g_malloc0 (c.n / 8 + 1);
   c.dirs = g_array_new (FALSE, FALSE, sizeof (guint32));
   ok = check_all (&c, error);
