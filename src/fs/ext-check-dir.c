@@ -357,7 +357,7 @@ check_blocks (Walk *w, GError **error)
       return FALSE;
   if (c->stop || w->too_big || !(w->inode->i_flags & EXT2_INDEX_FL))
     return TRUE;
-  return h2k_ext_check_index (c, w->dir->ino, w->inode, w->leaves, error);
+  return h2k_ext_check_index (c, w->dir->ino, w->leaves, error);
 }
 
 static gboolean

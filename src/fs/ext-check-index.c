@@ -169,8 +169,7 @@ open_root (Index *x, const guint8 *root)
 }
 
 gboolean
-h2k_ext_check_index (ExtCheck *c, guint32 ino, const struct ext2_inode_large *inode, GArray *leaves,
-                     GError **error)
+h2k_ext_check_index (ExtCheck *c, guint32 ino, GArray *leaves, GError **error)
 {
   Index x = {.c = c, .ino = ino, .leaves = leaves};
   ExtCheckLeaf *first = leaves->len ? &g_array_index (leaves, ExtCheckLeaf, 0) : NULL;

@@ -97,6 +97,7 @@ remember (const Inode *i)
   if (c->dirs->len >= MAX_DIRS)
     {
       c->stop = TRUE;
+      c->result->checked = FALSE;
       return;
     }
   g_array_append_val (c->dirs, ((ExtCheckDir){.ino = i->ino}));
@@ -263,7 +264,8 @@ attributes_fault (const ExtCheck *c, const guint8 *data, gsize first, gsize base
         }
       if (value_size == 0)
         continue;
-      if (offset > size || value_size > size - offset)
+      if (offset > size || value_size > size - offset
+          || EXT2_EXT_ATTR_SIZE (value_size) > size - offset)
         return "the value of an extended attribute reaches beyond its place";
       values = MIN (values, offset);
       if (!(in_inode && h2k_le32 (entry + 12) == 0) && !has_hash (entry, data + offset))

@@ -543,8 +543,7 @@ check_all (ExtCheck *c, GError **error)
   if (!c->stop && !check_windows (c, error))
     return FALSE;
   if (c->stop && c->result->checked)
-    h2k_fs_check_corrupt (c->result, "more is claimed than the filesystem has, nothing more was "
-                                     "looked at");
+    h2k_fs_check_corrupt (c->result, "the damage is such that nothing more could be looked at");
   if (c->stop)
     return TRUE;
   if (!h2k_ext_check_dirs (c, error))

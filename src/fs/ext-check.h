@@ -137,5 +137,4 @@ typedef struct
 int h2k_ext_check_hash_version (ExtCheck *c, const struct ext2_inode_large *inode,
                                 const guint8 *root);
 /* Check the index of the directory INO with the blocks LEAVES (ExtCheckLeaf). */
-gboolean h2k_ext_check_index (ExtCheck *c, guint32 ino, const struct ext2_inode_large *inode,
-                              GArray *leaves, GError **error);
+gboolean h2k_ext_check_index (ExtCheck *c, guint32 ino, GArray *leaves, GError **error);

@@ -75,9 +75,13 @@ take_chain (Check *c, const char *name, guint32 first, guint64 *length, gboolean
 
   *length = 0;
   *whole = FALSE;
-  h2k_fat_begin (c->fat);
   while (cluster)
     {
+      /* The bound on an operation is meant for one file of a usual size. */
+      if (*length % 4096 == 0)
+        h2k_fat_begin (c->fat);
+      if (*length % 65536 == 0 && h2k_is_cancelled (c->cancellable, error))
+        return FALSE;
       if (cluster < 2 || cluster >= c->n)
         {
           h2k_fs_check_corrupt (c->result, "%s: its chain leads to cluster %u, which is not there",

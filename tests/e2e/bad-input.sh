@@ -169,12 +169,12 @@ make_corrupt() {
 }
 
 corrupt_filesystem() {
-    local sum
+    local times
     make_corrupt || return 1
-    sum=$(sha256sum "$work/corrupt.raw")
+    times=$(stat -c '%s %y %z' "$work/corrupt.raw")
     refused 7 'partition 1 .ext4.: the filesystem is corrupt: .*"issue\.net".*not in use.*--skip-fsck' \
         "$H2K" local --disk "$work/corrupt.raw" --to-output "$out/guest.qcow2" --temp-dir "$temp" &&
-        empty "$out" && empty "$temp" && sha256sum -c --quiet <<<"$sum"
+        empty "$out" && empty "$temp" && [ "$(stat -c '%s %y %z' "$work/corrupt.raw")" = "$times" ]
 }
 
 corrupt_filesystem_skipped() {
