@@ -65,6 +65,14 @@ typedef enum
   H2K_REPAIR_AUTO = 0x3f,
 } H2kRepairSet;
 
+/* What reads and changes the guest's files. */
+typedef enum
+{
+  H2K_BACKEND_AUTO,    /* drivers in this process where there is one, else libguestfs */
+  H2K_BACKEND_NATIVE,  /* never libguestfs */
+  H2K_BACKEND_GUESTFS, /* libguestfs for whatever it can mount */
+} H2kBackend;
+
 typedef enum
 {
   H2K_BOOT_TEST_NONE,
@@ -120,6 +128,7 @@ typedef struct
   GPtrArray *keys;            /* char *: of LUKS containers, "DEVICE:file:PATH" or
                                * "DEVICE:env:NAME"; DEVICE is the guest's (/dev/sda2,
                                * UUID=...), or "all". Read when needed, wiped after use */
+  H2kBackend backend;         /* default H2K_BACKEND_AUTO */
   guint memory_mib;           /* domain memory; 0 (default): as described, else 2048 */
   guint vcpus;                /* domain CPUs; 0 (default): as described, else 2 */
   H2kBus bus;                 /* disks' bus in the domain; default H2K_BUS_VIRTIO_BLK */
@@ -157,11 +166,11 @@ H2K_PUBLIC gboolean h2k_migrate_vm (const H2kMigrateOptions *options, GCancellab
                                     H2kReport **report, GError **error);
 
 /* Look inside the disks of one VM (char * paths) without changing or writing anything. FORMAT as
- * source_format and KEYS as keys above (both may be NULL). Returns the inspection: a JSON text, or
- * aligned text for people, as JSON says; the caller's. Errors: H2K_ERROR_SOURCE, _FORMAT,
- * _UNSUPPORTED, _NO_OS, _FILESYSTEM, _USAGE (a malformed key). */
-H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, GPtrArray *keys, gboolean json,
-                              GError **error);
+ * source_format, KEYS as keys (both may be NULL) and BACKEND as backend above. Returns the
+ * inspection: a JSON text, or aligned text for people, as JSON says; the caller's. Errors:
+ * H2K_ERROR_SOURCE, _FORMAT, _UNSUPPORTED, _NO_OS, _FILESYSTEM, _USAGE (a malformed key). */
+H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, GPtrArray *keys,
+                              H2kBackend backend, gboolean json, GError **error);
 
 /* --- files of a guest ------------------------------------------------------------------------- */
 
@@ -170,9 +179,10 @@ H2K_PUBLIC char *h2k_inspect (GPtrArray *paths, const char *format, GPtrArray *k
  * Changes are kept apart from the disks, which are not written. One thread at a time. */
 typedef struct _H2kFiles H2kFiles;
 
-/* Open the disks of one VM. PATHS, FORMAT, KEYS and errors: as of h2k_inspect(). */
+/* Open the disks of one VM. PATHS, FORMAT, KEYS, BACKEND and errors: as of h2k_inspect().
+ */
 H2K_PUBLIC H2kFiles *h2k_files_open (GPtrArray *paths, const char *format, GPtrArray *keys,
-                                     GError **error);
+                                     H2kBackend backend, GError **error);
 H2K_PUBLIC void h2k_files_free (H2kFiles *files);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFiles, h2k_files_free)
 

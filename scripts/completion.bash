@@ -16,6 +16,7 @@ _hyper2kvm() {
     --evidence) words="auto login marker" ;;
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
+    --backend) words="auto native guestfs" ;;
     --io-priority) words="idle best-effort" ;;
     --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --key | --memory | --vcpus) return ;;
     --temp-dir)
@@ -41,13 +42,13 @@ _hyper2kvm() {
                 --compress --no-compress --verify --checksum --resume --bwlimit --io-priority --fast --flatten
                 --no-sparsify --drop-swap --threads
                 --temp-dir --no-guest-inspection --skip-fsck --qemu-test --no-test --headless --window
-                --boot-timeout --bus --mac --key --memory --vcpus --json
+                --boot-timeout --bus --mac --key --backend --memory --vcpus --json
                 --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
                 --clean-udev-rules --disable-tools
                 --no-fix-fstab --no-fix-bootloader --no-use-uuid --no-add-virtio-modules
                 --no-fix-network --no-clean-udev-rules --no-disable-tools $common"
             ;;
-        inspect) words="--json --format --key $common" ;;
+        inspect) words="--json --format --key --backend $common" ;;
         boot-test)
             words="--format --bus --evidence --reboot --boot-timeout --headless --window --accel
                 --uefi --memory --vcpus --mac --temp-dir --json $common"
@@ -58,11 +59,11 @@ _hyper2kvm() {
                 --force --flatten --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;
-        ls) words="--add --format --key --long --all --directory --json $common" ;;
-        tree) words="--add --format --key --level --directories $common" ;;
-        cat) words="--add --format --key $common" ;;
-        get) words="--add --format --key --output $common" ;;
-        put) words="--add --format --key --to-output $common" ;;
+        ls) words="--add --format --key --backend --long --all --directory --json $common" ;;
+        tree) words="--add --format --key --backend --level --directories $common" ;;
+        cat) words="--add --format --key --backend $common" ;;
+        get) words="--add --format --key --backend --output $common" ;;
+        put) words="--add --format --key --backend --to-output $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;
         nbd-serve)
             words="--format --repair --writable --read-only --socket --port --export-name

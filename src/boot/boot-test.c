@@ -46,8 +46,9 @@ h2k_boot_options_free (H2kBootOptions *options)
 static void
 apply_inspection (H2kDomain *domain, GPtrArray *disks)
 {
+  H2kGuestOptions options = {.backend = H2K_BACKEND_NATIVE};
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (disks, NULL, &error);
+  g_autoptr (H2kGuest) guest = h2k_guest_open (disks, &options, &error);
 
   if (guest == NULL)
     {

@@ -138,7 +138,8 @@ open_overlays (const H2kDomain *domain, const char *dir, GError **error)
 static gboolean
 install_marker (GPtrArray *overlays, const char *nonce, gboolean reboot, GError **error)
 {
-  g_autoptr (H2kGuest) guest = h2k_guest_open (overlays, NULL, error);
+  H2kGuestOptions options = {.kvm_works = h2k_kvm_works};
+  g_autoptr (H2kGuest) guest = h2k_guest_open (overlays, &options, error);
   const char *why = NULL;
   gboolean ok = FALSE;
 

@@ -38,6 +38,9 @@ int cmd_parse (int *argc, char ***argv, const char *operands, const char *summar
                const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data);
 /* GOption's callback for --compress[=zlib|zstd], and what it was given: zlib for --compress alone.
  */
+/* Of GOption: --backend. */
+gboolean cmd_parse_backend (const char *name, const char *value, gpointer data, GError **error);
+H2kBackend cmd_backend (void);
 gboolean cmd_parse_compress (const char *name, const char *value, gpointer data, GError **error);
 H2kCompression cmd_compression (void);
 /* The same for --bwlimit, in bytes a second, and for --io-priority, which acts at once. */

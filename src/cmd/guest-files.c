@@ -19,6 +19,8 @@ const GOptionEntry cmd_guest_entries[] = {
     {"format", 'f', 0, G_OPTION_ARG_STRING, &format, "the disks' format (default: found)", "FMT"},
     {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &keys, "a LUKS container's key; may be repeated",
      "DEV:file:F"},
+    {"backend", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_backend,
+     "what reads and changes the guest's files: auto (default), native or guestfs", "WHICH"},
     {NULL},
 };
 
@@ -41,7 +43,7 @@ cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
                                 : "no path in the guest is named");
   for (guint i = 0; keys && keys[i]; i++)
     g_ptr_array_add (specs, keys[i]);
-  *files = h2k_files_open (paths, format, specs, &error);
+  *files = h2k_files_open (paths, format, specs, cmd_backend (), &error);
   return *files ? -1 : cmd_fail (error);
 }
 

@@ -17,6 +17,8 @@ cmd_inspect (int argc, char **argv)
       {"format", 'f', 0, G_OPTION_ARG_STRING, &format, "the disks' format (default: found)", "FMT"},
       {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &keys, "a LUKS container's key; may be repeated",
        "DEV:file:F"},
+      {"backend", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_backend,
+       "what reads the guest's files: auto (default), native or guestfs", "WHICH"},
       {NULL},
   };
   int code = cmd_parse (&argc, &argv, "DISK…",
@@ -35,7 +37,7 @@ cmd_inspect (int argc, char **argv)
     return cmd_usage ("inspect", "no disk is named");
   for (guint i = 0; keys && keys[i]; i++)
     g_ptr_array_add (specs, keys[i]);
-  text = h2k_inspect (paths, format, specs, json, &error);
+  text = h2k_inspect (paths, format, specs, cmd_backend (), json, &error);
   if (!text)
     return cmd_fail (error);
   fputs (text, stdout);

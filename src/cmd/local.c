@@ -201,6 +201,7 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
     g_ptr_array_add (options->macs, g_strdup (flags->macs[i]));
   for (guint i = 0; flags->keys && flags->keys[i]; i++)
     g_ptr_array_add (options->keys, g_strdup (flags->keys[i]));
+  options->backend = cmd_backend ();
   options->progress = cmd_progress;
   return -1;
 }
@@ -297,6 +298,8 @@ cmd_local (int argc, char **argv)
        "MAC of a NIC, in the guest's order; may be repeated", "MAC"},
       {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.keys,
        "a LUKS container's key, DEV:env:NAME also; may be repeated", "DEV:file:F"},
+      {"backend", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_backend,
+       "what reads and changes the guest's files: auto (default), native or guestfs", "WHICH"},
       {"memory", 0, 0, G_OPTION_ARG_INT, &flags.memory,
        "the VM's memory in MiB (default: as described, else 2048)", "MIB"},
       {"vcpus", 0, 0, G_OPTION_ARG_INT, &flags.vcpus,

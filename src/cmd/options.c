@@ -14,6 +14,7 @@ static char *log_level, *log_path, *progress_mode;
 static gboolean quiet, verbose;
 static H2kCompression compression;
 static guint64 rate_limit;
+static H2kBackend backend;
 
 static const GOptionEntry common[] = {
     {"log-level", 0, 0, G_OPTION_ARG_STRING, &log_level,
@@ -54,6 +55,30 @@ cmd_use_common_options (void)
     return cmd_fail (error);
   g_clear_pointer (&log_path, g_free);
   return -1;
+}
+
+gboolean
+cmd_parse_backend (const char *name, const char *value, gpointer data, GError **error)
+{
+  static const char *const words[] = {[H2K_BACKEND_AUTO] = "auto",
+                                      [H2K_BACKEND_NATIVE] = "native",
+                                      [H2K_BACKEND_GUESTFS] = "guestfs"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (words); i++)
+    if (g_str_equal (value, words[i]))
+      {
+        backend = (H2kBackend)i;
+        return TRUE;
+      }
+  g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+               "%s=%s: choose auto, native or guestfs", name, value);
+  return FALSE;
+}
+
+H2kBackend
+cmd_backend (void)
+{
+  return backend;
 }
 
 gboolean

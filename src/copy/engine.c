@@ -270,6 +270,15 @@ fill_chunk (Engine *e, H2kChunk *chunk, H2kCompressor *compressor, GError **erro
   return !chunk->length || read_chunk (e, chunk, compressor, error);
 }
 
+/* Whoever takes work and leaves more wakes another thread for it; what a step makes is found by
+ * the thread that made it. So no thread is woken in vain, and none sleeps beside work. */
+static void
+wake_another (Engine *e)
+{
+  if (can_write (e) || can_read (e))
+    g_cond_signal (&e->changed);
+}
+
 /* Do one piece of work. Called with the lock, which is given up meanwhile. */
 static gboolean
 step (Engine *e, H2kCompressor *compressor, GError **error)
@@ -283,6 +292,7 @@ step (Engine *e, H2kCompressor *compressor, GError **error)
       guint64 bytes = chunk->bytes_data, shared = 0;
 
       e->writing++;
+      wake_another (e);
       g_mutex_unlock (&e->lock);
       ok = e->shares ? h2k_share_write (e->output, e->source, chunk, &shared, error)
                      : h2k_output_write (e->output, chunk, error);
@@ -296,6 +306,7 @@ step (Engine *e, H2kCompressor *compressor, GError **error)
     {
       chunk = g_ptr_array_steal_index_fast (e->free, e->free->len - 1);
       e->reading++;
+      wake_another (e);
       g_mutex_unlock (&e->lock);
       ok = fill_chunk (e, chunk, compressor, error);
       g_mutex_lock (&e->lock);
@@ -333,8 +344,8 @@ engine_thread (gpointer data)
         }
       if (!step (e, compressor, &error))
         h2k_keep_error (&e->error, error);
-      g_cond_broadcast (&e->changed);
     }
+  g_cond_broadcast (&e->changed);
   g_mutex_unlock (&e->lock);
   return NULL;
 }

@@ -125,5 +125,9 @@ gboolean h2k_fs_check_writable (H2kFs *fs, GError **error);
 void h2k_fs_free (H2kFs *fs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFs, h2k_fs_free)
 
+/* The folder ROOT of WHOLE, which has to live longer, as a filesystem of its own. Flushing it
+ * flushes WHOLE. */
+H2kFs *h2k_fs_subtree_new (H2kFs *whole, const char *root);
+
 /* For drivers. */
 void h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id);

@@ -107,6 +107,9 @@ add_volume (JsonBuilder *json, const H2kGuestVolume *volume)
   add_text (json, "part_label", volume->volume->part_label);
   add_text (json, "mountpoint", volume->mountpoint);
   add_text (json, "fstab", volume->spec);
+  add_text (json, "subvolume", volume->subvolume);
+  add_text (json, "backend", volume->backend);
+  add_text (json, "backend_reason", volume->backend_why);
   json_builder_set_member_name (json, "opened");
   json_builder_add_boolean_value (json, volume->fs != NULL);
   add_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
@@ -142,6 +145,9 @@ add_made (JsonBuilder *json, const H2kGuestVolume *volume)
   add_text (json, "label", volume->id.label);
   add_text (json, "mountpoint", volume->mountpoint);
   add_text (json, "fstab", volume->spec);
+  add_text (json, "subvolume", volume->subvolume);
+  add_text (json, "backend", volume->backend);
+  add_text (json, "backend_reason", volume->backend_why);
   add_bool (json, "opened", volume->fs != NULL);
   add_bool (json, "writable", volume->volume->disk && h2k_disk_is_writable (volume->volume->disk));
   add_texts (json, "notes", node->notes);

@@ -99,6 +99,13 @@ h2k_fstab_has_option (const H2kFstabEntry *entry, const char *option)
 }
 
 gboolean
+h2k_fstab_is_bind (const H2kFstabEntry *entry)
+{
+  return *entry->spec == '/'
+         && (h2k_fstab_has_option (entry, "bind") || h2k_fstab_has_option (entry, "rbind"));
+}
+
+gboolean
 h2k_fstab_is_device (const H2kFstabEntry *entry)
 {
   static const char *const made_up[] = {
@@ -111,7 +118,6 @@ h2k_fstab_is_device (const H2kFstabEntry *entry)
       NULL,
   };
 
-  return !g_strv_contains (made_up, entry->type) && !h2k_fstab_has_option (entry, "bind")
-         && !h2k_fstab_has_option (entry, "rbind")
+  return !g_strv_contains (made_up, entry->type) && !h2k_fstab_is_bind (entry)
          && (g_str_has_prefix (entry->spec, "/dev/") || strchr (entry->spec, '='));
 }

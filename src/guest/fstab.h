@@ -27,6 +27,9 @@ gboolean h2k_fstab_has_option (const H2kFstabEntry *entry, const char *option);
  * or a server has, or a bind mount. */
 gboolean h2k_fstab_is_device (const H2kFstabEntry *entry);
 
+/* Whether it shows a folder at another place. */
+gboolean h2k_fstab_is_bind (const H2kFstabEntry *entry);
+
 /* TEXT with "\040" and the like decoded. The caller's. */
 char *h2k_fstab_decode (const char *text);
 

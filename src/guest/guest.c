@@ -7,6 +7,8 @@
 
 #define MAX_FSTAB (1024 * 1024)
 #define MAX_ENTRIES 1024
+#define MAX_SUBVOLUMES 1000u
+#define TOP_LEVEL_ID 5u /* btrfs: subvolid=0 means it, too */
 
 /* --- volumes ---------------------------------------------------------------------------------- */
 
@@ -16,6 +18,7 @@ volume_free (gpointer data)
   H2kGuestVolume *volume = data;
 
   h2k_fs_free (volume->fs);
+  g_free (volume->subvolume);
   g_free (volume->mountpoint);
   g_free (volume->spec);
   g_free (volume);
@@ -45,7 +48,9 @@ h2k_guest_free (H2kGuest *guest)
   if (!guest)
     return;
   h2k_tree_free (guest->tree);
+  g_ptr_array_unref (guest->subtrees);
   g_ptr_array_unref (guest->volumes); /* the filesystems, before what they lie on */
+  h2k_guestfs_free (guest->guestfs);
   h2k_stack_free (guest->stack);
   g_ptr_array_unref (guest->disks);
   g_ptr_array_unref (guest->warnings);
@@ -61,12 +66,19 @@ h2k_guest_free (H2kGuest *guest)
   g_free (guest);
 }
 
+static void
+fs_free (gpointer data)
+{
+  h2k_fs_free (data);
+}
+
 static H2kGuest *
 guest_new (GPtrArray *disks)
 {
   H2kGuest *guest = g_new0 (H2kGuest, 1);
 
   guest->tree = h2k_tree_new ();
+  guest->subtrees = g_ptr_array_new_with_free_func (fs_free);
   guest->disks = g_ptr_array_new_with_free_func (disk_unref);
   guest->volumes = g_ptr_array_new_with_free_func (volume_free);
   guest->warnings = g_ptr_array_new_with_free_func (g_free);
@@ -120,10 +132,79 @@ add_volumes (H2kGuest *guest, const H2kKeys *keys, GError **error)
   return TRUE;
 }
 
-/* Open every filesystem that a driver takes; ERRORS gets, by volume, why another one is not open
+/* --- who serves a volume's files ---------------------------------------------------------------
+ */
+
+#define NATIVE "native"
+#define GUESTFS "libguestfs"
+#define BOTH "native, libguestfs"
+
+static void
+set_backend (H2kGuestVolume *volume, const char *backend, const char *why)
+{
+  volume->backend = backend;
+  volume->backend_why = why;
+}
+
+static gboolean
+open_by_guestfs (H2kGuest *guest, H2kGuestVolume *volume, H2kFs *reader, const char *why,
+                 GError **error)
+{
+  set_backend (volume, reader ? BOTH : GUESTFS, why);
+  volume->fs = h2k_guestfs_open (guest->guestfs, volume->volume->disk, &volume->id, reader, error);
+  return volume->fs != NULL;
+}
+
+/* Open VOLUME, which has a type. */
+static gboolean
+open_volume (H2kGuest *guest, H2kGuestVolume *volume, H2kBackend backend, GError **error)
+{
+  gboolean guestfs = guest->guestfs && h2k_guestfs_takes (&volume->id);
+  g_autoptr (GError) local = NULL;
+  g_autoptr (H2kFs) fs = NULL;
+
+  if (backend == H2K_BACKEND_GUESTFS && guestfs)
+    return open_by_guestfs (guest, volume, NULL, "asked for", error);
+  fs = h2k_fs_open (volume->volume->disk, &local);
+  if (!fs && guestfs && g_error_matches (local, H2K_ERROR, H2K_ERROR_UNSUPPORTED))
+    return open_by_guestfs (guest, volume, NULL, "no driver of hyper2kvm reads it", error);
+  if (!fs)
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return FALSE;
+    }
+  if (fs->ops->write || !guestfs || !h2k_disk_is_writable (volume->volume->disk))
+    {
+      set_backend (volume, NATIVE,
+                   fs->ops->write ? "a driver of hyper2kvm reads and writes it"
+                                  : "a driver of hyper2kvm reads it");
+      volume->fs = g_steal_pointer (&fs);
+      return TRUE;
+    }
+  /* Its log holds changes, which only the kernel replays. */
+  if (fs->note)
+    return open_by_guestfs (guest, volume, NULL, "it was not unmounted", error);
+  return open_by_guestfs (guest, volume, g_steal_pointer (&fs),
+                          "a driver of hyper2kvm reads it, libguestfs changes it", error);
+}
+
+/* What was opened without looking at it has to stand a look. */
+static gboolean
+check_volume (H2kGuestVolume *volume, GError **error)
+{
+  H2kStat st;
+
+  if (strcmp (volume->backend, GUESTFS) != 0
+      || volume->fs->ops->lstat (volume->fs, "/", &st, error))
+    return TRUE;
+  g_clear_pointer (&volume->fs, h2k_fs_free);
+  return FALSE;
+}
+
+/* Open every filesystem that can be; ERRORS gets, by volume, why another one is not open
  * (GError *, or NULL). A corrupt one only matters when the system turns out to need it. */
 static gboolean
-open_filesystems (H2kGuest *guest, GPtrArray *errors, GError **error)
+open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors, GError **error)
 {
   for (guint i = 0; i < guest->volumes->len; i++)
     {
@@ -131,22 +212,29 @@ open_filesystems (H2kGuest *guest, GPtrArray *errors, GError **error)
       GError *why = NULL;
 
       if (volume->node->problem)
-        {
-          g_ptr_array_add (errors, g_error_copy (volume->node->problem));
-          continue;
-        }
-      if (*volume->id.type)
-        volume->fs = h2k_fs_open (volume->volume->disk, &why);
-      if (volume->fs && volume->fs->note)
-        {
-          g_autofree char *name = h2k_guest_volume_name (volume);
-          h2k_guest_warn (guest, "%s (%s): %s", name, volume->id.type, volume->fs->note);
-        }
+        why = g_error_copy (volume->node->problem);
+      else if (*volume->id.type)
+        open_volume (guest, volume, backend, &why);
       g_ptr_array_add (errors, why);
-      if (why && !g_error_matches (why, H2K_ERROR, H2K_ERROR_UNSUPPORTED)
-          && !g_error_matches (why, H2K_ERROR, H2K_ERROR_FILESYSTEM))
+    }
+  /* Only now, since the first look may start the appliance, with all that are known by then. */
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      g_autofree char *name = h2k_guest_volume_name (volume);
+      GError **why = (GError **)&errors->pdata[i];
+
+      if (volume->fs)
+        check_volume (volume, why);
+      if (volume->fs && volume->fs->note)
+        h2k_guest_warn (guest, "%s (%s): %s", name, volume->id.type, volume->fs->note);
+      if (volume->fs)
+        g_info ("%s (%s): %s: %s", name, volume->id.type, volume->backend, volume->backend_why);
+      if (*why && !volume->node->problem
+          && !g_error_matches (*why, H2K_ERROR, H2K_ERROR_UNSUPPORTED)
+          && !g_error_matches (*why, H2K_ERROR, H2K_ERROR_FILESYSTEM))
         {
-          g_propagate_error (error, g_error_copy (why));
+          g_propagate_error (error, g_error_copy (*why));
           return FALSE;
         }
     }
@@ -192,7 +280,7 @@ read_fstab (H2kTree *tree, GError **error)
     {
       H2kFstabEntry *entry = h2k_fstab_parse (h2k_lines_get (lines, i));
 
-      if (entry && h2k_fstab_is_device (entry))
+      if (entry && (h2k_fstab_is_device (entry) || h2k_fstab_is_bind (entry)))
         g_ptr_array_add (entries, entry);
       else
         h2k_fstab_entry_free (entry);
@@ -203,14 +291,153 @@ read_fstab (H2kTree *tree, GError **error)
 
 /* --- which system ----------------------------------------------------------------------------- */
 
+/* What PATH of the volume's filesystem shows, as a filesystem. */
+static H2kFs *
+part_of (H2kGuest *guest, H2kGuestVolume *volume, const char *path)
+{
+  H2kFs *part;
+
+  if (!path || strcmp (path, "/") == 0)
+    return volume->fs;
+  part = h2k_fs_subtree_new (volume->fs, path);
+  g_ptr_array_add (guest->subtrees, part);
+  return part;
+}
+
 /* The tree of one candidate's root filesystem alone. */
 static H2kTree *
-lone_tree (H2kGuestVolume *volume)
+lone_tree (H2kGuest *guest, H2kGuestVolume *volume)
 {
   H2kTree *tree = h2k_tree_new ();
 
-  h2k_tree_mount (tree, "/", volume->fs);
+  h2k_tree_mount (tree, "/", part_of (guest, volume, volume->subvolume));
   return tree;
+}
+
+/* --- subvolumes --------------------------------------------------------------------------------
+ */
+
+/* Snapper and Timeshift keep copies of the system below these. */
+static gboolean
+is_kept_copy (const H2kSubvolume *subvolume)
+{
+  static const char *const folders[] = {"/.snapshots/", "/timeshift-btrfs/", "/@snapshots/"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++)
+    if (strstr (subvolume->path, folders[i]))
+      return TRUE;
+  return subvolume->is_readonly;
+}
+
+/* The subvolume that ENTRY names, as a path with a slash; NULL: it names none. The caller's. */
+static char *
+named_subvolume (const H2kFstabEntry *entry, GPtrArray *subvolumes)
+{
+  g_auto (GStrv) options = g_strsplit (entry->options, ",", -1);
+
+  for (guint i = 0; options[i]; i++)
+    {
+      guint64 id;
+
+      if (g_str_has_prefix (options[i], "subvol="))
+        return g_canonicalize_filename (options[i] + strlen ("subvol="), "/");
+      if (!g_str_has_prefix (options[i], "subvolid=")
+          || !g_ascii_string_to_unsigned (options[i] + strlen ("subvolid="), 10, 0, G_MAXUINT64,
+                                          &id, NULL))
+        continue;
+      for (guint k = 0; k < subvolumes->len; k++)
+        if (((H2kSubvolume *)subvolumes->pdata[k])->id == (id ? id : TOP_LEVEL_ID))
+          return g_strdup (((H2kSubvolume *)subvolumes->pdata[k])->path);
+    }
+  return NULL;
+}
+
+static const char *
+default_subvolume (GPtrArray *subvolumes)
+{
+  for (guint i = 0; i < subvolumes->len; i++)
+    if (((H2kSubvolume *)subvolumes->pdata[i])->is_default)
+      return ((H2kSubvolume *)subvolumes->pdata[i])->path;
+  return "/";
+}
+
+/* Whether the fstab of the system in TREE, which is on the subvolume PATH, says that it is. */
+static gboolean
+says_so (H2kTree *tree, const char *path, GPtrArray *subvolumes)
+{
+  g_autoptr (GPtrArray) entries = read_fstab (tree, NULL);
+
+  for (guint i = 0; entries && i < entries->len; i++)
+    {
+      const H2kFstabEntry *entry = entries->pdata[i];
+      g_autofree char *named
+          = strcmp (entry->path, "/") == 0 ? named_subvolume (entry, subvolumes) : NULL;
+
+      if (strcmp (entry->path, "/") == 0)
+        return strcmp (named ? named : default_subvolume (subvolumes), path) == 0;
+    }
+  return FALSE;
+}
+
+/* How likely it is that the machine boots the system of a subvolume. */
+enum
+{
+  RANK_NONE,    /* there is no system */
+  RANK_COPY,    /* it is a snapshot that something keeps */
+  RANK_SYSTEM,  /* there is one */
+  RANK_DEFAULT, /* and a mount shows it that does not say which subvolume */
+  RANK_SAID,    /* and its own fstab mounts this subvolume */
+};
+
+static guint
+rank_of (H2kGuest *guest, H2kGuestVolume *volume, const H2kSubvolume *subvolume, GPtrArray *all)
+{
+  g_autoptr (H2kTree) tree = NULL;
+
+  g_free (volume->subvolume);
+  volume->subvolume = g_strdup (subvolume->path);
+  tree = lone_tree (guest, volume);
+  if (!h2k_guest_is_system (tree))
+    return RANK_NONE;
+  if (subvolume->is_default && strcmp (subvolume->path, "/") != 0)
+    return RANK_SAID + 1; /* SUSE boots what a rollback made the default one */
+  if (is_kept_copy (subvolume))
+    return RANK_COPY;
+  if (says_so (tree, subvolume->path, all))
+    return RANK_SAID;
+  return subvolume->is_default ? RANK_DEFAULT : RANK_SYSTEM;
+}
+
+/* Of the systems on one filesystem: the one that is booted. The others are its snapshots. */
+static void
+choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume)
+{
+  g_autoptr (GError) local = NULL;
+  g_autoptr (GPtrArray) all = volume->fs->ops->subvolumes (volume->fs, &local);
+  const H2kSubvolume *best = NULL;
+  guint best_rank = RANK_NONE;
+
+  if (!all)
+    {
+      h2k_guest_warn (guest, "%s: its subvolumes cannot be read: %s", volume->node->name,
+                      local->message);
+      return;
+    }
+  for (guint i = 0; i < MIN (all->len, MAX_SUBVOLUMES); i++)
+    {
+      guint rank = rank_of (guest, volume, all->pdata[i], all);
+
+      if (rank == best_rank && rank > RANK_COPY)
+        h2k_guest_warn (guest, "%s: the subvolumes %s and %s hold systems; the first one is taken",
+                        volume->node->name, best->path, ((H2kSubvolume *)all->pdata[i])->path);
+      if (rank > best_rank)
+        {
+          best = all->pdata[i];
+          best_rank = rank;
+        }
+    }
+  g_free (volume->subvolume);
+  volume->subvolume = g_strdup (best ? best->path : default_subvolume (all));
 }
 
 static GPtrArray *
@@ -221,9 +448,14 @@ find_systems (H2kGuest *guest)
   for (guint i = 0; i < guest->volumes->len; i++)
     {
       H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
-      g_autoptr (H2kTree) tree = volume->fs ? lone_tree (volume) : NULL;
+      g_autoptr (H2kTree) tree = NULL;
 
-      if (tree && h2k_guest_is_system (tree))
+      if (!volume->fs)
+        continue;
+      if (volume->fs->ops->subvolumes)
+        choose_subvolume (guest, volume);
+      tree = lone_tree (guest, volume);
+      if (h2k_guest_is_system (tree))
         g_ptr_array_add (systems, volume);
     }
   return systems;
@@ -238,7 +470,7 @@ is_secondary (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
   for (guint i = 0; i < systems->len; i++)
     {
       H2kGuestVolume *reader = g_ptr_array_index (systems, i);
-      g_autoptr (H2kTree) tree = lone_tree (reader);
+      g_autoptr (H2kTree) tree = lone_tree (guest, reader);
       g_autoptr (GPtrArray) entries = read_fstab (tree, NULL);
 
       for (guint k = 0; k < entries->len; k++)
@@ -260,7 +492,7 @@ is_secondary (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
 }
 
 static char *
-list_systems (GPtrArray *systems)
+list_systems (H2kGuest *guest, GPtrArray *systems)
 {
   GString *text = g_string_new (NULL);
 
@@ -268,7 +500,7 @@ list_systems (GPtrArray *systems)
     {
       H2kGuestVolume *volume = g_ptr_array_index (systems, i);
       g_autofree char *place = h2k_guest_volume_name (volume);
-      g_autoptr (H2kTree) tree = lone_tree (volume);
+      g_autoptr (H2kTree) tree = lone_tree (guest, volume);
       g_autofree char *name = h2k_guest_pretty_name (tree);
 
       g_string_append_printf (text, "%s%s (%s)", i ? ", " : "", name, place);
@@ -370,7 +602,7 @@ choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
       guest->root = g_ptr_array_index (first->len == 1 ? first : systems, 0);
       return TRUE;
     }
-  list = list_systems (systems);
+  list = list_systems (guest, systems);
   g_set_error (error, H2K_ERROR, H2K_ERROR_NO_OS,
                "%u operating systems were found, and nothing says which one is meant: %s. Give "
                "only the disks of one VM",
@@ -450,10 +682,55 @@ note_root (H2kGuest *guest, const H2kFstabEntry *entry)
                     volume ? "another volume" : "on none of the disks");
 }
 
+/* What a mount of VOLUME by ENTRY shows: on btrfs a subvolume. */
+static gboolean
+mount_volume (H2kGuest *guest, const H2kFstabEntry *entry, H2kGuestVolume *volume, GError **error)
+{
+  g_autoptr (GPtrArray) subvolumes = NULL;
+  g_autofree char *named = NULL;
+  H2kFs *fs = volume->fs;
+  H2kStat st;
+
+  if (fs->ops->subvolumes)
+    {
+      subvolumes = fs->ops->subvolumes (fs, error);
+      if (!subvolumes)
+        return FALSE;
+      named = named_subvolume (entry, subvolumes);
+      fs = part_of (guest, volume, named ? named : default_subvolume (subvolumes));
+    }
+  if (!fs->ops->lstat (fs, "/", &st, NULL))
+    {
+      g_autoptr (GError) why
+          = g_error_new (H2K_ERROR, H2K_ERROR_FILESYSTEM, "there is no subvolume %s", named);
+      return mount_failed (guest, entry, volume, why, error);
+    }
+  h2k_tree_mount (guest->tree, entry->path, fs);
+  return TRUE;
+}
+
+/* "/srv/data /mnt none bind": a folder at another place. */
+static void
+mount_bind (H2kGuest *guest, const H2kFstabEntry *entry)
+{
+  g_autoptr (GError) local = NULL;
+  H2kFs *part = h2k_tree_subtree (guest->tree, entry->spec, &local);
+
+  if (!part)
+    {
+      h2k_guest_warn (guest, "/etc/fstab binds %s to %s, which was not done: %s", entry->spec,
+                      entry->path, local->message);
+      return;
+    }
+  g_ptr_array_add (guest->subtrees, part);
+  h2k_tree_mount (guest->tree, entry->path, part);
+}
+
 static gboolean
 mount_entry (H2kGuest *guest, const H2kFstabEntry *entry, GPtrArray *errors, GError **error)
 {
-  H2kGuestVolume *volume = h2k_guest_find_volume (guest, entry->spec, NULL);
+  gboolean bind = h2k_fstab_is_bind (entry);
+  H2kGuestVolume *volume = bind ? NULL : h2k_guest_find_volume (guest, entry->spec, NULL);
   gboolean swap = strcmp (entry->type, "swap") == 0;
   gboolean is_root = strcmp (entry->path, "/") == 0;
   guint index;
@@ -462,6 +739,11 @@ mount_entry (H2kGuest *guest, const H2kFstabEntry *entry, GPtrArray *errors, GEr
     volume->spec = g_strdup (entry->spec);
   if (swap || *entry->path != '/')
     return TRUE;
+  if (bind)
+    {
+      mount_bind (guest, entry);
+      return TRUE;
+    }
   if (is_root)
     {
       note_root (guest, entry);
@@ -476,10 +758,7 @@ mount_entry (H2kGuest *guest, const H2kFstabEntry *entry, GPtrArray *errors, GEr
   if (!volume->mountpoint)
     volume->mountpoint = g_strdup (entry->path);
   if (volume->fs)
-    {
-      h2k_tree_mount (guest->tree, entry->path, volume->fs);
-      return TRUE;
-    }
+    return mount_volume (guest, entry, volume, error);
   if (is_esp (volume))
     return TRUE;
   return g_ptr_array_find (guest->volumes, volume, &index)
@@ -585,7 +864,7 @@ mount_all (H2kGuest *guest, GPtrArray *errors, GError **error)
   g_autoptr (GPtrArray) entries = NULL;
   g_autoptr (GError) local = NULL;
 
-  h2k_tree_mount (guest->tree, "/", guest->root->fs);
+  h2k_tree_mount (guest->tree, "/", part_of (guest, guest->root, guest->root->subvolume));
   guest->root->mountpoint = g_strdup ("/");
   read_names (guest);
   entries = read_fstab (guest->tree, &local);
@@ -607,13 +886,30 @@ error_free (gpointer data)
     g_error_free (data);
 }
 
-H2kGuest *
-h2k_guest_open (GPtrArray *disks, const H2kKeys *keys, GError **error)
+/* Asked for and left out when this was built is an error. */
+static gboolean
+add_guestfs (H2kGuest *guest, const H2kGuestOptions *options, GError **error)
 {
+  if (options->backend == H2K_BACKEND_NATIVE)
+    return TRUE;
+  guest->guestfs = h2k_guestfs_new (options->kvm_works);
+  if (guest->guestfs || options->backend == H2K_BACKEND_AUTO)
+    return TRUE;
+  g_set_error_literal (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                       "--backend=guestfs: this hyper2kvm was built without libguestfs");
+  return FALSE;
+}
+
+H2kGuest *
+h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GError **error)
+{
+  static const H2kGuestOptions none;
   g_autoptr (H2kGuest) guest = guest_new (disks);
   g_autoptr (GPtrArray) errors = g_ptr_array_new_with_free_func (error_free);
 
-  if (!add_volumes (guest, keys, error) || !open_filesystems (guest, errors, error)
+  options = options ? options : &none;
+  if (!add_guestfs (guest, options, error) || !add_volumes (guest, options->keys, error)
+      || !open_filesystems (guest, options->backend, errors, error)
       || !choose_root (guest, errors, error) || !mount_all (guest, errors, error))
     return NULL;
   h2k_guest_identify (guest);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "fs/guestfs.h"
 #include "guest/tree.h"
 #include "volume/stack.h"
 
@@ -16,7 +17,11 @@ typedef struct
   guint disk;          /* the first that it lies on; 0: the guest's first */
   H2kVolume *volume;   /* the node's */
   H2kFsId id;
-  H2kFs *fs;        /* NULL: not opened */
+  H2kFs *fs;           /* NULL: not opened */
+  const char *backend; /* what serves its files: "native", "libguestfs", "native, libguestfs" (the
+                          one reads, the other one writes); NULL: nothing */
+  const char *backend_why;
+  char *subvolume;  /* that the system's root, or the first mount, shows; NULL: all of it */
   char *mountpoint; /* in the guest; NULL: not mounted */
   char *spec;       /* fstab's first field for it; NULL: none */
 } H2kGuestVolume;
@@ -71,9 +76,19 @@ typedef struct
   char *modules_dir; /* "/lib/modules/VERSION" with links resolved; NULL: none */
 } H2kKernel;
 
+/* How a guest is opened. All may be 0. */
+typedef struct
+{
+  const H2kKeys *keys; /* for its LUKS containers */
+  H2kBackend backend;
+  H2kKvmFunc kvm_works; /* for the libguestfs appliance */
+} H2kGuestOptions;
+
 typedef struct
 {
   H2kTree *tree;
+  H2kGuestfs *guestfs; /* NULL: there is none */
+  GPtrArray *subtrees; /* H2kFs *: parts of the volumes' filesystems that are mounted */
   GPtrArray *disks;    /* H2kDisk *, references, in the order given */
   H2kStack *stack;     /* what lies on them */
   GPtrArray *tables;   /* H2kTable *, one a disk; the stack's */
@@ -97,13 +112,14 @@ typedef struct
   GPtrArray *vmware_tools; /* char *: names of the old hypervisor's parts that are installed */
 } H2kGuest;
 
-/* Find and mount the system on DISKS (H2kDisk *; overlays for a guest that is to be repaired). KEYS
- * (may be NULL) open its LUKS containers. Entries of its fstab that cannot be mounted and are not
- * needed are warnings.
+/* Find and mount the system on DISKS (H2kDisk *; overlays for a guest that is to be repaired).
+ * OPTIONS may be NULL. Entries of its fstab that cannot be mounted and are not needed are warnings.
+ * With H2K_BACKEND_AUTO libguestfs opens what no driver here reads, and on writable disks changes
+ * what no driver here writes; nothing of it is started before that is done.
  * Errors: H2K_ERROR_NO_OS (none, or more than one: the message lists them), H2K_ERROR_UNSUPPORTED
  * (it lies on what cannot be read: the message says what), H2K_ERROR_SOURCE (a disk or a key is
  * missing), H2K_ERROR_FILESYSTEM, the disk's. */
-H2kGuest *h2k_guest_open (GPtrArray *disks, const H2kKeys *keys, GError **error);
+H2kGuest *h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GError **error);
 void h2k_guest_free (H2kGuest *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kGuest, h2k_guest_free)
 

@@ -323,6 +323,21 @@ h2k_tree_find_mount (H2kTree *tree, const char *path, gboolean nofollow, guint *
   return TRUE;
 }
 
+H2kFs *
+h2k_tree_subtree (H2kTree *tree, const char *path, GError **error)
+{
+  g_autoptr (GString) at = g_string_new (NULL);
+  H2kStat st;
+  Place place;
+
+  if (!find (tree, path, FALSE, at, &st, error) || !place_of (tree, at->str, &place, error))
+    return NULL;
+  if (S_ISDIR (st.mode))
+    return h2k_fs_subtree_new (place.fs, place.path);
+  fail (error, H2K_ERROR_FAILED, path, "not a directory");
+  return NULL;
+}
+
 gboolean
 h2k_tree_exists (H2kTree *tree, const char *path)
 {

@@ -22,6 +22,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kTree, h2k_tree_free)
 /* Mount FS (not owned, must outlive the tree) at PATH; "/" comes first. */
 void h2k_tree_mount (H2kTree *tree, const char *path, H2kFs *fs);
 
+/* What is at PATH, a directory, as a filesystem of its own; the caller's. Errors: as of
+ * h2k_tree_stat(). */
+H2kFs *h2k_tree_subtree (H2kTree *tree, const char *path, GError **error);
+
 /* Where PATH leads: the guest path with every link resolved (the last one too unless NOFOLLOW),
  * NULL without an error when a component is missing. The caller's. */
 char *h2k_tree_resolve (H2kTree *tree, const char *path, gboolean nofollow);

@@ -17,10 +17,12 @@ struct _H2kFiles
 };
 
 H2kFiles *
-h2k_files_open (GPtrArray *paths, const char *format, GPtrArray *keys, GError **error)
+h2k_files_open (GPtrArray *paths, const char *format, GPtrArray *keys, H2kBackend backend,
+                GError **error)
 {
   g_autoptr (H2kFiles) files = g_new0 (H2kFiles, 1);
   g_autoptr (H2kKeys) parsed = NULL;
+  H2kGuestOptions options = {.backend = backend, .kvm_works = h2k_kvm_works};
 
   files->paths = g_ptr_array_new_with_free_func (g_free);
   files->disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
@@ -35,7 +37,8 @@ h2k_files_open (GPtrArray *paths, const char *format, GPtrArray *keys, GError **
       g_ptr_array_add (files->paths, g_strdup (paths->pdata[i]));
       g_ptr_array_add (files->disks, h2k_overlay_new (disk, NULL, OVERLAY_MEMORY));
     }
-  files->guest = h2k_guest_open (files->disks, parsed, error);
+  options.keys = parsed;
+  files->guest = h2k_guest_open (files->disks, &options, error);
   return files->guest ? g_steal_pointer (&files) : NULL;
 }
 

@@ -345,15 +345,23 @@ take_warnings (Migration *m, GPtrArray *warnings)
     warn (m, warnings->pdata[i]);
 }
 
+static H2kGuestOptions
+guest_options (const Migration *m)
+{
+  return (
+      H2kGuestOptions){.keys = m->keys, .backend = m->options->backend, .kvm_works = h2k_kvm_works};
+}
+
 static gboolean
 step_inspect (Migration *m, GError **error)
 {
+  H2kGuestOptions options = guest_options (m);
   g_autofree char *json = NULL;
   g_autoptr (JsonNode) node = NULL;
 
   if (!m->options->inspect)
     return TRUE;
-  m->guest = h2k_guest_open (m->disks, m->keys, error);
+  m->guest = h2k_guest_open (m->disks, &options, error);
   if (!m->guest)
     return FALSE;
   json = h2k_guest_to_json (m->guest);
@@ -594,6 +602,7 @@ static gboolean
 inspect_outputs (Migration *m, GError **error)
 {
   g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  H2kGuestOptions options = guest_options (m);
   g_autoptr (H2kGuest) guest = NULL;
 
   for (guint i = 0; i < m->outputs->len; i++)
@@ -604,7 +613,7 @@ inspect_outputs (Migration *m, GError **error)
         return FALSE;
       g_ptr_array_add (disks, disk);
     }
-  guest = h2k_guest_open (disks, m->keys, error);
+  guest = h2k_guest_open (disks, &options, error);
   if (!guest)
     return FALSE;
   if (g_strcmp0 (guest->pretty_name, m->guest->pretty_name) == 0

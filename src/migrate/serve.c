@@ -61,9 +61,10 @@ repair (H2kDisk *disk, GError **error)
   g_autoptr (H2kGuest) guest = NULL;
   g_autoptr (H2kRepairContext) repairs = NULL;
   g_autofree char *size = NULL;
+  H2kGuestOptions options = {.kvm_works = h2k_kvm_works};
 
   g_ptr_array_add (disks, disk);
-  guest = h2k_guest_open (disks, NULL, error);
+  guest = h2k_guest_open (disks, &options, error);
   if (!guest)
     return FALSE;
   repairs = h2k_repair_context_new (guest);

@@ -33,12 +33,13 @@ static H2kGuest *
 open_guest (GPtrArray *disks)
 {
   g_autoptr (H2kKeys) keys = h2k_keys_new ();
+  H2kGuestOptions options = {.keys = keys};
   g_autoptr (GError) error = NULL;
   H2kGuest *guest;
 
   g_setenv (VARIABLE, "correct horse", TRUE);
   g_assert_true (h2k_keys_add (keys, "all:env:" VARIABLE, NULL));
-  guest = h2k_guest_open (disks, keys, &error);
+  guest = h2k_guest_open (disks, &options, &error);
   g_assert_no_error (error);
   return guest;
 }

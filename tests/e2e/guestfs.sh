@@ -1,0 +1,187 @@
+#!/bin/bash
+# e2e/guestfs.sh - guests whose files only the libguestfs appliance changes: XFS and btrfs with
+# subvolumes; what it wrote is read back without it and checked by the filesystems' own tools; and
+# appliances that hang, are killed or are not wanted any more.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck source=tests/e2e/lib.sh
+source "$H2K_TOP/tests/e2e/lib.sh"
+
+# Everything of these runs is below it, so that what is left behind can be seen.
+mkdir "$work/tmp" "$work/mnt"
+# But for the appliance's image, which libguestfs makes once.
+export LIBGUESTFS_CACHEDIR="${LIBGUESTFS_CACHEDIR:-/var/tmp}"
+
+skip_all() {
+    echo "1..0 # SKIP $1"
+    exit 0
+}
+
+[ "$(id -u)" -eq 0 ] || skip_all "mounting the test filesystems needs root"
+"$H2K" inspect --backend=guestfs /dev/null 2>&1 | grep -q 'built without' &&
+    skip_all "built without libguestfs"
+
+# system DIR: what makes a folder a system
+system() {
+    mkdir -p "$1/etc" "$1/bin" "$1/home/user" "$1/var/lib/dpkg" &&
+        printf 'ID=debian\nPRETTY_NAME="System in %s"\n' "${1##*/}" >"$1/etc/os-release" &&
+        echo 'root:x:0:0::/root:/bin/sh' >"$1/etc/passwd" && : >"$1/bin/sh" &&
+        ln -sf ../etc/passwd "$1/home/link" && echo old >"$1/etc/old"
+}
+
+# Runs the program with its temporary files where they are seen.
+h2k() {
+    TMPDIR=$work/tmp "$H2K" "$@"
+}
+
+# Nothing of an appliance is left: no file, no process. QEMU may need a moment to go.
+nothing_left() {
+    local i
+    for i in $(seq 50); do
+        if [ -z "$(ls -A "$work/tmp")" ] && ! pgrep -f "$work/tmp" >/dev/null; then
+            return 0
+        fi
+        sleep 0.1
+    done
+    ls -la "$work/tmp"
+    pgrep -af "$work/tmp"
+    return 1
+}
+
+make_xfs() {
+    truncate -s 320M "$work/xfs.raw" && mkfs.xfs -q "$work/xfs.raw" &&
+        mount -o loop "$work/xfs.raw" "$work/mnt" || return 1
+    system "$work/mnt" && echo "UUID=$(blkid -s UUID -o value "$work/xfs.raw") / xfs defaults 0 1" \
+        >"$work/mnt/etc/fstab" && chown 7:8 "$work/mnt/etc/old" && chmod 0640 "$work/mnt/etc/old" &&
+        setfattr -n user.color -v blue "$work/mnt/etc/old"
+    local ok=$?
+    umount "$work/mnt" && sha256sum "$work/xfs.raw" >"$work/xfs.sum" && [ $ok -eq 0 ]
+}
+
+make_btrfs() {
+    truncate -s 400M "$work/btrfs.raw" && mkfs.btrfs -q "$work/btrfs.raw" &&
+        mount -o loop "$work/btrfs.raw" "$work/mnt" || return 1
+    btrfs -q subvolume create "$work/mnt/@" && btrfs -q subvolume create "$work/mnt/@home" &&
+        system "$work/mnt/@" && echo here >"$work/mnt/@home/mine" &&
+        printf 'UUID=%s / btrfs subvol=@ 0 0\nUUID=%s /home btrfs subvol=/@home 0 0\n/etc /srv none bind 0 0\n' \
+            "$(blkid -s UUID -o value "$work/btrfs.raw")" \
+            "$(blkid -s UUID -o value "$work/btrfs.raw")" >"$work/mnt/@/etc/fstab" &&
+        mkdir "$work/mnt/@/srv" "$work/mnt/@/.snapshots" &&
+        btrfs -q subvolume snapshot -r "$work/mnt/@" "$work/mnt/@/.snapshots/1" &&
+        echo newer >"$work/mnt/@/etc/newer"
+    local ok=$?
+    umount "$work/mnt" && sha256sum "$work/btrfs.raw" >"$work/btrfs.sum" && [ $ok -eq 0 ]
+}
+
+claim "a system on XFS is made" make_xfs
+claim "a system on btrfs with subvolumes and a snapshot is made" make_btrfs
+
+inspected() {
+    h2k inspect --json "$work/xfs.raw" >"$work/xfs.json" && json "$work/xfs.json" \
+        'any(v["backend"] == "native" and v["backend_reason"] for k in d["disks"] for v in k["volumes"])' &&
+        nothing_left
+}
+claim "looking needs no appliance, and what serves the files is told" inspected
+
+put_on_xfs() {
+    head -c 5000000 /dev/urandom >"$work/new" && chmod 0750 "$work/new" &&
+        h2k put "$work/xfs.raw" "$work/new" /etc/old --to-output "$work/xfs.qcow2" 2>"$work/err"
+    local ok=$?
+    cat "$work/err"
+    [ $ok -eq 0 ] && grep -q 'starting the libguestfs appliance' "$work/err" &&
+        [ "$(grep -c 'starting the' "$work/err")" -eq 1 ] && sha256sum -c "$work/xfs.sum" &&
+        nothing_left
+}
+claim "a file is replaced on XFS, by one appliance, of which nothing is left" put_on_xfs
+
+# Read back by our own driver and by the kernel.
+xfs_is_right() {
+    h2k cat --backend=native "$work/xfs.qcow2" /etc/old | cmp - "$work/new" &&
+        qemu-img convert -O raw "$work/xfs.qcow2" "$work/xfs2.raw" && xfs_repair -n -f "$work/xfs2.raw" &&
+        mount -o loop,ro "$work/xfs2.raw" "$work/mnt" || return 1
+    cmp "$work/mnt/etc/old" "$work/new" && [ "$(stat -c '%u:%g %a' "$work/mnt/etc/old")" = '7:8 640' ] &&
+        [ "$(getfattr --only-values -n user.color "$work/mnt/etc/old")" = blue ] &&
+        [ "$(readlink "$work/mnt/home/link")" = ../etc/passwd ]
+    local ok=$?
+    umount "$work/mnt" && [ $ok -eq 0 ]
+}
+claim "it is there, its owner, mode and attributes are as they were, xfs_repair has no complaint" \
+    xfs_is_right
+
+put_on_btrfs() {
+    h2k put "$work/btrfs.raw" "$work/new" /home/new --to-output "$work/btrfs.qcow2" &&
+        sha256sum -c "$work/btrfs.sum" && nothing_left &&
+        qemu-img convert -O raw "$work/btrfs.qcow2" "$work/btrfs2.raw" &&
+        btrfs check --readonly "$work/btrfs2.raw" && mount -o loop,ro "$work/btrfs2.raw" "$work/mnt" ||
+        return 1
+    cmp "$work/mnt/@home/new" "$work/new" && [ ! -e "$work/mnt/@/home/new" ]
+    local ok=$?
+    umount "$work/mnt" && [ $ok -eq 0 ]
+}
+claim "a file goes to the subvolume that fstab mounts, btrfs check has no complaint" put_on_btrfs
+
+both_backends() {
+    local file
+    h2k tree "$work/btrfs.raw" / >"$work/tree.auto" && grep -q newer "$work/tree.auto" &&
+        grep -q mine "$work/tree.auto" && h2k tree --backend=guestfs "$work/btrfs.raw" / >"$work/tree.guestfs" &&
+        diff "$work/tree.auto" "$work/tree.guestfs" &&
+        [ "$(h2k cat "$work/btrfs.raw" /srv/newer)" = newer ]
+}
+claim "both backends see the same tree, the system's and not its snapshot's" both_backends
+
+not_allowed() {
+    refused 5 'can be read, but not changed' h2k put --backend=native "$work/xfs.raw" "$work/new" \
+        /etc/old --to-output "$work/no.qcow2" && [ ! -e "$work/no.qcow2" ]
+}
+claim "--backend=native changes nothing on XFS" not_allowed
+
+# appliance: the process of the QEMU that the run started, once its kernel has begun.
+appliance() {
+    local i
+    for i in $(seq 600); do
+        pgrep -f "qemu.*$work/tmp" | head -n 1 | grep . && return 0
+        sleep 0.1
+    done
+    return 1
+}
+
+hangs() {
+    H2K_PATIENCE=15 h2k put "$work/xfs.raw" "$work/new" /etc/old --to-output "$work/hung.qcow2" \
+        2>"$work/err" &
+    local run=$! pid code=0 start=$SECONDS
+    pid=$(appliance) || return 1
+    kill -STOP "$pid"
+    wait $run || code=$?
+    cat "$work/err"
+    [ $code -eq 14 ] && [ $((SECONDS - start)) -lt 60 ] &&
+        grep -q 'gave no answer for 15 seconds' "$work/err" && [ ! -e "$work/hung.qcow2" ] &&
+        nothing_left
+}
+claim "an appliance that hangs is stopped in time" hangs
+
+killed() {
+    h2k put "$work/xfs.raw" "$work/new" /etc/old --to-output "$work/killed.qcow2" 2>"$work/err" &
+    local run=$! pid code=0
+    pid=$(appliance) || return 1
+    sleep 2
+    kill -KILL "$pid"
+    wait $run || code=$?
+    cat "$work/err"
+    [ $code -eq 14 ] && grep -q 'libguestfs appliance failed' "$work/err" &&
+        [ ! -e "$work/killed.qcow2" ] && nothing_left
+}
+claim "an appliance that is killed is an error" killed
+
+interrupted() {
+    h2k put "$work/xfs.raw" "$work/new" /etc/old --to-output "$work/int.qcow2" 2>"$work/err" &
+    local run=$! code=0 start
+    appliance >/dev/null || return 1
+    start=$SECONDS
+    kill -TERM $run
+    wait $run || code=$?
+    cat "$work/err"
+    [ $((SECONDS - start)) -lt 10 ] && [ $code -gt 128 ] && [ ! -e "$work/int.qcow2" ] && nothing_left
+}
+claim "a run that is interrupted meanwhile leaves nothing" interrupted
+
+finish
