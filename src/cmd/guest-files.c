@@ -43,6 +43,7 @@ cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
                                 : "no path in the guest is named");
   for (guint i = 0; keys && keys[i]; i++)
     g_ptr_array_add (specs, keys[i]);
+  g_cancellable_push_current (cmd_cancellable ());
   *files = h2k_files_open (paths, format, specs, cmd_backend (), &error);
   return *files ? -1 : cmd_fail (error);
 }

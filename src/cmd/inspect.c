@@ -37,6 +37,7 @@ cmd_inspect (int argc, char **argv)
     return cmd_usage ("inspect", "no disk is named");
   for (guint i = 0; keys && keys[i]; i++)
     g_ptr_array_add (specs, keys[i]);
+  g_cancellable_push_current (cmd_cancellable ());
   text = h2k_inspect (paths, format, specs, cmd_backend (), json, &error);
   if (!text)
     return cmd_fail (error);

@@ -191,18 +191,19 @@ set_gone (H2kGuestfs *a, gboolean late, gboolean cancelled, GError **error)
 gboolean
 h2k_guestfs_end (H2kGuestfs *a, gboolean ok, const char *path, GError **error)
 {
-  gboolean late, cancelled;
+  gboolean late, killed, cancelled;
   const char *message;
   int number;
 
   g_mutex_lock (&a->lock);
   a->deadline = 0;
   late = a->late;
-  cancelled = a->cancelled;
+  killed = late || a->cancelled;
+  cancelled = a->cancelled || g_cancellable_is_cancelled (a->cancellable);
   g_mutex_unlock (&a->lock);
-  if (ok && !late && !cancelled)
+  if (ok && !killed)
     return TRUE;
-  if (late || cancelled || !guestfs_is_ready (a->handle))
+  if (killed || !guestfs_is_ready (a->handle))
     {
       a->dead = TRUE;
       set_gone (a, late, cancelled, error);
@@ -290,6 +291,7 @@ configure (H2kGuestfs *a, gboolean emulated, GError **error)
   /* libvirt's QEMU may run as another user, who does not reach our sockets. */
   ok = guestfs_set_backend (g, "direct") == 0 && guestfs_set_tmpdir (g, a->dir) == 0
        && guestfs_set_autosync (g, 0) == 0
+       && guestfs_set_pgroup (g, 1) == 0 /* a terminal's Ctrl-C is for us */
        && (!emulated || guestfs_set_backend_setting (g, "force_tcg", "1") == 0);
   return h2k_guestfs_end (a, ok, NULL, error);
 }

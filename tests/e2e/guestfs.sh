@@ -173,7 +173,8 @@ killed() {
 claim "an appliance that is killed is an error" killed
 
 interrupted() {
-    h2k put "$work/xfs.raw" "$work/new" /etc/old --to-output "$work/int.qcow2" 2>"$work/err" &
+    TMPDIR=$work/tmp "$H2K" put "$work/xfs.raw" "$work/new" /etc/old --to-output "$work/int.qcow2" \
+        2>"$work/err" &
     local run=$! code=0 start
     appliance >/dev/null || return 1
     start=$SECONDS
