@@ -315,6 +315,8 @@ typedef struct
   char *accel;          /* "kvm", "tcg" or NULL: KVM where it works, else emulation */
   char *temp_dir;       /* NULL: $TMPDIR or /var/tmp */
   GPtrArray *macs;      /* char *: may be empty */
+  GPtrArray *keys;      /* char *: of LUKS containers, as for a migration; for the marker unit only:
+                         * the guest opens its volumes itself */
   gboolean reboot;      /* default FALSE; TRUE: reboot inside the guest, wait for proof again */
   H2kProgressFunc progress;
   gpointer progress_data;
@@ -340,6 +342,7 @@ typedef struct
   char *source;
   char *source_format; /* as above */
   gboolean repair;     /* default FALSE; TRUE: the guest is repaired in the overlay first */
+  GPtrArray *keys;     /* char *: of LUKS containers, as for a migration; for the repair */
   gboolean writable;   /* default FALSE; TRUE: clients may write into the overlay */
   char *export_name;   /* NULL: the default export, "" */
   char *socket;        /* a unix socket to be made; NULL: one in a new folder, mode 0700 */

@@ -51,7 +51,7 @@ _hyper2kvm() {
         inspect) words="--json --format --key --backend $common" ;;
         boot-test)
             words="--format --bus --evidence --reboot --boot-timeout --headless --window --accel
-                --uefi --memory --vcpus --mac --temp-dir --json $common"
+                --uefi --memory --vcpus --mac --key --temp-dir --json $common"
             ;;
         convert)
             words="--format --out-format --options --backing --backing-format --compress --cluster-size --threads --verify --fast
@@ -66,7 +66,7 @@ _hyper2kvm() {
         put) words="--add --format --key --backend --to-output $common" ;;
         compare) words="--format --second-format --strict --threads --json $common" ;;
         nbd-serve)
-            words="--format --repair --writable --read-only --socket --port --export-name
+            words="--format --repair --key --writable --read-only --socket --port --export-name
                 --connections --persistent --exit-last --pid-file --temp-dir --json $common"
             ;;
         *) words="local inspect boot-test convert info check compare ls tree cat get put nbd-serve --version $common" ;;

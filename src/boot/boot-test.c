@@ -20,6 +20,7 @@ h2k_boot_options_new (void)
 
   options->disks = g_ptr_array_new_with_free_func (g_free);
   options->macs = g_ptr_array_new_with_free_func (g_free);
+  options->keys = g_ptr_array_new_with_free_func (g_free);
   options->bus = H2K_BUS_VIRTIO_BLK;
   options->evidence = H2K_EVIDENCE_AUTO;
   options->memory_mib = 2048;
@@ -35,6 +36,7 @@ h2k_boot_options_free (H2kBootOptions *options)
     return;
   g_ptr_array_unref (options->disks);
   g_ptr_array_unref (options->macs);
+  g_ptr_array_unref (options->keys);
   g_free (options->format);
   g_free (options->accel);
   g_free (options->temp_dir);
@@ -44,11 +46,12 @@ h2k_boot_options_free (H2kBootOptions *options)
 /* What the disks' guest says about the machine it wants. Not every disk can be looked into; the
  * boot itself is the test, so that is no error here. */
 static void
-apply_inspection (H2kDomain *domain, GPtrArray *disks)
+apply_inspection (H2kDomain *domain, GPtrArray *disks, GPtrArray *key_specs)
 {
-  H2kGuestOptions options = {.backend = H2K_BACKEND_NATIVE};
   g_autoptr (GError) error = NULL;
-  g_autoptr (H2kGuest) guest = h2k_guest_open (disks, &options, &error);
+  g_autoptr (H2kKeys) keys = h2k_keys_parse (key_specs, &error);
+  H2kGuestOptions options = {.keys = keys, .backend = H2K_BACKEND_NATIVE};
+  g_autoptr (H2kGuest) guest = keys ? h2k_guest_open (disks, &options, &error) : NULL;
 
   if (guest == NULL)
     {
@@ -111,7 +114,7 @@ domain_from_options (const H2kBootOptions *options, GError **error)
     }
   if (!add_macs (domain, options->macs, error))
     return NULL;
-  apply_inspection (domain, disks);
+  apply_inspection (domain, disks, options->keys);
   if (options->uefi)
     domain->firmware = H2K_FIRMWARE_UEFI;
   return g_steal_pointer (&domain);

@@ -136,17 +136,19 @@ open_overlays (const H2kDomain *domain, const char *dir, GError **error)
 /* Install the marker unit. FALSE with an error: it is not possible, or failed; the overlays are as
  * they were. */
 static gboolean
-install_marker (GPtrArray *overlays, const char *nonce, gboolean reboot, GError **error)
+install_marker (GPtrArray *overlays, const H2kBootOptions *options, const char *nonce,
+                GError **error)
 {
-  H2kGuestOptions options = {.kvm_works = h2k_kvm_works};
-  g_autoptr (H2kGuest) guest = h2k_guest_open (overlays, &options, error);
+  g_autoptr (H2kKeys) keys = h2k_keys_parse (options->keys, error);
+  H2kGuestOptions how = {.keys = keys, .kvm_works = h2k_kvm_works};
+  g_autoptr (H2kGuest) guest = keys ? h2k_guest_open (overlays, &how, error) : NULL;
   const char *why = NULL;
   gboolean ok = FALSE;
 
   if (guest != NULL && !h2k_marker_possible (guest, &why))
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_BOOT, why);
   else if (guest != NULL)
-    ok = h2k_marker_install (guest, nonce, reboot, error);
+    ok = h2k_marker_install (guest, nonce, options->reboot, error);
   g_clear_pointer (&guest, h2k_guest_free);
   for (guint i = 0; !ok && i < overlays->len; i++)
     h2k_overlay_reset (g_ptr_array_index (overlays, i));
@@ -163,7 +165,7 @@ prepare_marker (H2kScratch *scratch, GPtrArray *overlays, const H2kBootOptions *
   if (options->evidence == H2K_EVIDENCE_LOGIN)
     return TRUE;
   uuid = g_uuid_string_random ();
-  if (install_marker (overlays, uuid, options->reboot, &local))
+  if (install_marker (overlays, options, uuid, &local))
     {
       scratch->nonce = g_steal_pointer (&uuid);
       return TRUE;

@@ -23,7 +23,7 @@ cmd_boot_test (int argc, char **argv)
 {
   g_autoptr (H2kBootOptions) options = h2k_boot_options_new ();
   g_autofree char *bus = NULL, *evidence = NULL;
-  g_auto (GStrv) macs = NULL;
+  g_auto (GStrv) macs = NULL, keys = NULL;
   gboolean json = FALSE, window = FALSE, headless = FALSE;
   int timeout = 0, memory = 0, vcpus = 0, code;
   const GOptionEntry entries[] = {
@@ -46,6 +46,8 @@ cmd_boot_test (int argc, char **argv)
       {"memory", 0, 0, G_OPTION_ARG_INT, &memory, "MiB (default 2048)", "MIB"},
       {"vcpus", 0, 0, G_OPTION_ARG_INT, &vcpus, "CPUs (default 2)", "N"},
       {"mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &macs, "MAC of a NIC; may be repeated", "MAC"},
+      {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &keys,
+       "a LUKS container's key, for the marker unit; may be repeated", "DEV:file:F"},
       {"temp-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->temp_dir,
        "where the overlay lies (default: $TMPDIR or /var/tmp)", "DIR"},
       {"json", 0, 0, G_OPTION_ARG_NONE, &json, "print what was seen as JSON", NULL},
@@ -88,6 +90,8 @@ cmd_boot_test (int argc, char **argv)
     g_ptr_array_add (options->disks, g_strdup (argv[i]));
   for (guint i = 0; macs && macs[i]; i++)
     g_ptr_array_add (options->macs, g_strdup (macs[i]));
+  for (guint i = 0; keys && keys[i]; i++)
+    g_ptr_array_add (options->keys, g_strdup (keys[i]));
   options->progress = cmd_progress;
 
   ok = h2k_boot_test (options, cmd_cancellable (), &seen, &error);

@@ -213,12 +213,15 @@ cmd_nbd_serve (int argc, char **argv)
 {
   g_auto (Serve) serve = {.options = h2k_nbd_options_new ()};
   H2kNbdOptions *o = serve.options;
+  g_auto (GStrv) keys = NULL;
   int connections = 0, no_port = G_MININT;
   const GOptionEntry entries[] = {
       {"format", 'f', 0, G_OPTION_ARG_STRING, &o->source_format,
        "the disk's format (default: found)", "FMT"},
       {"repair", 0, 0, G_OPTION_ARG_NONE, &o->repair,
        "repair the guest first, in an overlay that is dropped at the end", NULL},
+      {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &keys,
+       "a LUKS container's key, for --repair; may be repeated", "DEV:file:F"},
       {"writable", 0, 0, G_OPTION_ARG_NONE, &serve.options->writable,
        "take writes into an overlay that is dropped at the end", NULL},
       {"read-only", 'r', 0, G_OPTION_ARG_NONE, &serve.read_only, "take no writes (default)", NULL},
@@ -252,6 +255,8 @@ cmd_nbd_serve (int argc, char **argv)
                     "The disk is never\nwritten. With a COMMAND, runs it with $uri in its "
                     "environment, and ends with it.",
                     entries, NULL, NULL);
+  for (guint i = 0; keys && keys[i]; i++)
+    g_ptr_array_add (o->keys, g_strdup (keys[i]));
   has_port = o->port != no_port;
   if (!has_port)
     o->port = -1;

@@ -179,6 +179,7 @@ struct _H2kNbdServer
   guint living;           /* of them */
   guint users;            /* of them, those that use the export */
   gboolean used;          /* somebody does or did */
+  GError *failure;        /* the first of the disk's errors; NULL: none */
 };
 
 /* A connection is served by threads that take turns: one reads a request, lets the next one read
@@ -216,6 +217,8 @@ void h2k_nbd_add_helper (NbdConnection *c);
 
 /* Log an error that is no client's, unless there were many already. */
 void h2k_nbd_complain (H2kNbdServer *server, const char *text);
+/* A client is told of an error of the disk. */
+void h2k_nbd_note_failure (H2kNbdServer *server, const GError *error);
 
 /* Negotiate (nbd-negotiate.c). TRUE: the client wants to use the export. */
 gboolean h2k_nbd_negotiate (NbdConnection *c);

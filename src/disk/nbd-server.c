@@ -142,6 +142,28 @@ h2k_nbd_complain (H2kNbdServer *server, const char *text)
     g_warning ("nbd: %s", text);
 }
 
+void
+h2k_nbd_note_failure (H2kNbdServer *server, const GError *error)
+{
+  g_mutex_lock (&server->lock);
+  if (!server->failure)
+    server->failure = g_error_copy (error);
+  g_mutex_unlock (&server->lock);
+}
+
+gboolean
+h2k_nbd_server_check (H2kNbdServer *server, GError **error)
+{
+  gboolean ok;
+
+  g_mutex_lock (&server->lock);
+  ok = !server->failure;
+  if (!ok)
+    g_propagate_error (error, g_error_copy (server->failure));
+  g_mutex_unlock (&server->lock);
+  return ok;
+}
+
 /* --- connections ------------------------------------------------------------------------------ */
 
 static gpointer
@@ -649,5 +671,6 @@ h2k_nbd_server_free (H2kNbdServer *server)
   g_free (server->uri);
   g_free (server->socket);
   g_free (server->folder);
+  g_clear_error (&server->failure);
   g_free (server);
 }

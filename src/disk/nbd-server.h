@@ -48,6 +48,11 @@ const char *h2k_nbd_server_uri (H2kNbdServer *server);
 /* The socket's path; NULL: it is none of this server's making. */
 const char *h2k_nbd_server_socket (H2kNbdServer *server);
 
+/* Whether the disk did all that clients asked for. FALSE: ERROR is the first of the disk's own
+ * errors that a client was told of. A guest's kernel that writes later than its programs may have
+ * nobody to tell. */
+gboolean h2k_nbd_server_check (H2kNbdServer *server, GError **error);
+
 /* Wait until CANCELLABLE is cancelled; with UNTIL_LAST also until nobody is connected any more who
  * had begun to use the export. */
 void h2k_nbd_server_wait (H2kNbdServer *server, gboolean until_last, GCancellable *cancellable);

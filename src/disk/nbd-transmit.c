@@ -68,7 +68,10 @@ take_error (Worker *w, Request *r, GError *error)
   else
     r->error = NBD_EIO;
   if (r->error != NBD_ESHUTDOWN)
-    h2k_nbd_complain (w->c->server, error->message);
+    {
+      h2k_nbd_complain (w->c->server, error->message);
+      h2k_nbd_note_failure (w->c->server, error);
+    }
   /* Clients get whole characters. */
   g_strlcpy (r->text_buffer, error->message, sizeof r->text_buffer);
   if (!g_utf8_validate (r->text_buffer, -1, &end))

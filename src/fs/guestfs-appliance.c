@@ -420,6 +420,9 @@ h2k_guestfs_unmount (GuestfsFs *fs, GError **error)
                                 && guestfs_sync (a->handle) == 0,
                             NULL, error))
         return FALSE;
+      /* What could not be written after the call that wanted it, nobody was told of. */
+      if (!h2k_nbd_server_check (fs->server, error))
+        return FALSE;
       fs->mounted = FALSE;
     }
   for (guint i = 0; i < a->files->len; i++)

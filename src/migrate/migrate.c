@@ -858,6 +858,8 @@ step_boot (Migration *m, GError **error)
   if (m->options->boot_test == H2K_BOOT_TEST_NONE)
     return TRUE;
   options = h2k_boot_options_new ();
+  for (guint i = 0; i < m->options->keys->len; i++)
+    g_ptr_array_add (options->keys, g_strdup (m->options->keys->pdata[i]));
   options->timeout = m->options->boot_timeout;
   options->headless = m->options->headless;
   options->temp_dir = g_strdup (m->options->temp_dir);

@@ -13,6 +13,7 @@ h2k_nbd_options_new (void)
 {
   H2kNbdOptions *options = g_new0 (H2kNbdOptions, 1);
 
+  options->keys = g_ptr_array_new_with_free_func (g_free);
   options->port = -1;
   options->listen_fd = -1;
   return options;
@@ -23,6 +24,7 @@ h2k_nbd_options_free (H2kNbdOptions *options)
 {
   if (!options)
     return;
+  g_ptr_array_unref (options->keys);
   g_free (options->source);
   g_free (options->source_format);
   g_free (options->export_name);
@@ -55,16 +57,17 @@ check_options (const H2kNbdOptions *o, GError **error)
 
 /* The guest is closed again when this returns: all that it changed is in DISK. */
 static gboolean
-repair (H2kDisk *disk, GError **error)
+repair (H2kDisk *disk, GPtrArray *key_specs, GError **error)
 {
+  g_autoptr (H2kKeys) keys = h2k_keys_parse (key_specs, error);
   g_autoptr (GPtrArray) disks = g_ptr_array_new ();
   g_autoptr (H2kGuest) guest = NULL;
   g_autoptr (H2kRepairContext) repairs = NULL;
   g_autofree char *size = NULL;
-  H2kGuestOptions options = {.kvm_works = h2k_kvm_works};
+  H2kGuestOptions options = {.keys = keys, .kvm_works = h2k_kvm_works};
 
   g_ptr_array_add (disks, disk);
-  guest = h2k_guest_open (disks, &options, error);
+  guest = keys ? h2k_guest_open (disks, &options, error) : NULL;
   if (!guest)
     return FALSE;
   repairs = h2k_repair_context_new (guest);
@@ -95,7 +98,7 @@ open_view (const H2kNbdOptions *options, GError **error)
   if (!source || (!options->repair && !options->writable))
     return g_steal_pointer (&source);
   overlay = h2k_overlay_new (source, options->temp_dir, OVERLAY_MEMORY);
-  if (options->repair && !repair (overlay, error))
+  if (options->repair && !repair (overlay, options->keys, error))
     return NULL;
   return g_steal_pointer (&overlay);
 }

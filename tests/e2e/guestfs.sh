@@ -135,6 +135,18 @@ not_allowed() {
 }
 claim "--backend=native changes nothing on XFS" not_allowed
 
+# The overlay's 64 MiB in memory and what fits here are too little; the appliance's kernel writes late.
+no_space() {
+    local code=0
+    mkdir "$work/small" && mount -t tmpfs -o size=40M none "$work/small" || return 1
+    head -c 140000000 /dev/urandom >"$work/big"
+    TMPDIR=$work/small "$H2K" put "$work/xfs.raw" "$work/big" /etc/old --to-output "$work/full.qcow2" || code=$?
+    umount "$work/small"
+    rm "$work/big"
+    [[ $code -eq 7 || $code -eq 11 ]] && [ ! -e "$work/full.qcow2" ]
+}
+claim "no place for what the appliance writes is an error" no_space
+
 # appliance: the process of the QEMU that the run started, once its kernel has begun.
 appliance() {
     local i
