@@ -74,6 +74,20 @@ kill_processes (const char *dir)
       kill ((pid_t)g_ascii_strtoll (name, NULL, 10), SIGKILL);
 }
 
+/* What the appliance was told of an error of the disks, its kernel may try again for ever, or keep
+ * to itself. */
+static gboolean
+check_servers (H2kGuestfs *a, GError **error)
+{
+  for (guint i = 0; i < a->files->len; i++)
+    {
+      const GuestfsFs *fs = a->files->pdata[i];
+      if (fs->server && !h2k_nbd_server_check (fs->server, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
 static gpointer
 watch (gpointer data)
 {
@@ -86,10 +100,11 @@ watch (gpointer data)
 
       if (!a->deadline)
         g_cond_wait (&a->changed, &a->lock);
-      else if (now >= a->deadline || g_cancellable_is_cancelled (a->cancellable))
+      else if (now >= a->deadline || g_cancellable_is_cancelled (a->cancellable)
+               || !check_servers (a, NULL))
         {
           a->late = now >= a->deadline;
-          a->cancelled = !a->late;
+          a->cancelled = !a->late && g_cancellable_is_cancelled (a->cancellable);
           kill_processes (a->dir);
           /* One that was just being started is killed the next time. */
           g_cond_wait_until (&a->changed, &a->lock, now + WATCH_INTERVAL);
@@ -201,6 +216,11 @@ h2k_guestfs_end (H2kGuestfs *a, gboolean ok, const char *path, GError **error)
   killed = late || a->cancelled;
   cancelled = a->cancelled || g_cancellable_is_cancelled (a->cancellable);
   g_mutex_unlock (&a->lock);
+  if (!check_servers (a, error))
+    {
+      a->dead = TRUE;
+      return FALSE;
+    }
   if (ok && !killed)
     return TRUE;
   if (killed || !guestfs_is_ready (a->handle))
@@ -419,9 +439,6 @@ h2k_guestfs_unmount (GuestfsFs *fs, GError **error)
                                 && guestfs_rmmountpoint (a->handle, fs->mountpoint) == 0
                                 && guestfs_sync (a->handle) == 0,
                             NULL, error))
-        return FALSE;
-      /* What could not be written after the call that wanted it, nobody was told of. */
-      if (!h2k_nbd_server_check (fs->server, error))
         return FALSE;
       fs->mounted = FALSE;
     }

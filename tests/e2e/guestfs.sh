@@ -36,8 +36,7 @@ h2k() {
 
 # Nothing of an appliance is left: no file, no process. QEMU may need a moment to go.
 nothing_left() {
-    local i
-    for i in $(seq 50); do
+    for _ in $(seq 50); do
         if [ -z "$(ls -A "$work/tmp")" ] && ! pgrep -f "$work/tmp" >/dev/null; then
             return 0
         fi
@@ -121,7 +120,6 @@ put_on_btrfs() {
 claim "a file goes to the subvolume that fstab mounts, btrfs check has no complaint" put_on_btrfs
 
 both_backends() {
-    local file
     h2k tree "$work/btrfs.raw" / >"$work/tree.auto" && grep -q newer "$work/tree.auto" &&
         grep -q mine "$work/tree.auto" && h2k tree --backend=guestfs "$work/btrfs.raw" / >"$work/tree.guestfs" &&
         diff "$work/tree.auto" "$work/tree.guestfs" &&
@@ -149,8 +147,7 @@ claim "no place for what the appliance writes is an error" no_space
 
 # appliance: the process of the QEMU that the run started, once its kernel has begun.
 appliance() {
-    local i
-    for i in $(seq 600); do
+    for _ in $(seq 600); do
         pgrep -f "qemu.*$work/tmp" | head -n 1 | grep . && return 0
         sleep 0.1
     done
