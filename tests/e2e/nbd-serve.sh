@@ -238,6 +238,16 @@ claim "clients that are killed do no harm" survives
 claim "SIGTERM ends it at once and leaves nothing" ends
 claim "a command is run with the URI, and the server ends with it" runs
 claim "socket, port, export name, PID file and JSON are as asked for" places
+# A guest in a LUKS container is reached with its key, and not without.
+repairs_encrypted() {
+    zstd -qd "$H2K_TOP/tests/fixtures/volumes/luks1/disk1.zst" -o "$work/luks.raw" &&
+        refused 3 'is locked: give its key' "$H2K" nbd-serve --repair "$work/luks.raw" -- true &&
+        H2K_TEST_KEY='correct horse' "$H2K" nbd-serve --repair --key all:env:H2K_TEST_KEY "$work/luks.raw" \
+            -- true 2>"$work/luks.err" && grep -q 'guest: Debian 12 on volumes; repair: ' "$work/luks.err" &&
+        ! grep -q 'correct horse' "$work/luks.err"
+}
+
 claim "--repair offers the repaired guest" repairs
+claim "--repair opens a LUKS container with its key" repairs_encrypted
 claim "mistakes are refused with a reason" usage
 finish
