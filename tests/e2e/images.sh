@@ -209,6 +209,15 @@ claim "a chain of VMDKs" chain vmdk vmdk
 claim "a qcow2 over a VHD" over_vhd
 claim "compare tells what differs" differs
 claim "clusters from 512 bytes to 2 MiB" clusters
+# A volume whose used blocks nobody here knows is whole in the output, and that is said.
+copied_whole() {
+    zstd -qd "$H2K_TOP/tests/fixtures/volumes/luks2-on-lvm/disk1.zst" -o "$work/lvm.raw" &&
+        "$H2K" convert "$work/lvm.raw" "$work/lvm.qcow2" 2>"$work/lvm.err" &&
+        grep 'all of it is copied: .*logical volume secret: which blocks are in use is not known' "$work/lvm.err" &&
+        "$H2K" compare "$work/lvm.raw" "$work/lvm.qcow2"
+}
+
+claim "a logical volume that cannot be looked into is copied whole, which is said" copied_whole
 claim "deleted data are left out, or kept with --no-sparsify" deleted
 huge_source 2048
 claim "2 TiB: qcow2" huge_input qcow2 ""

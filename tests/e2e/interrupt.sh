@@ -69,6 +69,21 @@ copy_is_stopped() {
         [ "$(grep -c '"level":"error"' "$work/events")" -eq 1 ]
 }
 
+# With --resume it is said how to go on, and that does.
+copy_goes_on() {
+    local got=0
+    start copy --resume --bwlimit=100M
+    sleep 1
+    kill -s TERM "$pid"
+    wait "$pid" || got=$?
+    tail -n 3 "$work/events"
+    [ "$got" -eq 143 ] && grep -q 'the same command goes on where this one stopped' "$work/events" &&
+        [ ! -e "$out/guest.qcow2" ] && [ -n "$(ls -A "$out")" ] || return 1
+    "$H2K" local --json --vmdk "$disk" --to-output "$out/guest.qcow2" --temp-dir "$temp" --threads 1 --resume \
+        >"$work/resumed.json" && json "$work/resumed.json" 'd["copy"]["bytes_resumed"] > 0' &&
+        qemu-img check -q "$out/guest.qcow2" && rm "$out/guest.qcow2" "$out/guest.xml" && nothing_left
+}
+
 boot_is_stopped() {
     local got=0
     start boot --qemu-test
@@ -186,6 +201,7 @@ for phase in open output inspect repair prepare copy verify commit; do
 done
 claim "SIGTERM stops the copy with one error" copy_is_stopped TERM 143
 claim "SIGINT stops the copy with one error" copy_is_stopped INT 130
+claim "a copy that is stopped with --resume goes on" copy_goes_on
 claim "SIGINT ends the boot test and its QEMU; the finished disk stays" boot_is_stopped INT 130
 dd if=/dev/urandom of="$work/in.raw" bs=1M count=24 status=none
 truncate -s 30000128 "$work/in.raw"
