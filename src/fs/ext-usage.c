@@ -183,34 +183,6 @@ used_blocks (ExtUsage *usage, guint64 block, guint64 *count, gboolean *used, GEr
   return TRUE;
 }
 
-/* Cut EXTENT, which is in use, where swapped pages begin or end. */
-static void
-leave_out_swap (const ExtUsage *usage, H2kExtent *extent)
-{
-  guint low = 0, high = usage->swap->len;
-  const H2kExtent *range;
-
-  while (low < high)
-    {
-      guint middle = (low + high) / 2;
-      range = &g_array_index (usage->swap, H2kExtent, middle);
-      if (range->offset + range->length <= extent->offset)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-  if (low == usage->swap->len)
-    return;
-  range = &g_array_index (usage->swap, H2kExtent, low);
-  if (range->offset > extent->offset)
-    extent->length = MIN (extent->length, range->offset - extent->offset);
-  else
-    {
-      extent->length = MIN (extent->length, range->offset + range->length - extent->offset);
-      extent->kind = H2K_EXTENT_UNALLOCATED;
-    }
-}
-
 static gboolean
 ext_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
 {
@@ -241,7 +213,7 @@ ext_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
   extent->length = (offset / size + count) * size - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
   if (used)
-    leave_out_swap (usage, extent);
+    h2k_swap_files_leave_out (usage->swap, extent);
   return TRUE;
 }
 
@@ -278,7 +250,7 @@ ext_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError *
   usage->bytes = usage->ext->fs->super->s_clusters_per_group / 8;
   for (guint i = 0; i < N_CACHED; i++)
     usage->groups[i].group = G_MAXUINT64;
-  usage->swap = drop_swap ? h2k_ext_swap_ranges (usage->ext)
+  usage->swap = drop_swap ? h2k_swap_files_find (&usage->ext->base, h2k_ext_swap_places)
                           : g_array_new (FALSE, FALSE, sizeof (H2kExtent));
   return &usage->base;
 }

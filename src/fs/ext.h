@@ -121,9 +121,9 @@ gboolean h2k_ext_load_bitmaps (ExtFs *ext, GError **error);
 
 /* --- ext-swap.c ------------------------------------------------------------------------------- */
 
-/* What of the filesystem's blocks holds swapped pages, which nobody needs after a shutdown: sorted
- * H2kExtent, bytes of the volume, the caller's. What is not clear is left out. */
-GArray *h2k_ext_swap_ranges (ExtFs *ext);
+/* An H2kSwapPlaces. */
+gboolean h2k_ext_swap_places (H2kFs *fs, const char *path, guint64 start, guint64 end,
+                              GArray *ranges);
 
 /* --- ext-recover.c ---------------------------------------------------------------------------- */
 

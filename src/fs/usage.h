@@ -60,6 +60,25 @@ void h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume);
 gboolean h2k_swap_parse (const char *name, const guint8 *header, gsize length, guint64 size,
                          guint64 *start, guint64 *end, GError **error);
 
+/* --- swap-files.c ------------------------------------------------------------------------------
+ */
+
+#define H2K_SWAP_MAX_RANGES 65536u /* of all swap files of a filesystem: more pieces are kept */
+
+/* Add to RANGES by h2k_swap_files_add(), in the file's order, where the bytes START to END of the
+ * swap file PATH lie on the volume; whole blocks only. FALSE: that is not clear, or another file
+ * has them, too. */
+typedef gboolean (*H2kSwapPlaces) (H2kFs *fs, const char *path, guint64 start, guint64 end,
+                                   GArray *ranges);
+
+/* What of the filesystem's blocks holds swapped pages, which nobody needs after a shutdown: sorted
+ * H2kExtent, bytes of the volume, the caller's. What is not clear is left out. */
+GArray *h2k_swap_files_find (H2kFs *fs, H2kSwapPlaces places);
+/* FALSE: there are too many. */
+gboolean h2k_swap_files_add (GArray *ranges, guint64 offset, guint64 length);
+/* Cut EXTENT, which is in use, where swapped pages of RANGES begin or end. */
+void h2k_swap_files_leave_out (const GArray *ranges, H2kExtent *extent);
+
 /* The drivers. */
 extern const H2kUsageOps h2k_ext_usage_ops;
 extern const H2kUsageOps h2k_xfs_usage_ops;

@@ -41,6 +41,7 @@ enum
   DI_SIZE_3 = 176,
 
   FLAG_REALTIME = 0x1,
+  FLAG2_REFLINK = 0x2,
   FLAG2_BIGTIME = 0x8,
   FLAG2_NREXT64 = 0x10,
 };
@@ -111,6 +112,12 @@ static guint64
 flags2 (const guint8 *raw)
 {
   return raw[DI_VERSION] >= 3 ? h2k_be64 (raw + DI_FLAGS2) : 0;
+}
+
+gboolean
+h2k_xfs_may_share (const XfsInode *inode)
+{
+  return (flags2 (inode->raw) & FLAG2_REFLINK) != 0;
 }
 
 /* Seconds: of 32 bits, or nanoseconds since 1901 in 64. */

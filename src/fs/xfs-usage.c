@@ -69,6 +69,7 @@ typedef struct
   H2kXfsLayout layout;
   guint64 clock;
   Window windows[N_WINDOWS];
+  GArray *swap; /* H2kExtent: what of the used blocks is dropped; sorted */
 } XfsUsage;
 
 /* --- the tree of free extents -------------------------------------------------------------------
@@ -412,6 +413,8 @@ xfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
   else if (found)
     end = found->start;
   extent->length = h2k_xfs_offset (&xfs->layout, ag, end) - offset;
+  if (extent->kind == H2K_EXTENT_DATA)
+    h2k_swap_files_leave_out (xfs->swap, extent);
   return TRUE;
 }
 
@@ -447,7 +450,18 @@ xfs_close (H2kUsage *base)
 
   for (guint i = 0; i < N_WINDOWS; i++)
     g_array_unref (xfs->windows[i].extents);
+  g_array_unref (xfs->swap);
   g_free (xfs);
+}
+
+/* ID NULL: swap files are kept. So they are where files cannot be read. */
+static GArray *
+find_swap (H2kDisk *volume, const H2kFsId *id)
+{
+  g_autoptr (H2kFs) fs = id ? h2k_xfs_ops.open (volume, id, NULL) : NULL;
+
+  return fs ? h2k_swap_files_find (fs, h2k_xfs_swap_places)
+            : g_array_new (FALSE, FALSE, sizeof (H2kExtent));
 }
 
 static H2kUsage *
@@ -455,8 +469,6 @@ xfs_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
 {
   g_autofree XfsUsage *xfs = g_new0 (XfsUsage, 1);
 
-  (void)id;
-  (void)drop_swap;
   if (!h2k_xfs_read_layout (volume, &xfs->layout, error) || !check_log (xfs, volume, error))
     return NULL;
   for (guint i = 0; i < N_WINDOWS; i++)
@@ -464,6 +476,7 @@ xfs_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
       xfs->windows[i].ag = NO_GROUP;
       xfs->windows[i].extents = g_array_new (FALSE, FALSE, sizeof (Free));
     }
+  xfs->swap = find_swap (volume, drop_swap ? id : NULL);
   h2k_usage_init (&xfs->base, &h2k_xfs_usage_ops, volume);
   return &((XfsUsage *)g_steal_pointer (&xfs))->base;
 }

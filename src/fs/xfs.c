@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "fs/usage.h"
 #include "fs/xfs.h"
 
 #include "disk/cache.h"
@@ -299,6 +300,34 @@ xfs_open (H2kDisk *volume, const H2kFsId *id, GError **error)
     return &xfs->base;
   h2k_fs_free (&xfs->base);
   return NULL;
+}
+
+/* --- swap files ------------------------------------------------------------------------------- */
+
+gboolean
+h2k_xfs_swap_places (H2kFs *fs, const char *path, guint64 start, guint64 end, GArray *ranges)
+{
+  XfsFs *xfs = (XfsFs *)fs;
+  guint log = xfs->layout.block_log, steps = 0;
+  guint64 block = (start + ((guint64)1 << log) - 1) >> log;
+  XfsExtent extent;
+  XfsInode inode;
+  XfsFork fork;
+
+  if (!find (xfs, path, &inode, NULL) || inode.realtime || h2k_xfs_may_share (&inode)
+      || !h2k_xfs_fork (xfs, &inode, XFS_DATA, &fork))
+    return FALSE;
+  for (; block < end >> log; block += extent.count)
+    {
+      if (steps++ > 2 * H2K_SWAP_MAX_RANGES
+          || !h2k_xfs_map (xfs, &inode, &fork, block, &extent, NULL))
+        return FALSE;
+      extent.count = MIN (extent.count, (end >> log) - block);
+      /* What was never written stays: it reads as zeros. */
+      if (extent.offset && !h2k_swap_files_add (ranges, extent.offset, extent.count << log))
+        return FALSE;
+    }
+  return TRUE;
 }
 
 static gboolean

@@ -53,6 +53,10 @@ gboolean h2k_xfs_log_is_clean (H2kDisk *volume, const H2kXfsLayout *layout, gboo
 
 extern const H2kFsOps h2k_xfs_ops;
 
+/* An H2kSwapPlaces of xfs.c. */
+gboolean h2k_xfs_swap_places (H2kFs *fs, const char *path, guint64 start, guint64 end,
+                              GArray *ranges);
+
 typedef struct
 {
   H2kFs base;
@@ -122,6 +126,9 @@ gboolean h2k_xfs_read_fork (XfsFs *xfs, const XfsInode *inode, const XfsFork *fo
  * UUID and the owner at UUID and behind it. TRUE for version 4. */
 gboolean h2k_xfs_block_is_good (const XfsFs *xfs, const XfsInode *inode, const guint8 *data,
                                 gsize size, gsize crc, gsize uuid);
+
+/* Whether the blocks of INODE may be those of other files, too. */
+gboolean h2k_xfs_may_share (const XfsInode *inode);
 
 /* --- xfs-dir.c -------------------------------------------------------------------------------- */
 

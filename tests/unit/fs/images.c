@@ -315,3 +315,80 @@ faulty_disk_requests (H2kDisk *disk)
 {
   return ((FaultyDisk *)disk)->requests;
 }
+
+/* --- swap files ---------------------------------------------------------------------------------
+ */
+
+#define SWAP_SIZE (3u << 20)
+
+/* A file in "@/tree" that is full of JUNK, and a swap space when SWAP. */
+static void
+make_swap_file (const char *name, guint8 junk, gboolean swap)
+{
+  g_autofree char *path = g_build_filename (image_dir (), "tree", name, NULL);
+  g_autofree char *data = g_malloc (SWAP_SIZE);
+
+  memset (data, junk, SWAP_SIZE);
+  g_assert_true (g_file_set_contents (path, data, SWAP_SIZE, NULL));
+  g_chmod (path, 0600);
+  if (swap)
+    g_assert_cmpint (image_run (NULL, "mkswap -q @/tree/%s", name), ==, 0);
+  else if (junk == 'S') /* of a system that is suspended to it */
+    {
+      memset (data, 0, 4096);
+      data[1024] = 1;
+      memcpy (data + 4086, "S1SUSPEND", 9);
+      g_assert_true (g_file_set_contents (path, data, SWAP_SIZE, NULL));
+    }
+}
+
+/* Bytes of VIEW that are BYTE. */
+static guint64
+count_bytes (H2kDisk *view, guint8 byte)
+{
+  g_autofree guint8 *block = g_malloc (1u << 20);
+  guint64 count = 0;
+
+  for (guint64 at = 0; at < view->size; at += 1u << 20)
+    {
+      gsize n = (gsize)MIN (1u << 20, view->size - at);
+      g_assert_true (h2k_disk_pread (view, at, n, block, NULL));
+      for (gsize i = 0; i < n; i++)
+        count += block[i] == byte;
+    }
+  return count;
+}
+
+static const struct
+{
+  const char *name;
+  guint8 junk;
+  gboolean is_swap, dropped;
+} swap_files[] = {
+    {"swapfile", 0xe1, TRUE, TRUE},          {"swap/swap.img", 0xe2, TRUE, TRUE},
+    {"swapped-letters", 0xe3, FALSE, FALSE}, /* no header */
+    {"backup.img", 0xe4, TRUE, FALSE},       /* kept by somebody */
+    {"swap.suspended", 'S', FALSE, FALSE},
+};
+
+void
+image_make_swap_files (void)
+{
+  image_run (NULL, "rm -rf @/tree");
+  image_run (NULL, "mkdir -p @/tree/swap");
+  for (gsize i = 0; i < G_N_ELEMENTS (swap_files); i++)
+    make_swap_file (swap_files[i].name, swap_files[i].junk, swap_files[i].is_swap);
+}
+
+void
+image_assert_swap_files (H2kDisk *view, gboolean dropped)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (swap_files); i++)
+    {
+      guint64 left = count_bytes (view, swap_files[i].junk);
+      if (dropped && swap_files[i].dropped)
+        g_assert_cmpuint (left, <, IMAGE_SWAP_REST);
+      else
+        g_assert_cmpuint (left, >, SWAP_SIZE - IMAGE_SWAP_REST);
+    }
+}

@@ -29,6 +29,13 @@ void image_assert_clean (H2kDisk *disk);
 /* Fail unless debugfs, another reader, sees the files of the filesystem on DISK as FS does. */
 void image_assert_same_tree (H2kDisk *disk, H2kFs *fs);
 
+#define IMAGE_SWAP_REST 8192u
+/* Make "@/tree" with swap files, and what only looks like them. */
+void image_make_swap_files (void);
+/* Fail unless VIEW, which shows a filesystem with these, has what was swapped out; or has not. But
+ * for IMAGE_SWAP_REST bytes of each, for headers and alignment. */
+void image_assert_swap_files (H2kDisk *view, gboolean dropped);
+
 /* A disk that hands everything through to another one until the FAIL_AT-th request (0: never). */
 H2kDisk *faulty_disk_new (H2kDisk *disk, guint fail_at);
 guint faulty_disk_requests (H2kDisk *disk);

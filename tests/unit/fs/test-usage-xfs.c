@@ -743,6 +743,42 @@ test_disk_error (void)
     }
 }
 
+/* What was swapped out goes, and the filesystem is in order. */
+static void
+test_swap_files (gconstpointer data)
+{
+  static const char proto[] = "/\n0 0\nd--755 0 0\n"
+                              "swapfile ---600 0 0 %s/swapfile\n"
+                              "swapped-letters ---600 0 0 %s/swapped-letters\n"
+                              "backup.img ---600 0 0 %s/backup.img\n"
+                              "swap.suspended ---600 0 0 %s/swap.suspended\n"
+                              "swap d--755 0 0\nswap.img ---600 0 0 %s/swap/swap.img\n$\n$\n";
+  g_autofree char *path = g_build_filename (image_dir (), "swap-proto", NULL);
+  g_autofree char *tree = g_build_filename (image_dir (), "tree", NULL);
+  g_autofree char *text = g_strdup_printf (proto, tree, tree, tree, tree, tree);
+  g_autoptr (H2kDisk) disk = NULL;
+
+  if (!image_have ("mkfs.xfs") || !image_have ("mkswap"))
+    return;
+  image_make_swap_files ();
+  g_assert_true (g_file_set_contents (path, text, -1, NULL));
+  g_clear_pointer (&made, g_free);
+  image_run (NULL, "rm -f @/image");
+  g_assert_cmpint (image_run (NULL, "truncate -s 300M @/image"), ==, 0);
+  g_assert_cmpint (image_run (NULL, "mkfs.xfs -q -f -p @/swap-proto %s @/image",
+                              (const char *)data),
+                   ==, 0);
+  disk = open_image ();
+  for (gboolean drop = FALSE; drop <= TRUE; drop++)
+    {
+      g_autoptr (H2kDisk) view = h2k_used_view_new (disk, drop, NULL, NULL);
+
+      image_assert_swap_files (view, drop);
+      image_save (view, "dropped");
+      g_assert_cmpint (image_run (NULL, "xfs_repair -n -f @/dropped"), ==, 0);
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -770,6 +806,10 @@ main (int argc, char **argv)
   g_test_add_func ("/xfs/log", test_log);
   g_test_add_func ("/xfs/new-log", test_new_log);
   g_test_add_func ("/xfs/disk-error", test_disk_error);
+  /* The last, since they take away what the others' images are made of. */
+  g_test_add_data_func ("/xfs/swap-files/default", "", test_swap_files);
+  g_test_add_data_func ("/xfs/swap-files/no-crc-512", "-m crc=0,finobt=0 -b size=512",
+                        test_swap_files);
   result = g_test_run ();
   image_cleanup ();
   g_free (made);

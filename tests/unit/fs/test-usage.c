@@ -261,82 +261,21 @@ test_unclean (void)
   g_assert_cmpuint (notes->len, ==, 1);
 }
 
-#define SWAP_SIZE (3u << 20)
-
-/* A file in "@/tree" that is full of JUNK, and a swap space when SWAP. */
-static void
-make_swap_file (const char *name, guint8 junk, gboolean swap)
-{
-  g_autofree char *path = g_build_filename (image_dir (), "tree", name, NULL);
-  g_autofree char *data = g_malloc (SWAP_SIZE);
-
-  memset (data, junk, SWAP_SIZE);
-  g_assert_true (g_file_set_contents (path, data, SWAP_SIZE, NULL));
-  g_chmod (path, 0600);
-  if (swap)
-    g_assert_cmpint (image_run (NULL, "mkswap -q @/tree/%s", name), ==, 0);
-  else if (junk == 'S') /* of a system that is suspended to it */
-    {
-      memset (data, 0, 4096);
-      data[1024] = 1;
-      memcpy (data + 4086, "S1SUSPEND", 9);
-      g_assert_true (g_file_set_contents (path, data, SWAP_SIZE, NULL));
-    }
-}
-
-/* Bytes of VIEW that are BYTE. */
-static guint64
-count_bytes (H2kDisk *view, guint8 byte)
-{
-  g_autofree guint8 *block = g_malloc (1u << 20);
-  guint64 count = 0;
-
-  for (guint64 at = 0; at < view->size; at += 1u << 20)
-    {
-      gsize n = (gsize)MIN (1u << 20, view->size - at);
-      g_assert_true (h2k_disk_pread (view, at, n, block, NULL));
-      for (gsize i = 0; i < n; i++)
-        count += block[i] == byte;
-    }
-  return count;
-}
-
 /* What was swapped out goes, the header and everything else stays, and the files are in order. */
 static void
 test_swap_files (gconstpointer data)
 {
-  static const struct
-  {
-    const char *name;
-    guint8 junk;
-    gboolean is_swap, dropped;
-  } files[] = {
-      {"swapfile", 0xe1, TRUE, TRUE},          {"swap/swap.img", 0xe2, TRUE, TRUE},
-      {"swapped-letters", 0xe3, FALSE, FALSE}, /* no header */
-      {"backup.img", 0xe4, TRUE, FALSE},       /* kept by somebody */
-      {"swap.suspended", 'S', FALSE, FALSE},
-  };
   g_autoptr (H2kDisk) disk = NULL;
 
   if (!image_have ("mke2fs") || !image_have ("mkswap"))
     return;
-  image_run (NULL, "rm -rf @/tree");
-  image_run (NULL, "mkdir -p @/tree/swap");
-  for (gsize i = 0; i < G_N_ELEMENTS (files); i++)
-    make_swap_file (files[i].name, files[i].junk, files[i].is_swap);
+  image_make_swap_files ();
   disk = image_mke2fs (data, "48M", TRUE);
   for (gboolean drop = FALSE; drop <= TRUE; drop++)
     {
       g_autoptr (H2kDisk) view = h2k_used_view_new (disk, drop, NULL, NULL);
 
-      for (gsize i = 0; i < G_N_ELEMENTS (files); i++)
-        {
-          guint64 left = count_bytes (view, files[i].junk);
-          if (drop && files[i].dropped)
-            g_assert_cmpuint (left, <, 8192);
-          else
-            g_assert_cmpuint (left, >, SWAP_SIZE - 8192);
-        }
+      image_assert_swap_files (view, drop);
       image_assert_clean (view);
       if (drop)
         {
