@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/btrfs.h"
+#include "fs/usage.h"
 
 /* No compressed extent is larger, neither before nor afterwards. */
 #define MAX_COMPRESSED (128u << 10)
@@ -329,6 +330,99 @@ h2k_btrfs_read_file (BtrfsFs *fs, const BtrfsInode *inode, guint64 offset, gsize
                            buffer + (from - offset), error))
         return FALSE;
       if (!h2k_btrfs_next (&cursor, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* --- swap files ------------------------------------------------------------------------------- */
+
+/* When the subvolume of INODE was last copied: extents that are not younger are the copy's, too. */
+static gboolean
+last_snapshot (BtrfsFs *fs, const BtrfsInode *inode, guint64 *generation)
+{
+  g_auto (BtrfsCursor) cursor = {&fs->volume, &fs->volume.root_tree};
+  const BtrfsKey key = {inode->root.owner, BTRFS_ROOT_ITEM, 0};
+
+  if (!h2k_btrfs_seek (&cursor, &key, NULL) || !cursor.leaf || cursor.key.objectid != key.objectid
+      || cursor.key.type != BTRFS_ROOT_ITEM || cursor.size < ROOT_FLAGS)
+    return FALSE;
+  *generation = h2k_le64 (cursor.data + ROOT_LAST_SNAPSHOT);
+  return TRUE;
+}
+
+/* Whether one file alone refers to EXTENT, once. CURSOR is one of the extent tree. */
+static gboolean
+is_alone (BtrfsCursor *cursor, const Extent *extent)
+{
+  const BtrfsKey key = {extent->address, BTRFS_EXTENT_ITEM, extent->stored};
+
+  return h2k_btrfs_seek (cursor, &key, NULL) && cursor->leaf && cursor->key.objectid == key.objectid
+         && cursor->key.type == key.type && cursor->key.offset == key.offset && cursor->size >= 8
+         && h2k_le64 (cursor->data) == 1;
+}
+
+/* All copies of LENGTH bytes at LOGICAL. */
+static gboolean
+add_places (const BtrfsVolume *volume, guint64 logical, guint64 length, GArray *ranges)
+{
+  while (length)
+    {
+      const BtrfsChunk *chunk = h2k_btrfs_find_chunk (volume, logical);
+      guint64 n;
+
+      if (!chunk)
+        return FALSE;
+      n = MIN (length, chunk->logical + chunk->length - logical);
+      for (guint i = 0; i < chunk->n_copies; i++)
+        if (!h2k_swap_files_add (ranges, chunk->copies[i] + (logical - chunk->logical), n))
+          return FALSE;
+      logical += n;
+      length -= n;
+    }
+  return TRUE;
+}
+
+/* As Linux does for swap files in use (btrfs_swap_activate()): they have no checksums, are not
+ * packed, and share nothing with other files or snapshots. */
+gboolean
+h2k_btrfs_swap_places (H2kFs *base, const char *path, guint64 start, guint64 end, GArray *ranges)
+{
+  BtrfsFs *fs = (BtrfsFs *)base;
+  BtrfsRoot extents;
+  BtrfsInode inode;
+  guint64 snapshot, last = 0;
+  guint steps = 0;
+
+  if (!h2k_btrfs_find (fs, path, &inode, NULL) || !inode.has_no_sums
+      || !last_snapshot (fs, &inode, &snapshot)
+      || !h2k_btrfs_find_root (&fs->volume, BTRFS_EXTENT_TREE, &extents, NULL))
+    return FALSE;
+  g_auto (BtrfsCursor) cursor = {&fs->volume, &inode.root};
+  g_auto (BtrfsCursor) refs = {&fs->volume, &extents};
+  start += fs->volume.sector_size - 1;
+  start -= start % fs->volume.sector_size;
+  end -= end % fs->volume.sector_size;
+  if (!seek_extent (&cursor, &inode, start, NULL))
+    return FALSE;
+  for (; cursor.leaf && cursor.key.objectid == inode.number && cursor.key.type == BTRFS_EXTENT_DATA
+         && cursor.key.offset < end;)
+    {
+      guint64 from, to;
+      Extent extent;
+
+      if (steps++ > H2K_SWAP_MAX_RANGES || !parse_extent (&cursor, &extent, NULL)
+          || extent.type == INLINE || extent.compression != BTRFS_PLAIN || extent.start < last)
+        return FALSE;
+      last = extent.start + extent.length;
+      from = MAX (start, extent.start);
+      to = MIN (end, last);
+      if (from < to && extent.type == REGULAR && extent.address
+          && (h2k_le64 (cursor.data) <= snapshot || !is_alone (&refs, &extent)
+              || !add_places (&fs->volume, extent.address + extent.offset + (from - extent.start),
+                              to - from, ranges)))
+        return FALSE;
+      if (!h2k_btrfs_next (&cursor, NULL))
         return FALSE;
     }
   return TRUE;

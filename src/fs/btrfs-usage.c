@@ -8,7 +8,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/bits.h"
-#include "fs/btrfs-tree.h"
+#include "fs/btrfs.h"
 #include "fs/usage.h"
 
 /* The filesystem leaves this to boot loaders. */
@@ -33,6 +33,7 @@ typedef struct
   BtrfsVolume btrfs;
   GArray *stripes;  /* Stripe, by offset, apart from each other */
   H2kCache *groups; /* by chunk: a bit a sector, 1: in use; or empty: all of it is */
+  GArray *swap;     /* H2kExtent: what of the used blocks is dropped; sorted */
 } BtrfsUsage;
 
 static const BtrfsChunk *
@@ -253,6 +254,8 @@ btrfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
   run = h2k_bit_run (bits, sector, (stripe->end - stripe->first) / size, used);
   extent->length = MIN (end, stripe->first + (sector + run) * size) - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
+  if (used)
+    h2k_swap_files_leave_out (usage->swap, extent);
   return TRUE;
 }
 
@@ -265,6 +268,7 @@ btrfs_usage_close (H2kUsage *base)
 
   h2k_btrfs_clear (&usage->btrfs);
   g_array_unref (usage->stripes);
+  g_array_unref (usage->swap);
   h2k_cache_free (usage->groups);
   g_free (usage);
 }
@@ -274,10 +278,11 @@ btrfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError
 {
   BtrfsUsage *usage = g_new0 (BtrfsUsage, 1);
 
-  (void)drop_swap; /* a swap file can have any name in any subvolume */
   h2k_usage_init (&usage->base, &h2k_btrfs_usage_ops, volume);
   usage->stripes = g_array_new (FALSE, FALSE, sizeof (Stripe));
   usage->groups = h2k_cache_new (MAX_CACHED);
+  usage->swap
+      = h2k_swap_files_of (&h2k_btrfs_ops, volume, drop_swap ? id : NULL, h2k_btrfs_swap_places);
   if (h2k_btrfs_open (&usage->btrfs, volume, BTRFS_FOR_USAGE, error) && map_device (usage, error))
     return &usage->base;
   h2k_usage_free (&usage->base);

@@ -35,6 +35,7 @@ enum
 enum
 {
   ROOT_GENERATION = 160,
+  ROOT_LAST_SNAPSHOT = 200,
   ROOT_FLAGS = 208,
   ROOT_REFS = 216,
   ROOT_LEVEL = 238,
@@ -89,6 +90,10 @@ gboolean h2k_btrfs_find_entry (BtrfsCursor *cursor, guint64 object, guint type, 
 /* Read LENGTH bytes of INODE; BUFFER holds zeros before. */
 gboolean h2k_btrfs_read_file (BtrfsFs *fs, const BtrfsInode *inode, guint64 offset, gsize length,
                               guint8 *buffer, GError **error);
+
+/* An H2kSwapPlaces. */
+gboolean h2k_btrfs_swap_places (H2kFs *fs, const char *path, guint64 start, guint64 end,
+                                GArray *ranges);
 
 /* --- btrfs-unpack.c --------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 
 #include <sys/stat.h>
 
+#define MAX_SUBVOLUMES 1000u
 #define MAX_FILES 64u /* looking each one up walks the folder */
 
 static const char *const folders[] = {"/", "/swap"};
@@ -74,27 +75,51 @@ overlap (const GArray *ranges)
   return FALSE;
 }
 
+/* Look below ROOT: of the filesystem, or of a subvolume. */
+static void
+look_below (H2kFs *fs, H2kSwapPlaces places, const char *root, guint *files, GArray *ranges)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (folders); i++)
+    {
+      g_autofree char *folder = g_build_filename (root, folders[i], NULL);
+      g_autoptr (GPtrArray) names = fs->ops->list (fs, folder, NULL);
+
+      for (guint n = 0; names && n < names->len; n++)
+        if (has_swap_name (names->pdata[n]) && (*files)++ < MAX_FILES)
+          {
+            g_autofree char *path = g_build_filename (folder, names->pdata[n], NULL);
+            look_at_file (fs, places, path, ranges);
+          }
+    }
+}
+
 GArray *
 h2k_swap_files_find (H2kFs *fs, H2kSwapPlaces places)
 {
   g_autoptr (GArray) ranges = g_array_new (FALSE, FALSE, sizeof (H2kExtent));
+  g_autoptr (GPtrArray) subvolumes = fs->ops->subvolumes ? fs->ops->subvolumes (fs, NULL) : NULL;
   guint files = 0;
 
-  for (gsize i = 0; i < G_N_ELEMENTS (folders); i++)
+  if (!fs->ops->subvolumes)
+    look_below (fs, places, "/", &files, ranges);
+  for (guint i = 0; subvolumes && i < MIN (subvolumes->len, MAX_SUBVOLUMES); i++)
     {
-      g_autoptr (GPtrArray) names = fs->ops->list (fs, folders[i], NULL);
-
-      for (guint n = 0; names && n < names->len; n++)
-        if (has_swap_name (names->pdata[n]) && files++ < MAX_FILES)
-          {
-            g_autofree char *path = g_build_filename (folders[i], names->pdata[n], NULL);
-            look_at_file (fs, places, path, ranges);
-          }
+      const H2kSubvolume *subvolume = subvolumes->pdata[i];
+      if (!subvolume->is_readonly)
+        look_below (fs, places, subvolume->path, &files, ranges);
     }
   g_array_sort (ranges, compare_ranges);
   if (overlap (ranges))
     g_array_set_size (ranges, 0);
   return g_steal_pointer (&ranges);
+}
+
+GArray *
+h2k_swap_files_of (const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id, H2kSwapPlaces places)
+{
+  g_autoptr (H2kFs) fs = id ? ops->open (volume, id, NULL) : NULL;
+
+  return fs ? h2k_swap_files_find (fs, places) : g_array_new (FALSE, FALSE, sizeof (H2kExtent));
 }
 
 gboolean

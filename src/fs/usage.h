@@ -74,6 +74,9 @@ typedef gboolean (*H2kSwapPlaces) (H2kFs *fs, const char *path, guint64 start, g
 /* What of the filesystem's blocks holds swapped pages, which nobody needs after a shutdown: sorted
  * H2kExtent, bytes of the volume, the caller's. What is not clear is left out. */
 GArray *h2k_swap_files_find (H2kFs *fs, H2kSwapPlaces places);
+/* The same for what the driver OPS opens on VOLUME. ID NULL, or files that cannot be read: none. */
+GArray *h2k_swap_files_of (const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id,
+                           H2kSwapPlaces places);
 /* FALSE: there are too many. */
 gboolean h2k_swap_files_add (GArray *ranges, guint64 offset, guint64 length);
 /* Cut EXTENT, which is in use, where swapped pages of RANGES begin or end. */

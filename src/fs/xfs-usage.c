@@ -454,16 +454,6 @@ xfs_close (H2kUsage *base)
   g_free (xfs);
 }
 
-/* ID NULL: swap files are kept. So they are where files cannot be read. */
-static GArray *
-find_swap (H2kDisk *volume, const H2kFsId *id)
-{
-  g_autoptr (H2kFs) fs = id ? h2k_xfs_ops.open (volume, id, NULL) : NULL;
-
-  return fs ? h2k_swap_files_find (fs, h2k_xfs_swap_places)
-            : g_array_new (FALSE, FALSE, sizeof (H2kExtent));
-}
-
 static H2kUsage *
 xfs_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
 {
@@ -476,7 +466,7 @@ xfs_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
       xfs->windows[i].ag = NO_GROUP;
       xfs->windows[i].extents = g_array_new (FALSE, FALSE, sizeof (Free));
     }
-  xfs->swap = find_swap (volume, drop_swap ? id : NULL);
+  xfs->swap = h2k_swap_files_of (&h2k_xfs_ops, volume, drop_swap ? id : NULL, h2k_xfs_swap_places);
   h2k_usage_init (&xfs->base, &h2k_xfs_usage_ops, volume);
   return &((XfsUsage *)g_steal_pointer (&xfs))->base;
 }

@@ -79,7 +79,7 @@ int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   g_autoptr (H2kDisk) disk = unpack (data, size);
-  g_autoptr (H2kUsage) usage = h2k_usage_open (disk, FALSE, NULL);
+  g_autoptr (H2kUsage) usage = h2k_usage_open (disk, TRUE, NULL);
   H2kExtent extent;
 
   for (guint64 at = 0, n = 0; usage && at < VOLUME_SIZE && n < 1000; n++)

@@ -342,9 +342,8 @@ make_swap_file (const char *name, guint8 junk, gboolean swap)
     }
 }
 
-/* Bytes of VIEW that are BYTE. */
-static guint64
-count_bytes (H2kDisk *view, guint8 byte)
+guint64
+image_count_bytes (H2kDisk *view, guint8 byte)
 {
   g_autofree guint8 *block = g_malloc (1u << 20);
   guint64 count = 0;
@@ -385,7 +384,7 @@ image_assert_swap_files (H2kDisk *view, gboolean dropped)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (swap_files); i++)
     {
-      guint64 left = count_bytes (view, swap_files[i].junk);
+      guint64 left = image_count_bytes (view, swap_files[i].junk);
       if (dropped && swap_files[i].dropped)
         g_assert_cmpuint (left, <, IMAGE_SWAP_REST);
       else

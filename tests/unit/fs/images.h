@@ -29,6 +29,8 @@ void image_assert_clean (H2kDisk *disk);
 /* Fail unless debugfs, another reader, sees the files of the filesystem on DISK as FS does. */
 void image_assert_same_tree (H2kDisk *disk, H2kFs *fs);
 
+/* Bytes of VIEW that are BYTE. */
+guint64 image_count_bytes (H2kDisk *view, guint8 byte);
 #define IMAGE_SWAP_REST 8192u
 /* Make "@/tree" with swap files, and what only looks like them. */
 void image_make_swap_files (void);

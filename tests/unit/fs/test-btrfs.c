@@ -5,6 +5,8 @@
  */
 #include "images.h"
 
+#include "fs/usage.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -837,6 +839,49 @@ test_faults (void)
   g_assert_cmpuint (n, >, 10);
 }
 
+/* What was swapped out goes from the files that share nothing, and only from these; the filesystem
+ * is in order. */
+static void
+test_swap_files (gconstpointer data)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+
+  if (!have_tools () || !image_have ("mkswap"))
+    return;
+  image_make_swap_files ();
+  make_image (data, "300M");
+  if (!mount_image (""))
+    return;
+  run ("btrfs -q subvolume create @/mnt/root");
+  run ("mkdir @/mnt/root/swap");
+  run ("btrfs -q subvolume create @/mnt/kept");
+  run ("touch @/mnt/root/swapfile @/mnt/root/swap/swap.img @/mnt/kept/swapfile "
+       "@/mnt/shared-swap");
+  run ("chattr +C @/mnt/root/swapfile @/mnt/root/swap/swap.img @/mnt/kept/swapfile "
+       "@/mnt/shared-swap");
+  run ("sh -c 'cat @/tree/swapfile > @/mnt/root/swapfile'");
+  run ("sh -c 'cat @/tree/swap/swap.img > @/mnt/root/swap/swap.img'");
+  /* These count as what has to stay: checksums, a snapshot, a second file. */
+  run ("cp @/tree/swapped-letters @/tree/swap.suspended @/mnt/");
+  run ("sh -c 'cat @/tree/backup.img > @/mnt/kept/swapfile'");
+  run ("btrfs -q subvolume snapshot @/mnt/kept @/mnt/kept-too");
+  run ("sh -c 'cat @/tree/backup.img > @/mnt/shared-swap'");
+  run ("chattr +C @/mnt");
+  run ("cp --reflink=always @/mnt/shared-swap @/mnt/shared-too");
+  run ("umount @/mnt");
+  disk = open_image ("image");
+  for (gboolean drop = FALSE; drop <= TRUE; drop++)
+    {
+      g_autoptr (H2kDisk) view = h2k_used_view_new (disk, drop, NULL, NULL);
+
+      image_assert_swap_files (view, drop);
+      g_assert_cmpuint (image_count_bytes (view, 0xe4), >, 2 * (3u << 20) - 2 * IMAGE_SWAP_REST);
+      image_save (view, "copy");
+      run ("btrfs check --check-data-csum @/copy");
+    }
+  run ("rm @/image @/copy");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -860,6 +905,8 @@ main (int argc, char **argv)
   g_test_add_data_func ("/btrfs/flips/single", "-m single -d single -n 4096", test_flips);
   g_test_add_func ("/btrfs/super", test_super);
   g_test_add_func ("/btrfs/faults", test_faults);
+  g_test_add_data_func ("/btrfs/swap-files/single", "-d single", test_swap_files);
+  g_test_add_data_func ("/btrfs/swap-files/dup", "-d dup", test_swap_files);
   result = g_test_run ();
   if (have_namespace ())
     image_run (NULL, "umount -q @/mnt");
