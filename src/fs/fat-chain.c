@@ -20,9 +20,18 @@ struct _FatWindow
   guint8 data[H2K_FAT_WINDOW_BYTES];
 };
 
+/* What was at AT before. */
+typedef struct
+{
+  guint64 at;
+  gsize length;
+  guint8 data[];
+} FatOld;
+
 void
 h2k_fat_chains_init (FatFs *fat)
 {
+  fat->undo = g_ptr_array_new_with_free_func (g_free);
   fat->windows = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, g_free);
   fat->free_clusters = fat->info_free = -1;
   fat->next_free = 2;
@@ -32,6 +41,7 @@ void
 h2k_fat_chains_clear (FatFs *fat)
 {
   g_clear_pointer (&fat->windows, g_hash_table_unref);
+  g_clear_pointer (&fat->undo, g_ptr_array_unref);
 }
 
 static gboolean
@@ -51,6 +61,7 @@ h2k_fat_begin (FatFs *fat)
   fat->pending = 0;
   fat->pending_next = 0;
   fat->budget = MAX_READS;
+  g_ptr_array_set_size (fat->undo, 0);
 }
 
 /* --- windows ---------------------------------------------------------------------------------- */
@@ -257,6 +268,39 @@ h2k_fat_count_free (FatFs *fat, guint64 *count, GError **error)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
+gboolean
+h2k_fat_overwrite (FatFs *fat, guint64 offset, gsize length, const guint8 *data, GError **error)
+{
+  FatOld *old = g_malloc (sizeof *old + length);
+
+  old->at = offset;
+  old->length = length;
+  if (!h2k_disk_pread (fat->base.volume, offset, length, old->data, error))
+    {
+      g_free (old);
+      return FALSE;
+    }
+  /* Kept before it is written to: of a write that fails, a part may be done. */
+  g_ptr_array_add (fat->undo, old);
+  return h2k_disk_pwrite (fat->base.volume, offset, length, data, error);
+}
+
+void
+h2k_fat_undo (FatFs *fat)
+{
+  gboolean ok = TRUE;
+
+  /* What was written before something that stays has to stay, too. */
+  for (guint i = fat->undo->len; ok && i > 0; i--)
+    {
+      const FatOld *old = fat->undo->pdata[i - 1];
+      ok = h2k_disk_pwrite (fat->base.volume, old->at, old->length, old->data, NULL);
+    }
+  g_ptr_array_set_size (fat->undo, 0);
+  fat->window = NULL;
+  g_hash_table_remove_all (fat->windows);
+}
+
 static int
 compare_windows (gconstpointer a, gconstpointer b)
 {
@@ -276,8 +320,8 @@ write_window (FatFs *fat, FatWindow *window, GError **error)
 
   to = MIN (to, length);
   for (guint i = 0; i < layout->copies; i++)
-    if (!h2k_disk_pwrite (fat->base.volume, layout->table + i * layout->table_size + at + from,
-                          to - from, window->data + from, error))
+    if (!h2k_fat_overwrite (fat, layout->table + i * layout->table_size + at + from, to - from,
+                            window->data + from, error))
       return FALSE;
   window->from = window->to = 0;
   return TRUE;
@@ -321,6 +365,8 @@ transfer_at (FatFs *fat, FatTransfer what, guint64 offset, guint64 length, guint
       return h2k_disk_pread (fat->base.volume, offset, (gsize)length, buffer, error);
     case FAT_WRITE:
       return h2k_disk_pwrite (fat->base.volume, offset, (gsize)length, buffer, error);
+    case FAT_REPLACE:
+      return h2k_fat_overwrite (fat, offset, (gsize)length, buffer, error);
     case FAT_ZERO:
     default:
       return h2k_disk_zero (fat->base.volume, offset, length, error);

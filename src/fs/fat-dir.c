@@ -337,9 +337,9 @@ write_slots (FatFs *fat, const FatDir *dir, guint from, guint to, GError **error
   if (to <= from)
     return TRUE;
   if (dir->first == 0)
-    return h2k_disk_pwrite (fat->base.volume, fat->layout.root + offset, (gsize)length,
-                            slot_of (dir, from), error);
-  return h2k_fat_transfer (fat, FAT_WRITE, dir->runs, offset, length, slot_of (dir, from), error);
+    return h2k_fat_overwrite (fat, fat->layout.root + offset, (gsize)length, slot_of (dir, from),
+                              error);
+  return h2k_fat_transfer (fat, FAT_REPLACE, dir->runs, offset, length, slot_of (dir, from), error);
 }
 
 static guint

@@ -36,14 +36,15 @@ begin_writing (FatFs *fat, GError **error)
   fat->changed = TRUE;
   if (!fat->left_clean || fat->marked || !fat->layout.state_kept)
     return TRUE;
-  fat->marked = TRUE;
-  return write_state (fat, fat->layout.state | H2K_FAT_STATE_DIRTY, error);
+  fat->marked = write_state (fat, fat->layout.state | H2K_FAT_STATE_DIRTY, error);
+  return fat->marked;
 }
 
 /* The disk failed while the operation wrote. */
 static gboolean
 broken_off (FatFs *fat)
 {
+  h2k_fat_undo (fat);
   fat->failed = TRUE;
   fat->free_clusters = fat->info_free = -1;
   return FALSE;

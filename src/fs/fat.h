@@ -6,6 +6,8 @@
  * A change is made in memory first: the entries of the table, then the slots of a directory. When
  * nothing can fail any more but the disk it is written, in an order that loses clusters at worst:
  * what is referred to before what refers to it; what is given up after the last reference to it.
+ * When a write fails those before it are undone. (If the disk does not even let us do that, a file
+ * that was on its way to another directory has two names; without them it might have none.)
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -64,6 +66,7 @@ typedef struct
   gint64 info_free;     /* as FSInfo says; -1: nothing to be believed */
   guint64 next_free;    /* where the search for a free one begins */
   guint64 pending_next;
+  GPtrArray *undo; /* FatOld: what this operation has overwritten, in the order of that */
 
   /* Where the last read of a file ended, so that the next one need not follow the chain again. */
   guint32 last_first, last_index, last_cluster;
@@ -99,6 +102,11 @@ gboolean h2k_fat_extend (FatFs *fat, guint32 tail, guint64 count, GArray *runs, 
 gboolean h2k_fat_cut (FatFs *fat, const GArray *runs, guint64 keep, GError **error);
 /* Write what is pending to all the copies of the table. */
 gboolean h2k_fat_commit (FatFs *fat, GError **error);
+/* Write to what may be in use; what was there is kept until the next operation begins. */
+gboolean h2k_fat_overwrite (FatFs *fat, guint64 offset, gsize length, const guint8 *data,
+                            GError **error);
+/* Put back what this operation has overwritten, the last first, as far as the disk lets us. */
+void h2k_fat_undo (FatFs *fat);
 /* The number of free clusters. */
 gboolean h2k_fat_count_free (FatFs *fat, guint64 *count, GError **error);
 
@@ -106,6 +114,7 @@ typedef enum
 {
   FAT_READ,
   FAT_WRITE,
+  FAT_REPLACE, /* as h2k_fat_overwrite() */
   FAT_ZERO,
 } FatTransfer;
 
