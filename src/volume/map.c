@@ -101,10 +101,17 @@ locate (const Run *run, guint64 offset, Piece *piece)
     }
 }
 
-static gboolean
-is_readable (const H2kMapMember *member)
+gboolean
+h2k_map_is_readable (const H2kMapMember *member)
 {
   return member->disk && !member->write_only;
+}
+
+gboolean
+h2k_map_has_room (const H2kMapMember *member, guint64 length)
+{
+  return !member->disk
+         || (member->offset <= member->disk->size && length <= member->disk->size - member->offset);
 }
 
 /* --- reading and writing -----------------------------------------------------------------------
@@ -119,7 +126,7 @@ read_piece (const Piece *piece, gsize length, void *buffer, GError **error)
   for (guint i = 0; i < piece->n_copies; i++)
     {
       g_autoptr (GError) failure = NULL;
-      if (!is_readable (piece->copies[i].member))
+      if (!h2k_map_is_readable (piece->copies[i].member))
         continue;
       if (h2k_disk_pread (piece->copies[i].member->disk, piece->copies[i].offset, length, buffer,
                           &failure))
@@ -221,37 +228,47 @@ map_flush (H2kDisk *disk, GError **error)
   return TRUE;
 }
 
-/* The extent of the chunk at OFFSET, from the copy that is read first. */
+/* The extent of the chunk at AT, from the copy that is read first. */
 static gboolean
-piece_extent (const Piece *piece, H2kExtent *extent, GError **error)
+piece_extent (H2kDisk *disk, guint64 at, H2kExtent *extent, guint64 *length, GError **error)
 {
-  for (guint i = 0; i < piece->n_copies; i++)
-    if (is_readable (piece->copies[i].member))
-      return h2k_disk_extent (piece->copies[i].member->disk, piece->copies[i].offset,
-                              piece->copies[i].offset + piece->length, extent, error);
+  MapDisk *map = (MapDisk *)disk;
+  const Run *run = find_run (map, at);
+  Piece piece;
+
+  locate (run, at - run->start, &piece);
+  *length = piece.length;
+  for (guint i = 0; i < piece.n_copies; i++)
+    if (h2k_map_is_readable (piece.copies[i].member))
+      return h2k_disk_extent (piece.copies[i].member->disk, piece.copies[i].offset,
+                              piece.copies[i].offset + piece.length, extent, error);
   g_assert_not_reached ();
 }
 
 static gboolean
 map_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
 {
-  MapDisk *map = (MapDisk *)disk;
+  return h2k_map_join_extents (disk, offset, piece_extent, extent, error);
+}
+
+gboolean
+h2k_map_join_extents (H2kDisk *disk, guint64 offset, H2kMapPieceFunc piece, H2kExtent *extent,
+                      GError **error)
+{
   guint64 at = offset;
 
   for (guint i = 0; i < MAX_CHUNKS_OF_EXTENT && at < disk->size; i++)
     {
-      const Run *run = find_run (map, at);
+      guint64 length = 0;
       H2kExtent part;
-      Piece piece;
 
-      locate (run, at - run->start, &piece);
-      if (!piece_extent (&piece, &part, error))
+      if (!piece (disk, at, &part, &length, error))
         return FALSE;
       if (i > 0 && part.kind != extent->kind)
         break;
       extent->kind = part.kind;
       at += part.length;
-      if (part.length < piece.length)
+      if (part.length < length)
         break;
     }
   extent->offset = offset;
@@ -331,12 +348,8 @@ fits (const Run *run)
   else if (!member_length (run, &length))
     return FALSE;
   for (guint i = 0; i < run->n_members; i++)
-    {
-      const H2kMapMember *member = &run->members[i];
-      if (member->disk
-          && (member->offset > member->disk->size || length > member->disk->size - member->offset))
-        return FALSE;
-    }
+    if (!h2k_map_has_room (&run->members[i], length))
+      return FALSE;
   return TRUE;
 }
 
@@ -354,7 +367,7 @@ has_copies (const Run *run)
         break;
       locate (run, i * run->layout.chunk, &piece);
       for (guint c = 0; c < piece.n_copies; c++)
-        found |= is_readable (piece.copies[c].member);
+        found |= h2k_map_is_readable (piece.copies[c].member);
       if (!found)
         return FALSE;
     }

@@ -51,3 +51,18 @@ typedef struct
  * H2K_ERROR_SOURCE: there are chunks no copy of which can be read. */
 H2kDisk *h2k_map_disk_new (const H2kMapRun *runs, guint n_runs, gboolean writable,
                            const char *format, const char *name, GError **error);
+
+/* --- for other disks that are made of pieces of members ----------------------------------------
+ */
+
+gboolean h2k_map_is_readable (const H2kMapMember *member);
+/* Whether MEMBER, if it is there, has LENGTH bytes. */
+gboolean h2k_map_has_room (const H2kMapMember *member, guint64 length);
+
+/* The extent at AT of the piece there. LENGTH gets how long the piece is from there on: behind a
+ * shorter extent comes another kind. */
+typedef gboolean (*H2kMapPieceFunc) (H2kDisk *disk, guint64 at, H2kExtent *extent, guint64 *length,
+                                     GError **error);
+/* The extent at OFFSET: those of the pieces (a thousand at the most) that are of one kind. */
+gboolean h2k_map_join_extents (H2kDisk *disk, guint64 offset, H2kMapPieceFunc piece,
+                               H2kExtent *extent, GError **error);

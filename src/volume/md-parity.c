@@ -10,8 +10,6 @@
 
 /* What is read of a member at once to make up for another one, or to change the parity. */
 #define MAX_PIECE (256u << 10)
-/* Chunks looked at to make one long extent of them. */
-#define MAX_CHUNKS_OF_EXTENT 1024u
 
 typedef struct
 {
@@ -57,12 +55,6 @@ locate (const ParityDisk *disk, guint64 offset, Piece *piece)
                                                : (piece->parity + 1 + data) % n;
   piece->at = row * disk->chunk + into;
   piece->length = disk->chunk - into;
-}
-
-static gboolean
-is_readable (const H2kMapMember *member)
-{
-  return member->disk && !member->write_only;
 }
 
 static void
@@ -113,7 +105,7 @@ parity_pread (H2kDisk *base, guint64 offset, gsize length, void *buffer, GError 
       locate (disk, offset, &piece);
       n = (gsize)MIN (piece.length, length);
       member = &disk->members[piece.data];
-      if (is_readable (member)
+      if (h2k_map_is_readable (member)
               ? !h2k_disk_pread (member->disk, member->offset + piece.at, n, p, error)
               : !make_up (disk, piece.data, piece.at, n, p, error))
         return FALSE;
@@ -147,38 +139,26 @@ lost_extent (const ParityDisk *disk, const Piece *piece, H2kExtent *extent, GErr
 }
 
 static gboolean
-piece_extent (const ParityDisk *disk, const Piece *piece, H2kExtent *extent, GError **error)
+piece_extent (H2kDisk *base, guint64 at, H2kExtent *extent, guint64 *length, GError **error)
 {
-  const H2kMapMember *member = &disk->members[piece->data];
-  guint64 at = member->offset + piece->at;
+  ParityDisk *disk = (ParityDisk *)base;
+  const H2kMapMember *member;
+  Piece piece;
 
-  return is_readable (member)
-             ? h2k_disk_extent (member->disk, at, at + piece->length, extent, error)
-             : lost_extent (disk, piece, extent, error);
+  locate (disk, at, &piece);
+  *length = piece.length;
+  member = &disk->members[piece.data];
+  at = member->offset + piece.at;
+  if (h2k_map_is_readable (member))
+    return h2k_disk_extent (member->disk, at, at + piece.length, extent, error);
+  *length = 0; /* what one of the others ends may go on in the same kind */
+  return lost_extent (disk, &piece, extent, error);
 }
 
 static gboolean
 parity_extent (H2kDisk *base, guint64 offset, H2kExtent *extent, GError **error)
 {
-  ParityDisk *disk = (ParityDisk *)base;
-  guint64 at = offset;
-
-  for (guint i = 0; i < MAX_CHUNKS_OF_EXTENT && at < base->size; i++)
-    {
-      H2kExtent part;
-      Piece piece;
-
-      locate (disk, at, &piece);
-      if (!piece_extent (disk, &piece, &part, error))
-        return FALSE;
-      if (i > 0 && part.kind != extent->kind)
-        break;
-      extent->kind = part.kind;
-      at += part.length;
-    }
-  extent->offset = offset;
-  extent->length = at - offset;
-  return TRUE;
+  return h2k_map_join_extents (base, offset, piece_extent, extent, error);
 }
 
 /* --- writing, where all members are there ------------------------------------------------------
@@ -268,9 +248,7 @@ fits (const H2kMapMember *members, guint n, guint layout, guint64 chunk, guint64
       || !g_uint64_checked_mul (&size, length, n - 1) || size > G_MAXINT64)
     return FALSE;
   for (guint i = 0; i < n; i++)
-    if (members[i].disk
-        && (members[i].offset > members[i].disk->size
-            || length > members[i].disk->size - members[i].offset))
+    if (!h2k_map_has_room (&members[i], length))
       return FALSE;
   return TRUE;
 }
@@ -292,7 +270,7 @@ h2k_md_parity_disk (const H2kMapMember *members, guint n, guint layout, guint64 
     }
   for (guint i = 0; i < n; i++)
     {
-      n_lost += !is_readable (&members[i]);
+      n_lost += !h2k_map_is_readable (&members[i]);
       writable = writable && members[i].disk && h2k_disk_is_writable (members[i].disk);
     }
   if (n_lost > 1)
