@@ -34,19 +34,14 @@ image_cleanup (void)
   g_clear_pointer (&dir, g_free);
 }
 
-int
-image_run (char **output, const char *format, ...)
+static int
+run_line (char **output, const char *line)
 {
-  g_autofree char *line = NULL, *out = NULL, *err = NULL;
+  g_autofree char *out = NULL, *err = NULL;
   g_auto (GStrv) argv = NULL;
-  g_autoptr (GString) expanded = NULL;
+  g_autoptr (GString) expanded = g_string_new (line);
   int status = 0;
-  va_list args;
 
-  va_start (args, format);
-  line = g_strdup_vprintf (format, args);
-  va_end (args);
-  expanded = g_string_new (line);
   g_string_replace (expanded, "@", image_dir (), 0);
   g_assert_true (g_shell_parse_argv (expanded->str, NULL, &argv, NULL));
   if (!g_spawn_sync (NULL, argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err, &status, NULL))
@@ -54,6 +49,31 @@ image_run (char **output, const char *format, ...)
   if (output)
     *output = g_strconcat (out, err, NULL);
   return WIFEXITED (status) ? WEXITSTATUS (status) : 255;
+}
+
+int
+image_run (char **output, const char *format, ...)
+{
+  g_autofree char *line = NULL;
+  va_list args;
+
+  va_start (args, format);
+  line = g_strdup_vprintf (format, args);
+  va_end (args);
+  return run_line (output, line);
+}
+
+void
+image_must_run (const char *format, ...)
+{
+  g_autofree char *line = NULL, *output = NULL;
+  va_list args;
+
+  va_start (args, format);
+  line = g_strdup_vprintf (format, args);
+  va_end (args);
+  if (run_line (&output, line) != 0)
+    g_error ("%s: %s", line, output);
 }
 
 gboolean
@@ -69,6 +89,38 @@ image_have (const char *program)
       g_test_skip (why);
     }
   return path != NULL;
+}
+
+H2kDisk *
+image_open (const char *name)
+{
+  g_autofree char *path = g_build_filename (image_dir (), name, NULL);
+  g_autoptr (GError) error = NULL;
+  H2kDisk *disk = h2k_disk_open (path, "raw", &error);
+
+  g_assert_no_error (error);
+  return disk;
+}
+
+H2kFs *
+image_open_fs (H2kDisk *disk, const char *type)
+{
+  g_autoptr (GError) error = NULL;
+  H2kFs *fs = h2k_fs_open (disk, &error);
+
+  g_assert_no_error (error);
+  g_assert_cmpstr (fs->ops->name, ==, type);
+  return fs;
+}
+
+void
+image_put (H2kFs *fs, const char *path, const char *text)
+{
+  H2kStat st;
+
+  if (!fs->ops->lstat (fs, path, &st, NULL))
+    CHECK (fs->ops->create (fs, path, 0644, 0, 0, NULL, &error));
+  CHECK (fs->ops->write (fs, path, 0, text, strlen (text), &error));
 }
 
 H2kDisk *
@@ -260,12 +312,14 @@ typedef struct
   H2kDisk base;
   H2kDisk *disk;
   guint fail_at, requests;
+  gboolean writes_only, once;
 } FaultyDisk;
 
 static gboolean
 fault (FaultyDisk *faulty, GError **error)
 {
-  if (++faulty->requests < faulty->fail_at || !faulty->fail_at)
+  if (++faulty->requests < faulty->fail_at || !faulty->fail_at
+      || (faulty->once && faulty->requests > faulty->fail_at))
     return FALSE;
   g_set_error_literal (error, H2K_ERROR, H2K_ERROR_SOURCE, "injected fault");
   return TRUE;
@@ -276,7 +330,8 @@ faulty_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError 
 {
   FaultyDisk *faulty = (FaultyDisk *)disk;
 
-  return !fault (faulty, error) && h2k_disk_pread (faulty->disk, offset, length, buffer, error);
+  return (faulty->writes_only || !fault (faulty, error))
+         && h2k_disk_pread (faulty->disk, offset, length, buffer, error);
 }
 
 static gboolean
@@ -308,6 +363,16 @@ faulty_disk_new (H2kDisk *disk, guint fail_at)
   faulty->disk = h2k_disk_ref (disk);
   faulty->fail_at = fail_at;
   return &faulty->base;
+}
+
+H2kDisk *
+faulty_disk_new_for_writes (H2kDisk *disk, guint fail_at, gboolean once)
+{
+  H2kDisk *faulty = faulty_disk_new (disk, fail_at);
+
+  ((FaultyDisk *)faulty)->writes_only = TRUE;
+  ((FaultyDisk *)faulty)->once = once;
+  return faulty;
 }
 
 guint

@@ -26,48 +26,6 @@ static const char *const configs[] = {
     "-t ext2 -O none -b 1024",
 };
 
-static H2kFs *
-open_fs (H2kDisk *disk)
-{
-  g_autoptr (GError) error = NULL;
-  H2kFs *fs = h2k_fs_open (disk, &error);
-
-  g_assert_no_error (error);
-  return fs;
-}
-
-static void
-put (H2kFs *fs, const char *path, const char *text)
-{
-  g_autoptr (GError) error = NULL;
-  H2kStat st;
-
-  if (!fs->ops->lstat (fs, path, &st, NULL))
-    fs->ops->create (fs, path, 0644, 0, 0, NULL, &error);
-  g_assert_no_error (error);
-  fs->ops->write (fs, path, 0, text, strlen (text), &error);
-  g_assert_no_error (error);
-}
-
-#define CHECK(call)                                                                                \
-  G_STMT_START                                                                                     \
-  {                                                                                                \
-    g_autoptr (GError) error = NULL;                                                               \
-    gboolean ok_ = call;                                                                           \
-    g_assert_no_error (error);                                                                     \
-    g_assert_true (ok_);                                                                           \
-  }                                                                                                \
-  G_STMT_END
-
-#define FAILS(call, error_code)                                                                    \
-  G_STMT_START                                                                                     \
-  {                                                                                                \
-    g_autoptr (GError) error = NULL;                                                               \
-    g_assert_false (call);                                                                         \
-    g_assert_error (error, H2K_ERROR, error_code);                                                 \
-  }                                                                                                \
-  G_STMT_END
-
 /* One of each change. */
 static void
 change_everything (H2kFs *fs)
@@ -92,7 +50,7 @@ change_everything (H2kFs *fs)
   for (guint i = 0; i < 600; i++)
     {
       g_autofree char *path = g_strdup_printf ("/dir/a-file-with-a-rather-long-name-%u", i);
-      put (fs, path, path);
+      image_put (fs, path, path);
     }
   for (guint i = 0; i < 600; i += 3)
     {
@@ -123,13 +81,13 @@ test_changes (gconstpointer data)
   if (!image_have ("mke2fs"))
     return;
   disk = image_mke2fs (data, "32M", TRUE);
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "ext");
   image_assert_same_tree (disk, fs);
   change_everything (fs);
   CHECK (fs->ops->flush (fs, &error));
   image_assert_clean (disk);
   image_assert_same_tree (disk, fs);
-  again = open_fs (disk);
+  again = image_open_fs (disk, "ext");
   image_assert_same_tree (disk, again);
 }
 
@@ -144,10 +102,10 @@ test_nothing_written (void)
     return;
   disk = image_mke2fs ("-t ext4 -b 4096", "64M", TRUE);
   overlay = h2k_overlay_new (disk, NULL, 1 << 20);
-  fs = open_fs (overlay);
+  fs = image_open_fs (overlay, "ext");
   CHECK (fs->ops->flush (fs, &error));
   g_assert_cmpuint (h2k_overlay_bytes (overlay), ==, 0);
-  put (fs, "/etc/fstab", "UUID=2 / ext4\n");
+  image_put (fs, "/etc/fstab", "UUID=2 / ext4\n");
   CHECK (fs->ops->flush (fs, &error));
   /* The file's block, its inode, the superblock: not a copy of each bitmap. */
   g_assert_cmpuint (h2k_overlay_bytes (overlay), <=, 5 * 65536);
@@ -166,7 +124,7 @@ test_stat (void)
   image_run (NULL, "debugfs -w -R 'mknod null c 300 60000' @/image");
   image_run (NULL, "debugfs -w -R 'set_inode_field /big mtime @0x1f0000000' @/image");
   disk = image_load ("image");
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "ext");
   CHECK (fs->ops->lstat (fs, "/null", &st, &error));
   g_assert_true (S_ISCHR (st.mode));
   g_assert_cmpuint (st.rdev, ==, makedev (300, 60000));
@@ -197,7 +155,7 @@ test_errors (void)
   if (!image_have ("mke2fs"))
     return;
   disk = image_mke2fs ("-t ext4", "16M", TRUE);
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "ext");
   FAILS (fs->ops->lstat (fs, "/none", &st, &error), H2K_ERROR_FAILED);
   FAILS (fs->ops->lstat (fs, "/tiny/none", &st, &error), H2K_ERROR_FAILED);
   FAILS (fs->ops->read (fs, "/none", 0, 1, &error), H2K_ERROR_FAILED);
@@ -226,7 +184,7 @@ test_full (void)
     return;
   memset (data, 'x', 8 << 20);
   disk = image_mke2fs ("-t ext4 -O ^has_journal", "4M", FALSE);
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "ext");
   g_assert_cmpuint (fs->ops->free_space (fs), <, 4 << 20);
   CHECK (fs->ops->create (fs, "/x", 0644, 0, 0, NULL, &error));
   FAILS (fs->ops->write (fs, "/x", 0, data, 8 << 20, &error), H2K_ERROR_FILESYSTEM);
@@ -251,7 +209,7 @@ test_xattrs (gconstpointer options)
   if (!image_have ("mke2fs"))
     return;
   disk = image_mke2fs (options, "16M", TRUE);
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "ext");
   CHECK (fs->ops->set_xattr (fs, "/etc/fstab", "security.selinux", label, &error));
   CHECK (fs->ops->set_xattr (fs, "/etc/fstab", "user.large", large, &error));
   CHECK (fs->ops->set_xattr (fs, "/etc/fstab", "user.gone", label, &error));
@@ -260,7 +218,8 @@ test_xattrs (gconstpointer options)
   CHECK (fs->ops->set_xattr (fs, "/etc", "security.selinux", label, &error));
   /* New content leaves them alone. */
   CHECK (fs->ops->truncate (fs, "/etc/fstab", 0, &error));
-  put (fs, "/etc/fstab", "a new and longer content of this file, which had another one before\n");
+  image_put (fs, "/etc/fstab",
+             "a new and longer content of this file, which had another one before\n");
   got = fs->ops->get_xattr (fs, "/etc/fstab", "user.large", NULL);
   g_assert_nonnull (got);
   g_assert_true (g_bytes_equal (got, large));
@@ -444,7 +403,7 @@ test_random (gconstpointer options)
   root->is_dir = TRUE;
   g_hash_table_insert (model, g_strdup ("/"), root);
   disk = image_mke2fs (options, "32M", FALSE);
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "ext");
   for (guint i = 0; i < 500; i++)
     random_step (fs, model, rand);
   compare_model (fs, model);

@@ -28,38 +28,6 @@ static const Config configs[] = {
     {"-F 32 -S 2048 -s 1", 140u << 20},
 };
 
-#define CHECK(call)                                                                                \
-  G_STMT_START                                                                                     \
-  {                                                                                                \
-    g_autoptr (GError) error = NULL;                                                               \
-    gboolean ok_ = call;                                                                           \
-    g_assert_no_error (error);                                                                     \
-    g_assert_true (ok_);                                                                           \
-  }                                                                                                \
-  G_STMT_END
-
-#define FAILS(call, error_code)                                                                    \
-  G_STMT_START                                                                                     \
-  {                                                                                                \
-    g_autoptr (GError) error = NULL;                                                               \
-    g_assert_false (call);                                                                         \
-    g_assert_error (error, H2K_ERROR, error_code);                                                 \
-  }                                                                                                \
-  G_STMT_END
-
-static void
-run (const char *format, ...)
-{
-  g_autofree char *line = NULL, *output = NULL;
-  va_list args;
-
-  va_start (args, format);
-  line = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (image_run (&output, "%s", line) != 0)
-    g_error ("%s: %s", line, output);
-}
-
 static gboolean
 have_tools (void)
 {
@@ -81,7 +49,7 @@ make_image (const char *options, guint64 size)
   for (guint64 at = 0; at < MIN (size, 30u << 20); at += 65536)
     g_assert_true (h2k_disk_pwrite (disk, at, (gsize)MIN (65536, size - at), junk, NULL));
   image_save (disk, "image");
-  run ("mkfs.fat %s @/image", options);
+  image_must_run ("mkfs.fat %s @/image", options);
 }
 
 static guint64
@@ -90,23 +58,12 @@ size_for (const char *options)
   return strstr (options, "12") ? 1440u << 10 : strstr (options, "16") ? 20u << 20 : 36u << 20;
 }
 
-static H2kFs *
-open_fs (H2kDisk *disk)
-{
-  g_autoptr (GError) error = NULL;
-  H2kFs *fs = h2k_fs_open (disk, &error);
-
-  g_assert_no_error (error);
-  g_assert_cmpstr (fs->ops->name, ==, "fat");
-  return fs;
-}
-
 /* DISK must be in order for fsck.fat. */
 static void
 assert_clean (H2kDisk *disk)
 {
   image_save (disk, "check");
-  run ("fsck.fat -n @/check");
+  image_must_run ("fsck.fat -n @/check");
 }
 
 static char *
@@ -120,17 +77,7 @@ make_fs (const char *options, guint64 size, H2kDisk **disk)
 {
   make_image (options, size);
   *disk = image_load ("image");
-  return open_fs (*disk);
-}
-
-static void
-put (H2kFs *fs, const char *path, const char *text)
-{
-  H2kStat st;
-
-  if (!fs->ops->lstat (fs, path, &st, NULL))
-    CHECK (fs->ops->create (fs, path, 0644, 0, 0, NULL, &error));
-  CHECK (fs->ops->write (fs, path, 0, text, strlen (text), &error));
+  return image_open_fs (*disk, "fat");
 }
 
 static void
@@ -182,7 +129,7 @@ make_tree (void)
 {
   g_autoptr (GRand) rand = g_rand_new_with_seed (11);
 
-  run ("rm -rf @/tree");
+  image_must_run ("rm -rf @/tree");
   for (gsize i = 0; i < G_N_ELEMENTS (tree_files); i++)
     {
       g_autofree char *path = g_build_filename (image_dir (), "tree", tree_files[i], NULL);
@@ -195,8 +142,8 @@ make_tree (void)
       g_assert_cmpint (g_mkdir_with_parents (dir, 0755), ==, 0);
       g_assert_true (g_file_set_contents (path, data, (gssize)length, NULL));
     }
-  run ("touch -d '2019-05-06 07:08:10 UTC' @/tree/UPPER.TXT");
-  run ("touch -d '1999-12-31 23:59:58 UTC' @/tree/lower.txt");
+  image_must_run ("touch -d '2019-05-06 07:08:10 UTC' @/tree/UPPER.TXT");
+  image_must_run ("touch -d '1999-12-31 23:59:58 UTC' @/tree/lower.txt");
 }
 
 static guint
@@ -249,10 +196,10 @@ assert_same_for_mtools (H2kDisk *disk, H2kFs *fs)
   g_autoptr (GPtrArray) names = fs->ops->list (fs, "/", NULL);
 
   image_save (disk, "check");
-  run ("rm -rf @/out");
-  run ("mkdir @/out");
+  image_must_run ("rm -rf @/out");
+  image_must_run ("mkdir @/out");
   if (names->len)
-    run ("mcopy -s -n -Q -m -i @/check ::/* @/out");
+    image_must_run ("mcopy -s -n -Q -m -i @/check ::/* @/out");
   return compare_dir (fs, "/", out);
 }
 
@@ -269,9 +216,9 @@ test_reading (gconstpointer data)
   host = g_build_filename (image_dir (), "tree", NULL);
   make_tree ();
   make_image (config->options, config->size);
-  run ("find @/tree -mindepth 1 -maxdepth 1 -exec mcopy -s -m -i @/image {} :: ;");
+  image_must_run ("find @/tree -mindepth 1 -maxdepth 1 -exec mcopy -s -m -i @/image {} :: ;");
   disk = image_load ("image");
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   g_assert_null (fs->note);
   g_assert_cmpuint (compare_dir (fs, "/", host), >, G_N_ELEMENTS (tree_files));
   g_assert_cmpuint (assert_same_for_mtools (disk, fs), >, G_N_ELEMENTS (tree_files));
@@ -300,10 +247,10 @@ test_names (void)
     return;
   make_tree ();
   make_image ("-F 32 -s 1", 36u << 20);
-  run ("find @/tree -mindepth 1 -maxdepth 1 -exec mcopy -s -i @/image {} :: "
-       ";");
+  image_must_run ("find @/tree -mindepth 1 -maxdepth 1 -exec mcopy -s -i @/image {} :: "
+                  ";");
   disk = image_load ("image");
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   for (gsize i = 0; i < G_N_ELEMENTS (same); i++)
     CHECK (fs->ops->lstat (fs, same[i], &st, &error));
   FAILS (fs->ops->lstat (fs, "/efi/boot/bootx64", &st, &error), H2K_ERROR_FAILED);
@@ -328,12 +275,12 @@ test_surrogates (void)
   if (!have_tools ())
     return;
   fs = make_fs ("-F 12", 1440u << 10, &disk);
-  put (fs, "/\360\237\220\247X", "penguin");
+  image_put (fs, "/\360\237\220\247X", "penguin");
   CHECK (h2k_fat_read_layout (disk, &layout, &error));
   g_assert_true (h2k_disk_pread (disk, layout.root, sizeof slot, slot, NULL));
   g_assert_cmpmem (slot + 1, 6, units, 6);
   g_assert_cmpuint (slot[0], ==, 0x41);
-  again = open_fs (disk);
+  again = image_open_fs (disk, "fat");
   g_assert_true (has_name (again, "/", "\360\237\220\247X"));
   assert_text (again, "/\360\237\220\247x", "penguin");
 }
@@ -379,7 +326,7 @@ test_odd_entries (void)
       slots[i][12] = cases[i].lower;
     }
   g_assert_true (h2k_disk_pwrite (disk, layout.root, sizeof slots, slots, NULL));
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   names = fs->ops->list (fs, "/", NULL);
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
     if (cases[i].name)
@@ -424,7 +371,7 @@ test_long_names_damaged (void)
       H2kFatLayout layout;
 
       fs = make_fs ("-F 12", 1440u << 10, &disk);
-      put (fs, "/a long name of three parts, or so it", "x");
+      image_put (fs, "/a long name of three parts, or so it", "x");
       CHECK (h2k_fat_read_layout (disk, &layout, &error));
       g_assert_true (h2k_disk_pwrite (disk, layout.root + cases[i].slot * 32 + cases[i].byte, 1,
                                       &cases[i].value, NULL));
@@ -700,7 +647,7 @@ test_random (gconstpointer data)
       if (!strstr (config->options, "-f 4"))
         assert_clean (disk);
       assert_tables (disk, fs);
-      again = open_fs (disk);
+      again = image_open_fs (disk, "fat");
       g_assert_null (again->note);
       assert_model (&model, again, assert_same_for_mtools (disk, again));
     }
@@ -761,11 +708,11 @@ test_many_files (gconstpointer options)
       g_autofree char *in_dir = g_strdup_printf ("/directory/a name of many parts %u.text", i);
       g_autofree char *in_root = g_strdup_printf ("/file%u", i);
 
-      put (fs, in_dir, in_root);
+      image_put (fs, in_dir, in_root);
       if (fixed && i >= 255) /* two slots each, and one for the directory */
         FAILS (fs->ops->create (fs, in_root, 0644, 0, 0, NULL, &error), H2K_ERROR_FILESYSTEM);
       else
-        put (fs, in_root, in_dir);
+        image_put (fs, in_root, in_dir);
     }
   CHECK (fs->ops->flush (fs, &error));
   assert_clean (disk);
@@ -778,7 +725,7 @@ test_many_files (gconstpointer options)
   for (guint i = 0; i < 20; i++)
     {
       g_autofree char *path = g_strdup_printf ("/directory/NEW%u", i);
-      put (fs, path, path);
+      image_put (fs, path, path);
     }
   CHECK (fs->ops->flush (fs, &error));
   assert_clean (disk);
@@ -797,14 +744,14 @@ test_sizes (void)
   if (!have_tools ())
     return;
   make_image ("-F 32 -s 128", 20u << 20); /* for its place */
-  run ("truncate -s 5G @/image");
-  run ("mkfs.fat -F 32 -s 64 @/image");
+  image_must_run ("truncate -s 5G @/image");
+  image_must_run ("mkfs.fat -F 32 -s 64 @/image");
   {
     g_autofree char *path = g_build_filename (image_dir (), "image", NULL);
     g_autoptr (H2kDisk) base = h2k_disk_open (path, "raw", NULL);
     disk = h2k_overlay_new (base, NULL, 64u << 20);
   }
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   CHECK (fs->ops->create (fs, "/big", 0644, 0, 0, NULL, &error));
   CHECK (fs->ops->write (fs, "/big", most - 3, "end", 3, &error));
   CHECK (fs->ops->lstat (fs, "/big", &st, &error));
@@ -816,7 +763,7 @@ test_sizes (void)
   FAILS (fs->ops->truncate (fs, "/big", most + 1, &error), H2K_ERROR_FILESYSTEM);
   CHECK (fs->ops->remove (fs, "/big", &error));
   CHECK (fs->ops->flush (fs, &error));
-  run ("rm @/image");
+  image_must_run ("rm @/image");
 }
 
 /* --- single changes --------------------------------------------------------------------------- */
@@ -851,14 +798,14 @@ test_short_names (void)
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
     {
       g_autofree char *path = join ("/d", cases[i].name), *alias = join ("/d", cases[i].alias);
-      put (fs, path, cases[i].name);
+      image_put (fs, path, cases[i].name);
       assert_text (fs, alias, cases[i].name);
       g_assert_true (has_name (fs, "/d", cases[i].name));
     }
   for (guint i = 0; i < 30; i++)
     {
       g_autofree char *path = g_strdup_printf ("/d/same beginning %u", i);
-      put (fs, path, path);
+      image_put (fs, path, path);
     }
   assert_text (fs, "/d/SAMEBE~9", "/d/same beginning 8");
   CHECK (fs->ops->flush (fs, &error));
@@ -879,9 +826,9 @@ test_rename (gconstpointer options)
   CHECK (fs->ops->create (fs, "/one", S_IFDIR | 0755, 0, 0, NULL, &error));
   CHECK (fs->ops->create (fs, "/one/two", S_IFDIR | 0755, 0, 0, NULL, &error));
   CHECK (fs->ops->create (fs, "/empty", S_IFDIR | 0755, 0, 0, NULL, &error));
-  put (fs, "/one/two/file", "content");
-  put (fs, "/old.txt", "old");
-  put (fs, "/new.txt", "new");
+  image_put (fs, "/one/two/file", "content");
+  image_put (fs, "/old.txt", "old");
+  image_put (fs, "/new.txt", "new");
   /* Only the case. */
   CHECK (fs->ops->rename (fs, "/old.txt", "/Old.TXT", &error));
   g_assert_true (has_name (fs, "/", "Old.TXT"));
@@ -923,7 +870,7 @@ test_attributes (void)
   if (!have_tools ())
     return;
   fs = make_fs ("-F 32 -s 1", 36u << 20, &disk);
-  put (fs, "/file", "x");
+  image_put (fs, "/file", "x");
   CHECK (fs->ops->lstat (fs, "/file", &st, &error));
   g_assert_cmpuint (st.mode, ==, S_IFREG | 0755);
   g_assert_cmpint (ABS (st.mtime - g_get_real_time () / G_USEC_PER_SEC), <, 100);
@@ -973,9 +920,9 @@ test_errors (void)
   if (!have_tools ())
     return;
   fs = make_fs ("-F 16 -s 1", 20u << 20, &disk);
-  put (fs, "/file", "x");
+  image_put (fs, "/file", "x");
   CHECK (fs->ops->create (fs, "/dir", S_IFDIR | 0755, 0, 0, NULL, &error));
-  put (fs, "/dir/file", "x");
+  image_put (fs, "/dir/file", "x");
   FAILS (fs->ops->lstat (fs, "/none", &st, &error), H2K_ERROR_FAILED);
   FAILS (fs->ops->lstat (fs, "/file/none", &st, &error), H2K_ERROR_FAILED);
   FAILS (fs->ops->list (fs, "/file", &error), H2K_ERROR_FAILED);
@@ -1002,7 +949,7 @@ test_errors (void)
     g_autofree char *path = join ("/", most);
     FAILS (fs->ops->create (fs, path, 0644, 0, 0, NULL, &error), H2K_ERROR_FILESYSTEM);
     path[256] = 0;
-    put (fs, path, "255");
+    image_put (fs, path, "255");
     g_assert_true (has_name (fs, "/", path + 1));
   }
   CHECK (fs->ops->flush (fs, &error));
@@ -1025,7 +972,7 @@ test_read_only (void)
   make_image ("-F 32 -s 1", 36u << 20);
   path = g_build_filename (image_dir (), "image", NULL);
   disk = h2k_disk_open (path, "raw", NULL);
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   g_assert_false (fs->writable);
   FAILS (fs->ops->create (fs, "/x", 0644, 0, 0, NULL, &error), H2K_ERROR_FILESYSTEM);
   CHECK (fs->ops->flush (fs, &error));
@@ -1043,11 +990,11 @@ test_little_is_written (void)
     return;
   h2k_fs_free (make_fs ("-F 32 -s 8", 600u << 20, &disk));
   overlay = h2k_overlay_new (disk, NULL, 1 << 20);
-  fs = open_fs (overlay);
+  fs = image_open_fs (overlay, "fat");
   FAILS (fs->ops->create (fs, "/a:b", 0644, 0, 0, NULL, &error), H2K_ERROR_FILESYSTEM);
   CHECK (fs->ops->flush (fs, &error));
   g_assert_cmpuint (h2k_overlay_bytes (overlay), ==, 0);
-  put (fs, "/grub.cfg", "set timeout=1\n");
+  image_put (fs, "/grub.cfg", "set timeout=1\n");
   CHECK (fs->ops->flush (fs, &error));
   g_assert_cmpuint (h2k_overlay_bytes (overlay), <=, 4 * 65536);
 }
@@ -1076,15 +1023,15 @@ test_state (gconstpointer options)
     return;
   fs = make_fs (options, size_for (options), &disk);
   g_assert_cmpuint (state_of (disk), ==, 0);
-  put (fs, "/x", "x");
+  image_put (fs, "/x", "x");
   g_assert_cmpuint (state_of (disk), ==, H2K_FAT_STATE_DIRTY);
   CHECK (fs->ops->flush (fs, &error));
   g_assert_cmpuint (state_of (disk), ==, 0);
 
-  put (fs, "/y", "y"); /* and no flush: as after a crash */
-  dirty = open_fs (disk);
+  image_put (fs, "/y", "y"); /* and no flush: as after a crash */
+  dirty = image_open_fs (disk, "fat");
   g_assert_nonnull (dirty->note);
-  put (dirty, "/z", "z");
+  image_put (dirty, "/z", "z");
   CHECK (dirty->ops->flush (dirty, &error));
   g_assert_cmpuint (state_of (disk), ==, H2K_FAT_STATE_DIRTY);
   CHECK (fs->ops->flush (fs, &error));
@@ -1097,7 +1044,7 @@ test_state (gconstpointer options)
   g_assert_true (
       h2k_disk_pwrite (disk, layout.table + layout.bits / 8, layout.bits / 8, &entry, NULL));
   h2k_fs_free (g_steal_pointer (&dirty));
-  dirty = open_fs (disk);
+  dirty = image_open_fs (disk, "fat");
   g_assert_nonnull (dirty->note);
 }
 
@@ -1123,8 +1070,8 @@ test_active_table (void)
   g_assert_true (h2k_disk_pwrite (disk, 40, 2, "\x81\0", NULL));
   g_assert_true (h2k_disk_pwrite (disk, layout.info + 488, 4, "\1\2\3\4", NULL));
   g_assert_true (h2k_disk_pread (disk, layout.table, size, before, NULL));
-  fs = open_fs (disk);
-  put (fs, "/a name", "content");
+  fs = image_open_fs (disk, "fat");
+  image_put (fs, "/a name", "content");
   CHECK (fs->ops->flush (fs, &error));
   assert_tables (disk, fs);
   g_assert_true (h2k_disk_pread (disk, layout.table, size, after, NULL));
@@ -1133,7 +1080,7 @@ test_active_table (void)
   g_assert_cmpint (memcmp (before, after, size), !=, 0);
   /* A second look, and as a volume whose only table that is. */
   h2k_fs_free (g_steal_pointer (&fs));
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   assert_text (fs, "/A NAME", "content");
 }
 
@@ -1156,7 +1103,7 @@ static void
 assert_refused (H2kDisk *disk)
 {
   g_autoptr (H2kDisk) overlay = h2k_overlay_new (disk, NULL, 1 << 20);
-  g_autoptr (H2kFs) fs = open_fs (overlay);
+  g_autoptr (H2kFs) fs = image_open_fs (overlay, "fat");
   g_autofree guint8 *data = g_malloc0 (40000);
 
   FAILS (fs->ops->read (fs, "/file", 0, G_MAXSIZE, &error), H2K_ERROR_FILESYSTEM);
@@ -1188,7 +1135,7 @@ test_chains (void)
     }
   set_entry (disk, 10, 11);
   h2k_fs_free (g_steal_pointer (&fs));
-  fs = open_fs (disk);
+  fs = image_open_fs (disk, "fat");
   CHECK (fs->ops->remove (fs, "/file", &error));
 
   /* The root directory is a ring. */
@@ -1208,8 +1155,8 @@ test_faults (gconstpointer options)
   if (!have_tools ())
     return;
   fs = make_fs (options, size_for (options), &disk);
-  put (fs, "/stays", "as it was");
-  put (fs, "/a file that goes", "goes");
+  image_put (fs, "/stays", "as it was");
+  image_put (fs, "/a file that goes", "goes");
   CHECK (fs->ops->flush (fs, &error));
   for (guint fail_at = 1; fail_at < 120; fail_at += step)
     {
@@ -1230,7 +1177,7 @@ test_faults (gconstpointer options)
            && broken->ops->remove (broken, "/a file that goes", NULL)
            && broken->ops->flush (broken, NULL);
       refused += !ok;
-      again = open_fs (overlay);
+      again = image_open_fs (overlay, "fat");
       assert_text (again, "/stays", "as it was");
       image_save (overlay, "check");
       image_run (&output, "fsck.fat -n @/check");
@@ -1243,6 +1190,160 @@ test_faults (gconstpointer options)
         break;
     }
   g_assert_cmpuint (refused, >, 20 / step);
+}
+
+/* --- renaming on a disk that fails ------------------------------------------------------------ */
+
+#define GROWING 40u /* files that leave little room in the clusters of their directory */
+
+static const struct
+{
+  const char *from, *to;
+} renames[] = {
+    {"/file", "/another and longer name of this file"},
+    {"/file", "/directory/file"},
+    {"/file",
+     "/full/the name of a file that takes more slots than there are left in here, since it "
+     "is so long that it needs a cluster or two of its own, or the most of one at least"},
+    {"/file", "/directory/replaced"},
+    {"/moved", "/directory/moved"},
+    {"/moved", "/empty"},
+};
+
+static void
+make_for_renames (H2kFs *fs)
+{
+  image_put (fs, "/file", "content");
+  for (guint i = 0; i < 4; i++)
+    {
+      static const char *const dirs[] = {"/directory", "/full", "/moved", "/empty"};
+      CHECK (fs->ops->create (fs, dirs[i], S_IFDIR | 0755, 0, 0, NULL, &error));
+    }
+  image_put (fs, "/directory/replaced", "something else");
+  image_put (fs, "/moved/inside", "moves along");
+  for (guint i = 0; i < GROWING; i++)
+    {
+      g_autofree char *path = g_strdup_printf ("/full/%u", i);
+      image_put (fs, path, path);
+    }
+  CHECK (fs->ops->flush (fs, &error));
+}
+
+/* All paths in DIR and below, and what is in the files. */
+static void
+describe (H2kFs *fs, const char *dir, GString *text)
+{
+  g_autoptr (GPtrArray) names = fs->ops->list (fs, dir, NULL);
+
+  g_assert_nonnull (names);
+  for (guint i = 0; i < names->len; i++)
+    {
+      g_autofree char *path = join (dir, names->pdata[i]);
+      H2kStat st;
+
+      CHECK (fs->ops->lstat (fs, path, &st, &error));
+      if (S_ISDIR (st.mode))
+        describe (fs, path, text);
+      else
+        {
+          g_autoptr (GBytes) bytes = fs->ops->read (fs, path, 0, G_MAXSIZE, NULL);
+          g_assert_nonnull (bytes);
+          g_string_append_printf (text, "%s: ", path);
+          g_string_append_len (text, g_bytes_get_data (bytes, NULL),
+                               (gssize)g_bytes_get_size (bytes));
+          g_string_append_c (text, '\n');
+        }
+      g_string_append_printf (text, "%s\n", path);
+    }
+}
+
+static char *
+describe_disk (H2kDisk *disk)
+{
+  g_autoptr (H2kFs) fs = image_open_fs (disk, "fat");
+  GString *text = g_string_new (NULL);
+
+  describe (fs, "/", text);
+  return g_string_free (text, FALSE);
+}
+
+/* Both hold the same, but for the mark that a volume is in use. */
+static void
+assert_same_bytes (H2kDisk *disk, H2kDisk *other)
+{
+  g_autofree guint8 *a = g_malloc (65536), *b = g_malloc (65536);
+  H2kFatLayout layout;
+
+  CHECK (h2k_fat_read_layout (disk, &layout, &error));
+  for (guint64 at = 0; at < disk->size; at += 65536)
+    {
+      gsize n = (gsize)MIN (65536, disk->size - at);
+      g_assert_true (h2k_disk_pread (disk, at, n, a, NULL));
+      g_assert_true (h2k_disk_pread (other, at, n, b, NULL));
+      if (at == 0)
+        a[layout.state_at] = b[layout.state_at];
+      g_assert_cmpmem (a, n, b, n);
+    }
+}
+
+/* Rename on a copy of DISK whose write number N fails, with ONCE that one alone. Returns whether it
+ * was made, and what there is then. */
+static gboolean
+rename_with_fault (H2kDisk *disk, gsize i, guint n, gboolean once, char **after)
+{
+  g_autoptr (H2kDisk) overlay = h2k_overlay_new (disk, NULL, 1 << 20);
+  g_autoptr (H2kDisk) faulty = faulty_disk_new_for_writes (overlay, n, once);
+  g_autoptr (H2kFs) fs = image_open_fs (faulty, "fat");
+  gboolean ok = fs->ops->rename (fs, renames[i].from, renames[i].to, NULL);
+
+  g_assert_cmpint (ok, ==, n == 0 || faulty_disk_requests (faulty) < n);
+  if (once && !ok)
+    {
+      g_autofree char *seen = NULL;
+      g_autoptr (GString) text = g_string_new (NULL);
+      assert_same_bytes (overlay, disk);
+      describe (fs, "/", text); /* by the one that failed as well */
+      seen = describe_disk (disk);
+      g_assert_cmpstr (text->str, ==, seen);
+      /* It can be tried again. */
+      CHECK (fs->ops->rename (fs, renames[i].from, renames[i].to, &error));
+    }
+  *after = describe_disk (overlay);
+  return ok;
+}
+
+/* When a write fails, everything is as it was. When none can be made from then on, the file has its
+ * old name, its new one or both. */
+static void
+test_rename_faults (gconstpointer options)
+{
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (H2kFs) fs = NULL;
+  g_autofree char *before = NULL;
+
+  if (!have_tools ())
+    return;
+  fs = make_fs (options, size_for (options), &disk);
+  make_for_renames (fs);
+  before = describe_disk (disk);
+  for (gsize i = 0; i < G_N_ELEMENTS (renames); i++)
+    {
+      g_autofree char *whole = NULL;
+      guint n = 0;
+
+      g_assert_true (rename_with_fault (disk, i, 0, FALSE, &whole));
+      g_assert_cmpstr (before, !=, whole);
+      for (gboolean ok = FALSE; !ok;)
+        {
+          g_autofree char *once = NULL, *ever = NULL;
+          ok = rename_with_fault (disk, i, ++n, TRUE, &once);
+          g_assert_cmpstr (once, ==, whole);
+          rename_with_fault (disk, i, n, FALSE, &ever);
+          g_assert_nonnull (
+              strstr (ever, renames[i].from[1] == 'f' ? ": content\n" : "moves along"));
+        }
+      g_assert_cmpuint (n, >, 2);
+    }
 }
 
 /* Random bytes in the boot sector, the tables and the directories. */
@@ -1261,7 +1362,7 @@ test_damage (gconstpointer options)
   for (guint i = 0; i < 30; i++)
     {
       g_autofree char *path = g_strdup_printf ("/directory/a file of some length %u", i);
-      put (fs, path, path);
+      image_put (fs, path, path);
     }
   CHECK (fs->ops->flush (fs, &error));
   for (guint i = 0; i < 200; i++)
@@ -1316,10 +1417,12 @@ main (int argc, char **argv)
       g_autofree char *full = g_strconcat ("/fat/full-disk/", kinds[i], NULL);
       g_autofree char *state = g_strconcat ("/fat/state/", kinds[i], NULL);
       g_autofree char *faults = g_strconcat ("/fat/faults/", kinds[i], NULL);
+      g_autofree char *renaming = g_strconcat ("/fat/rename-faults/", kinds[i], NULL);
       g_autofree char *damage = g_strconcat ("/fat/damage/", kinds[i], NULL);
       g_test_add_data_func (full, kinds[i], test_full_disk);
       g_test_add_data_func (state, kinds[i], test_state);
       g_test_add_data_func (faults, kinds[i], test_faults);
+      g_test_add_data_func (renaming, kinds[i], test_rename_faults);
       g_test_add_data_func (damage, kinds[i], test_damage);
     }
   g_test_add_data_func ("/fat/many-files/16", "-F 16 -s 1", test_many_files);

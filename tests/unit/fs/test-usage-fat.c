@@ -25,19 +25,6 @@ static const Config configs[] = {
 
 #define N_FILES 12u
 
-static void
-run (const char *format, ...)
-{
-  g_autofree char *line = NULL, *output = NULL;
-  va_list args;
-
-  va_start (args, format);
-  line = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (image_run (&output, "%s", line) != 0)
-    g_error ("%s: %s", line, output);
-}
-
 static gboolean
 have_tools (void)
 {
@@ -50,15 +37,15 @@ static void
 make_image (const Config *config)
 {
   usage_make_image (config->size, 0xa5);
-  run ("mkfs.fat %s @/image", config->options);
+  image_must_run ("mkfs.fat %s @/image", config->options);
   usage_make_files (N_FILES, 100000);
-  run ("mmd -i @/image ::/dir");
+  image_must_run ("mmd -i @/image ::/dir");
   for (guint i = 0; i < N_FILES; i++)
-    run ("mcopy -i @/image @/tree/f%u ::/%sf%u", i, i % 2 ? "dir/" : "", i);
+    image_must_run ("mcopy -i @/image @/tree/f%u ::/%sf%u", i, i % 2 ? "dir/" : "", i);
   for (guint i = 0; i < N_FILES; i += 3)
-    run ("mdel -i @/image ::/%sf%u", i % 2 ? "dir/" : "", i);
+    image_must_run ("mdel -i @/image ::/%sf%u", i % 2 ? "dir/" : "", i);
   /* This one goes into the holes. */
-  run ("mcopy -i @/image @/tree/f0 ::/f0");
+  image_must_run ("mcopy -i @/image @/tree/f0 ::/f0");
 }
 
 /* "@/copy" has the files of "@/image", and is in order if that is to be checked. */
@@ -66,14 +53,14 @@ static void
 assert_whole (gboolean check)
 {
   if (check)
-    run ("fsck.fat -n @/copy");
-  run ("rm -rf @/out");
-  run ("mkdir @/out");
+    image_must_run ("fsck.fat -n @/copy");
+  image_must_run ("rm -rf @/out");
+  image_must_run ("mkdir @/out");
   for (guint i = 0; i < N_FILES; i++)
     if (i == 0 || i % 3)
       {
-        run ("mcopy -n -i @/copy ::/%sf%u @/out/f%u", i % 2 ? "dir/" : "", i, i);
-        run ("cmp @/tree/f%u @/out/f%u", i, i);
+        image_must_run ("mcopy -n -i @/copy ::/%sf%u @/out/f%u", i % 2 ? "dir/" : "", i, i);
+        image_must_run ("cmp @/tree/f%u @/out/f%u", i, i);
       }
 }
 
@@ -179,9 +166,9 @@ make_fat (const char *options, guint64 size)
   if (!have_tools ())
     return NULL;
   usage_make_image (size, 0xa5);
-  run ("mkfs.fat %s @/image", options);
+  image_must_run ("mkfs.fat %s @/image", options);
   usage_make_files (1, 30000);
-  run ("mcopy -i @/image @/tree/f0 ::/f0");
+  image_must_run ("mcopy -i @/image @/tree/f0 ::/f0");
   return image_load ("image");
 }
 
@@ -300,12 +287,12 @@ test_small_fat32 (gconstpointer options)
   if (!have_tools ())
     return;
   usage_make_image (36u << 20, 0xa5);
-  run ("mkfs.fat %s @/image", (const char *)options); /* mcopy does not take it */
+  image_must_run ("mkfs.fat %s @/image", (const char *)options); /* mcopy does not take it */
   disk = image_load ("image");
   assert_same_table (disk, 32);
   copy = usage_copy (disk, TRUE, NULL);
   image_save (copy, "copy");
-  run ("fsck.fat -n @/copy");
+  image_must_run ("fsck.fat -n @/copy");
 }
 
 /* 4085 clusters or so: not everybody agrees whether that is FAT12 or FAT16. */
@@ -334,7 +321,7 @@ put_file (const char *name, const char *magic, guint size)
 
   memcpy (data, magic, 4);
   g_assert_true (g_file_set_contents (path, data, size, NULL));
-  run ("mcopy -o -i @/image @/file ::/%s", name);
+  image_must_run ("mcopy -o -i @/image @/file ::/%s", name);
 }
 
 static void
@@ -350,7 +337,7 @@ test_swap_files (gconstpointer options)
   put_file ("hiberfil.sys", "wake", 100000);
   put_file ("a", "aaaa", 30000);
   put_file ("b", "bbbb", 60000);
-  run ("mdel -i @/image ::/a"); /* so that the next one is in pieces */
+  image_must_run ("mdel -i @/image ::/a"); /* so that the next one is in pieces */
   put_file ("PAGEFILE.SYS", "page", 300000);
   put_file ("pagefile.sy", "page", 300000);
   with = image_load ("image");
@@ -359,10 +346,10 @@ test_swap_files (gconstpointer options)
   g_assert_cmpuint (all - rest, >=, 400000);
   g_assert_cmpuint (all - rest, <, 400000 + 2 * 4096);
   image_save (copy, "copy");
-  run ("fsck.fat -n @/copy");
-  run ("mcopy -n -i @/copy ::/b @/b");
-  run ("mcopy -n -i @/image ::/b @/b0");
-  run ("cmp @/b @/b0");
+  image_must_run ("fsck.fat -n @/copy");
+  image_must_run ("mcopy -n -i @/copy ::/b @/b");
+  image_must_run ("mcopy -n -i @/image ::/b @/b0");
+  image_must_run ("cmp @/b @/b0");
 
   put_file ("hiberfil.sys", "hibr", 100000);
   h2k_disk_unref (copy);

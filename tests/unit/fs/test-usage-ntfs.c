@@ -24,19 +24,6 @@ static const Config configs[] = {
     {"-c 2097152", 1u << 30, 2097152, 0},
 };
 
-static void
-run (const char *format, ...)
-{
-  g_autofree char *line = NULL, *output = NULL;
-  va_list args;
-
-  va_start (args, format);
-  line = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (image_run (&output, "%s", line) != 0)
-    g_error ("%s: %s", line, output);
-}
-
 #define N_FILES 12u
 
 /* "@/image" with files, of which some were deleted again (cut off to nothing). */
@@ -44,14 +31,14 @@ static void
 make_image (const Config *config)
 {
   usage_make_image (config->size, config->junk);
-  run ("mkntfs -Q -F -q %s @/image", config->options);
+  image_must_run ("mkntfs -Q -F -q %s @/image", config->options);
   usage_make_files (N_FILES, config->cluster > 1u << 20 ? 1u << 20 : 300000);
   for (guint i = 0; i < N_FILES; i++)
-    run ("ntfscp -q @/image @/tree/f%u /f%u", i, i);
+    image_must_run ("ntfscp -q @/image @/tree/f%u /f%u", i, i);
   for (guint i = 0; i < N_FILES; i += 3)
     {
-      run ("truncate -s 0 @/tree/f%u", i);
-      run ("ntfstruncate @/image %u 0x80 0", 64 + i);
+      image_must_run ("truncate -s 0 @/tree/f%u", i);
+      image_must_run ("ntfstruncate @/image %u 0x80 0", 64 + i);
     }
 }
 
@@ -75,8 +62,8 @@ cat (const char *image, const char *name)
 static void
 assert_whole (guint n_files)
 {
-  run ("ntfsfix -n @/copy");
-  run ("ntfsresize -i -f @/copy");
+  image_must_run ("ntfsfix -n @/copy");
+  image_must_run ("ntfsresize -i -f @/copy");
   for (guint i = 0; i < n_files; i++)
     {
       g_autofree char *name = g_strdup_printf ("f%u", i);
@@ -148,8 +135,8 @@ test_sample (void)
     }
   if (!image_have ("ntfsresize") || !image_have ("gzip"))
     return;
-  run ("cp %s @/image.gz", path);
-  run ("gzip -df @/image.gz");
+  image_must_run ("cp %s @/image.gz", path);
+  image_must_run ("gzip -df @/image.gz");
   disk = image_load ("image");
   assert_same_bitmap (disk, 4096);
   copy = usage_copy (disk, TRUE, &in_use);
@@ -380,7 +367,7 @@ make_file (const char *name, const char *head, guint size)
   memset (data, 0x5a, size);
   memcpy (data, head, strlen (head) + 1);
   g_assert_true (g_file_set_contents (path, data, size, NULL));
-  run ("ntfscp -q @/image @/file /%s", name);
+  image_must_run ("ntfscp -q @/image @/file /%s", name);
 }
 
 static void
@@ -402,7 +389,7 @@ test_hibernation (void)
     {
       g_autoptr (H2kDisk) disk = NULL;
       usage_make_image (8u << 20, 0);
-      run ("mkntfs -Q -F -q -c 1024 @/image");
+      image_must_run ("mkntfs -Q -F -q -c 1024 @/image");
       make_file (cases[i].name, cases[i].magic, i == 2 ? 100 : 50000);
       disk = image_load ("image");
       if (cases[i].refused)
@@ -449,7 +436,7 @@ test_fragments (void)
   if (!image_have ("mkntfs") || !image_have ("ntfscp") || !image_have ("ntfsinfo"))
     return;
   usage_make_image (32u << 20, 0xa5);
-  run ("mkntfs -Q -F -q -c 512 @/image");
+  image_must_run ("mkntfs -Q -F -q -c 512 @/image");
   disk = image_load ("image");
   bitmap = first_cluster (disk, 6) * 512;
   g_assert_true (h2k_disk_pread (disk, bitmap, length, before, NULL));
@@ -458,7 +445,7 @@ test_fragments (void)
   set_bitmap (bitmap, before, NULL, length);
   usage_make_files (n_files, 600);
   for (guint i = 0; i < n_files; i++)
-    run ("ntfscp -q @/image @/tree/f%u /f%u", i, i);
+    image_must_run ("ntfscp -q @/image @/tree/f%u /f%u", i, i);
   for (guint size = 4000; size <= 400000; size += 4000)
     make_file ("PageFile.sys", "pages", size); /* all at once is too much for ntfscp */
   set_bitmap (bitmap, before, bits, length);

@@ -46,22 +46,11 @@ compare_runs (gconstpointer a, gconstpointer b)
   return p->start < q->start ? -1 : p->start > q->start;
 }
 
-static H2kDisk *
-open_image (void)
-{
-  g_autofree char *path = g_build_filename (image_dir (), "image", NULL);
-  g_autoptr (GError) error = NULL;
-  H2kDisk *disk = h2k_disk_open (path, "raw", &error);
-
-  g_assert_no_error (error);
-  return disk;
-}
-
 /* A copy in memory, which can be damaged. */
 static H2kDisk *
 open_overlay (void)
 {
-  g_autoptr (H2kDisk) disk = open_image ();
+  g_autoptr (H2kDisk) disk = image_open ("image");
 
   return h2k_overlay_new (disk, NULL, 16u << 20);
 }
@@ -278,7 +267,7 @@ test_config (gconstpointer data)
   if (!have_tools ())
     return;
   make_image (config->size, config->options);
-  disk = open_image ();
+  disk = image_open ("image");
   assert_same (disk);
   assert_same_at_random (disk);
 }
@@ -299,7 +288,7 @@ test_fragmented (gconstpointer options)
   image_run (NULL, "%s @/image", line->str);
   image_run (NULL, "xfs_repair @/image");
   g_assert_cmpint (image_run (NULL, "xfs_repair -n @/image"), ==, 0);
-  disk = open_image ();
+  disk = image_open ("image");
   g_assert_cmpuint (read_be (disk, read_be (disk, 102, 2) + 28, 4), >, 1);
   g_assert_cmpuint (assert_same (disk), >, 100);
   assert_same_at_random (disk);
@@ -442,7 +431,7 @@ test_new_uuid (void)
   make_image ("300M", "");
   g_clear_pointer (&made, g_free);
   image_run (NULL, "xfs_db -x -c 'uuid generate' @/image");
-  disk = open_image ();
+  disk = image_open ("image");
   g_assert_cmpuint (read_be (disk, 216, 4) & 4, !=, 0); /* the structures keep the old one */
   assert_same (disk);
 }
@@ -708,7 +697,7 @@ test_new_log (void)
   make_image ("300M", "");
   g_clear_pointer (&made, g_free);
   g_assert_cmpint (image_run (NULL, "xfs_db -x -c 'logformat -c 5 -s 32768' @/image"), ==, 0);
-  disk = open_image ();
+  disk = image_open ("image");
   g_assert_cmpuint (read_be (disk, log_offset (disk) + 4, 4), ==, 5);
   assert_same (disk);
 }
@@ -722,7 +711,7 @@ test_disk_error (void)
   if (!have_tools ())
     return;
   make_image ("300M", "");
-  disk = open_image ();
+  disk = image_open ("image");
   {
     g_autoptr (H2kDisk) faulty = faulty_disk_new (disk, 0);
     g_autoptr (H2kUsage) usage = h2k_usage_open (faulty, FALSE, NULL);
@@ -768,7 +757,7 @@ test_swap_files (gconstpointer data)
   g_assert_cmpint (image_run (NULL, "mkfs.xfs -q -f -p @/swap-proto %s @/image",
                               (const char *)data),
                    ==, 0);
-  disk = open_image ();
+  disk = image_open ("image");
   for (gboolean drop = FALSE; drop <= TRUE; drop++)
     {
       g_autoptr (H2kDisk) view = h2k_used_view_new (disk, drop, NULL, NULL);

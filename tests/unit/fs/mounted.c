@@ -1,0 +1,261 @@
+/* mounted.c - filesystems that the kernel has mounted: files are made there, and those that a
+ * driver of fs sees are compared with them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "mounted.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* A namespace whose mounts go when this program ends, however it does. */
+static gboolean
+have_namespace (void)
+{
+  static int have = -1;
+
+  if (have < 0)
+    have = geteuid () == 0 && unshare (CLONE_NEWNS) == 0
+           && mount (NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+  return have;
+}
+
+gboolean
+mounted_mount (const char *type, const char *options)
+{
+  g_autofree char *output = NULL;
+
+  image_must_run ("mkdir -p @/mnt");
+  if (have_namespace ()
+      && image_run (&output, "mount -t %s -o loop%s @/image @/mnt", type, options) == 0)
+    return TRUE;
+  g_test_skip ("this filesystem cannot be mounted here");
+  return FALSE;
+}
+
+void
+mounted_cleanup (void)
+{
+  if (have_namespace ())
+    image_run (NULL, "umount -q @/mnt");
+}
+
+/* --- making files ----------------------------------------------------------------------------- */
+
+char *
+mounted_path (const char *name)
+{
+  return g_build_filename (image_dir (), "mnt", name, NULL);
+}
+
+void
+mounted_put (const char *name, guint64 offset, gsize length, guint period)
+{
+  g_autofree char *path = mounted_path (name);
+  g_autofree guint8 *data = g_malloc (length + 1);
+  g_autoptr (GRand) rand = g_rand_new_with_seed ((guint32)(offset + length + period));
+  int fd = open (path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+  for (gsize i = 0; i < length; i++)
+    data[i] = (guint8)(period ? (i / 97) * 13 + i % period : g_rand_int (rand));
+  g_assert_cmpint (fd, >=, 0);
+  g_assert_cmpint (pwrite (fd, data, length, (off_t)offset), ==, (gssize)length);
+  close (fd);
+}
+
+void
+mounted_punch (const char *name, guint64 offset, guint64 length)
+{
+  g_autofree char *path = mounted_path (name);
+  int fd = open (path, O_WRONLY | O_CLOEXEC);
+
+  g_assert_cmpint (fallocate (fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                              (off_t)length),
+                   ==, 0);
+  close (fd);
+}
+
+void
+mounted_make_dir (const char *name, guint entries, guint removed_every)
+{
+  g_autofree char *path = mounted_path (name), *first = g_build_filename (path, "first", NULL);
+
+  g_assert_cmpint (mkdir (path, 0750), ==, 0);
+  if (entries)
+    g_assert_true (g_file_set_contents (first, name, -1, NULL));
+  for (guint i = 1; i < entries; i++)
+    {
+      g_autofree char *file = g_strdup_printf ("%s/the entry number %u%s", path, i,
+                                               i % 7 ? "" : " with quite some more characters");
+      g_assert_cmpint (link (first, file), ==, 0);
+      if (removed_every && i % removed_every == 0)
+        g_assert_cmpint (unlink (file), ==, 0);
+    }
+}
+
+void
+mounted_put_times (const char *name, gint64 atime, gint64 mtime)
+{
+  g_autofree char *path = mounted_path (name);
+  struct timespec times[2] = {{atime, 5}, {mtime, 6}};
+
+  mounted_put (name, 0, 1, 1);
+  g_assert_cmpint (utimensat (AT_FDCWD, path, times, 0), ==, 0);
+}
+
+void
+mounted_set_attributes (const MountedAttributes *sets, gsize n)
+{
+  for (gsize i = 0; i < n; i++)
+    {
+      g_autofree char *path = mounted_path (sets[i].name);
+      mounted_put (sets[i].name, 0, 3, 0);
+      for (guint k = 0; k < sets[i].count; k++)
+        {
+          g_autofree char *attribute
+              = k ? g_strdup_printf ("%s%u", sets[i].attribute, k) : g_strdup (sets[i].attribute);
+          g_autofree char *value = g_strnfill (sets[i].length, (char)('a' + k % 26));
+          g_assert_cmpint (setxattr (path, attribute, value, sets[i].length, 0), ==, 0);
+        }
+    }
+}
+
+/* --- comparing -------------------------------------------------------------------------------- */
+
+/* What is read from AT on, of a file of SIZE bytes. */
+static void
+assert_piece (H2kFs *fs, const char *path, int fd, guint64 at, gsize length, guint64 size)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GBytes) bytes = fs->ops->read (fs, path, at, length, &error);
+  gsize n = (gsize)MIN (length, size - MIN (size, at));
+  g_autofree guint8 *real = g_malloc (length);
+
+  g_assert_no_error (error);
+  g_assert_cmpuint (g_bytes_get_size (bytes), ==, n);
+  g_assert_cmpint (pread (fd, real, length, (off_t)at), ==, (gssize)n);
+  if (n && memcmp (real, g_bytes_get_data (bytes, NULL), n) != 0)
+    g_error ("%s: other bytes at %" G_GUINT64_FORMAT, path, at);
+}
+
+void
+mounted_assert_content (H2kFs *fs, const char *path, const char *host)
+{
+  const guint64 whole = 64u << 20, start = 8u << 20; /* of huge files with holes: both ends */
+  int fd = open (host, O_RDONLY | O_CLOEXEC);
+  gsize step = 1000003;
+  struct stat real;
+  guint64 size;
+
+  g_assert_cmpint (fd, >=, 0);
+  g_assert_cmpint (fstat (fd, &real), ==, 0);
+  size = (guint64)real.st_size;
+  for (guint64 at = 0; at <= (size > whole ? start : size); at += step)
+    assert_piece (fs, path, fd, at, step, size);
+  for (guint64 at = size - MIN (size, 3 * step); at <= size; at += step)
+    assert_piece (fs, path, fd, at, step, size);
+  assert_piece (fs, path, fd, size / 3, 1, size);
+  assert_piece (fs, path, fd, size / 2, 4099, size);
+  close (fd);
+}
+
+static void
+assert_attributes (H2kFs *fs, const char *path, const char *host)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) names = fs->ops->list_xattr (fs, path, &error);
+  g_autofree char *list = g_malloc (65536), *value = g_malloc (65536);
+  gssize length = llistxattr (host, list, 65536);
+  guint n = 0;
+
+  g_assert_no_error (error);
+  if (length < 0 && errno == EOPNOTSUPP) /* in place of a subvolume */
+    length = 0;
+  g_assert_cmpint (length, >=, 0);
+  for (const char *name = list; name < list + length; name += strlen (name) + 1)
+    {
+      gssize size = lgetxattr (host, name, value, 65536);
+      g_autoptr (GBytes) bytes = fs->ops->get_xattr (fs, path, name, &error);
+
+      g_assert_no_error (error);
+      g_assert_cmpint (size, >=, 0);
+      if (!bytes)
+        g_error ("%s: there is no %s", path, name);
+      g_assert_cmpmem (value, size, g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes));
+      n++;
+    }
+  g_assert_cmpuint (n, ==, names->len);
+  g_assert_null (fs->ops->get_xattr (fs, path, "user.that-is-not-there", &error));
+  g_assert_no_error (error);
+}
+
+void
+mounted_assert_stat (const H2kStat *st, const struct stat *real)
+{
+  g_assert_cmpuint (st->mode, ==, real->st_mode);
+  g_assert_cmpuint (st->uid, ==, real->st_uid);
+  g_assert_cmpuint (st->gid, ==, real->st_gid);
+  g_assert_cmpuint (st->size, ==, (guint64)real->st_size);
+  g_assert_cmpuint (st->inode, ==, real->st_ino);
+  g_assert_cmpuint (st->nlink, ==, real->st_nlink);
+  g_assert_cmpuint (st->rdev, ==, real->st_rdev);
+  g_assert_cmpint (st->atime, ==, real->st_atime);
+  g_assert_cmpint (st->mtime, ==, real->st_mtime);
+  g_assert_cmpint (st->ctime, ==, real->st_ctime);
+}
+
+/* All names of the directory PATH, which is HOST here. */
+static GPtrArray *
+assert_names (H2kFs *fs, const char *path, const char *host)
+{
+  GPtrArray *names = fs->ops->list (fs, path, NULL);
+  g_autoptr (GDir) dir = g_dir_open (host, 0, NULL);
+  guint n_real = 0;
+
+  g_assert_nonnull (names);
+  g_assert_nonnull (dir);
+  while (g_dir_read_name (dir))
+    n_real++;
+  g_assert_cmpuint (names->len, ==, n_real);
+  return names;
+}
+
+guint
+mounted_assert_same (H2kFs *fs, const char *path, MountedStat assert_stat)
+{
+  g_autofree char *host = mounted_path (path);
+  g_autoptr (GPtrArray) names = NULL;
+  guint n = 1;
+  struct stat real;
+  H2kStat st;
+
+  CHECK (fs->ops->lstat (fs, path, &st, &error));
+  if (lstat (host, &real) != 0)
+    g_error ("%s is not there", path);
+  assert_stat (&st, &real);
+  if (strstr (path, "/the entry")) /* all the same */
+    return 1;
+  assert_attributes (fs, path, host);
+  if (S_ISREG (st.mode))
+    mounted_assert_content (fs, path, host);
+  if (S_ISLNK (st.mode))
+    {
+      g_autofree char *link = fs->ops->readlink (fs, path, NULL);
+      g_autofree char *target = g_file_read_link (host, NULL);
+      g_assert_cmpstr (link, ==, target);
+    }
+  if (!S_ISDIR (st.mode))
+    return 1;
+  names = assert_names (fs, path, host);
+  for (guint i = 0; i < names->len; i++)
+    {
+      g_autofree char *sub
+          = g_strconcat (g_str_equal (path, "/") ? "" : path, "/", names->pdata[i], NULL);
+      n += mounted_assert_same (fs, sub, assert_stat);
+    }
+  return n;
+}

@@ -1,0 +1,45 @@
+/* mounted.h - filesystems that the kernel has mounted: files are made there, and those that a
+ * driver of fs sees are compared with them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "images.h"
+
+#include <sys/stat.h>
+
+/* Mount "@/image", which holds a TYPE, at "@/mnt"; OPTIONS are more of them, each behind a comma.
+ * FALSE, and the test is skipped, where that cannot be done. The mounts go with the program. */
+gboolean mounted_mount (const char *type, const char *options);
+/* Unmount what a test may have left mounted. */
+void mounted_cleanup (void);
+
+/* Where the file NAME of the filesystem is. */
+char *mounted_path (const char *name);
+/* Write LENGTH bytes at OFFSET of the file NAME. PERIOD: how well they can be packed; 0: not. */
+void mounted_put (const char *name, guint64 offset, gsize length, guint period);
+void mounted_punch (const char *name, guint64 offset, guint64 length);
+/* A directory of ENTRIES names, all of one file; each REMOVED_EVERY-th (0: none) is removed again.
+ */
+void mounted_make_dir (const char *name, guint entries, guint removed_every);
+/* The file NAME with these times. */
+void mounted_put_times (const char *name, gint64 atime, gint64 mtime);
+
+/* COUNT attributes of LENGTH bytes each, of a file of their own. */
+typedef struct
+{
+  const char *name, *attribute;
+  guint length, count;
+} MountedAttributes;
+
+void mounted_set_attributes (const MountedAttributes *sets, gsize n);
+
+/* Fail unless ST is what stat(2) says. A driver that numbers its inodes otherwise has its own. */
+typedef void (*MountedStat) (const H2kStat *st, const struct stat *real);
+void mounted_assert_stat (const H2kStat *st, const struct stat *real);
+
+/* Fail unless the file PATH of FS has the content of the file HOST of this machine. */
+void mounted_assert_content (H2kFs *fs, const char *path, const char *host);
+/* Fail unless FS has at PATH and below what "@/mnt" has. Returns how many files that are. */
+guint mounted_assert_same (H2kFs *fs, const char *path, MountedStat assert_stat);
