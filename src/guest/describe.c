@@ -170,6 +170,23 @@ add_all_made (JsonBuilder *json, H2kGuest *guest)
 }
 
 static void
+add_remote (JsonBuilder *json, H2kGuest *guest)
+{
+  json_builder_set_member_name (json, "remote_mounts");
+  json_builder_begin_array (json);
+  for (guint i = 0; i < guest->remote->len; i++)
+    {
+      const H2kFstabEntry *entry = g_ptr_array_index (guest->remote, i);
+      json_builder_begin_object (json);
+      add_text (json, "mountpoint", entry->path);
+      add_text (json, "type", entry->type);
+      add_text (json, "source", entry->spec);
+      json_builder_end_object (json);
+    }
+  json_builder_end_array (json);
+}
+
+static void
 add_disk (JsonBuilder *json, H2kGuest *guest, guint index)
 {
   const H2kDisk *disk = g_ptr_array_index (guest->disks, index);
@@ -253,6 +270,7 @@ h2k_guest_to_json (H2kGuest *guest)
     add_disk (json, guest, i);
   json_builder_end_array (json);
   add_all_made (json, guest);
+  add_remote (json, guest);
   add_texts (json, "warnings", guest->warnings);
   json_builder_end_object (json);
   root = json_builder_get_root (json);
@@ -410,6 +428,23 @@ append_made (GString *out, H2kGuest *guest)
 }
 
 static void
+append_remote (GString *out, H2kGuest *guest)
+{
+  g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
+
+  add_row (rows, CELLS ("MOUNTED", "TYPE", "FROM"));
+  for (guint i = 0; i < guest->remote->len; i++)
+    {
+      const H2kFstabEntry *entry = g_ptr_array_index (guest->remote, i);
+      add_row (rows, CELLS (entry->path, entry->type, entry->spec));
+    }
+  if (rows->len == 1)
+    return;
+  g_string_append (out, "\nMounted from elsewhere, not looked at:\n");
+  append_table (out, "  ", rows);
+}
+
+static void
 append_kernels (GString *out, H2kGuest *guest)
 {
   g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
@@ -435,6 +470,7 @@ h2k_guest_to_text (H2kGuest *guest)
   for (guint i = 0; i < guest->disks->len; i++)
     append_disk (out, guest, i);
   append_made (out, guest);
+  append_remote (out, guest);
   if (guest->kernels->len)
     append_kernels (out, guest);
   for (guint i = 0; i < guest->warnings->len; i++)

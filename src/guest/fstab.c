@@ -106,18 +106,28 @@ h2k_fstab_is_bind (const H2kFstabEntry *entry)
 }
 
 gboolean
-h2k_fstab_is_device (const H2kFstabEntry *entry)
+h2k_fstab_is_remote (const H2kFstabEntry *entry)
 {
-  static const char *const made_up[] = {
-      "proc",     "sysfs",      "tmpfs",      "devtmpfs",  "devpts",     "devfs",  "ramfs",
-      "usbfs",    "debugfs",    "tracefs",    "configfs",  "bpf",        "cgroup", "cgroup2",
-      "efivarfs", "securityfs", "selinuxfs",  "hugetlbfs", "mqueue",     "autofs", "binfmt_misc",
-      "overlay",  "aufs",       "nfs",        "nfs4",      "nfsd",       "cifs",   "smbfs",
-      "smb3",     "9p",         "virtiofs",   "ceph",      "afs",        "ncpfs",  "glusterfs",
-      "vboxsf",   "vmhgfs",     "fuse.sshfs", "davfs",     "rpc_pipefs", "zfs",    "pstore",
+  static const char *const remote[] = {
+      "nfs", "nfs4",  "cifs",      "smbfs",  "smb3",   "9p",         "virtiofs", "ceph",
+      "afs", "ncpfs", "glusterfs", "vboxsf", "vmhgfs", "fuse.sshfs", "davfs",    "fuse.vmhgfs-fuse",
       NULL,
   };
 
-  return !g_strv_contains (made_up, entry->type) && !h2k_fstab_is_bind (entry)
+  return g_strv_contains (remote, entry->type);
+}
+
+gboolean
+h2k_fstab_is_device (const H2kFstabEntry *entry)
+{
+  static const char *const made_up[] = {
+      "proc",   "sysfs",       "tmpfs",     "devtmpfs", "devpts",     "devfs",  "ramfs",
+      "usbfs",  "debugfs",     "tracefs",   "configfs", "bpf",        "nfsd",   "cgroup",
+      "zfs",    "rpc_pipefs",  "cgroup2",   "efivarfs", "securityfs", "aufs",   "hugetlbfs",
+      "mqueue", "binfmt_misc", "selinuxfs", "autofs",   "overlay",    "pstore", NULL,
+  };
+
+  return !g_strv_contains (made_up, entry->type) && !h2k_fstab_is_remote (entry)
+         && !h2k_fstab_is_bind (entry)
          && (g_str_has_prefix (entry->spec, "/dev/") || strchr (entry->spec, '='));
 }

@@ -27,6 +27,9 @@ gboolean h2k_fstab_has_option (const H2kFstabEntry *entry, const char *option);
  * or a server has, or a bind mount. */
 gboolean h2k_fstab_is_device (const H2kFstabEntry *entry);
 
+/* Whether a server has it, or the hypervisor's host. */
+gboolean h2k_fstab_is_remote (const H2kFstabEntry *entry);
+
 /* Whether it shows a folder at another place. */
 gboolean h2k_fstab_is_bind (const H2kFstabEntry *entry);
 

@@ -25,6 +25,12 @@ volume_free (gpointer data)
 }
 
 static void
+entry_free (gpointer data)
+{
+  h2k_fstab_entry_free (data);
+}
+
+static void
 disk_unref (gpointer data)
 {
   h2k_disk_unref (data);
@@ -53,6 +59,7 @@ h2k_guest_free (H2kGuest *guest)
   h2k_guestfs_free (guest->guestfs);
   h2k_stack_free (guest->stack);
   g_ptr_array_unref (guest->disks);
+  g_ptr_array_unref (guest->remote);
   g_ptr_array_unref (guest->warnings);
   g_ptr_array_unref (guest->kernels);
   g_ptr_array_unref (guest->vmware_tools);
@@ -81,6 +88,7 @@ guest_new (GPtrArray *disks)
   guest->subtrees = g_ptr_array_new_with_free_func (fs_free);
   guest->disks = g_ptr_array_new_with_free_func (disk_unref);
   guest->volumes = g_ptr_array_new_with_free_func (volume_free);
+  guest->remote = g_ptr_array_new_with_free_func (entry_free);
   guest->warnings = g_ptr_array_new_with_free_func (g_free);
   guest->kernels = g_ptr_array_new_with_free_func (kernel_free);
   guest->vmware_tools = g_ptr_array_new_with_free_func (g_free);
@@ -243,12 +251,6 @@ open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors, GError
 
 /* --- fstab ------------------------------------------------------------------------------------ */
 
-static void
-entry_free (gpointer data)
-{
-  h2k_fstab_entry_free (data);
-}
-
 static guint
 depth (const char *path)
 {
@@ -268,9 +270,10 @@ compare_depth (gconstpointer a, gconstpointer b)
   return dx < dy ? -1 : dx > dy;
 }
 
-/* The entries of TREE's fstab that name block devices, the upper mountpoints first. */
+/* The entries of TREE's fstab that name block devices, the upper mountpoints first, and in REMOTE
+ * (may be NULL) those that name servers. */
 static GPtrArray *
-read_fstab (H2kTree *tree, GError **error)
+read_fstab (H2kTree *tree, GPtrArray *remote, GError **error)
 {
   GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
   g_autoptr (GBytes) data = h2k_tree_read_optional (tree, "/etc/fstab", MAX_FSTAB, error);
@@ -282,6 +285,8 @@ read_fstab (H2kTree *tree, GError **error)
 
       if (entry && (h2k_fstab_is_device (entry) || h2k_fstab_is_bind (entry)))
         g_ptr_array_add (entries, entry);
+      else if (entry && remote && remote->len < MAX_ENTRIES && h2k_fstab_is_remote (entry))
+        g_ptr_array_add (remote, entry);
       else
         h2k_fstab_entry_free (entry);
     }
@@ -365,7 +370,7 @@ default_subvolume (GPtrArray *subvolumes)
 static gboolean
 says_so (H2kTree *tree, const char *path, GPtrArray *subvolumes)
 {
-  g_autoptr (GPtrArray) entries = read_fstab (tree, NULL);
+  g_autoptr (GPtrArray) entries = read_fstab (tree, NULL, NULL);
 
   for (guint i = 0; entries && i < entries->len; i++)
     {
@@ -471,7 +476,7 @@ is_secondary (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
     {
       H2kGuestVolume *reader = g_ptr_array_index (systems, i);
       g_autoptr (H2kTree) tree = lone_tree (guest, reader);
-      g_autoptr (GPtrArray) entries = read_fstab (tree, NULL);
+      g_autoptr (GPtrArray) entries = read_fstab (tree, NULL, NULL);
 
       for (guint k = 0; k < entries->len; k++)
         {
@@ -867,7 +872,7 @@ mount_all (H2kGuest *guest, GPtrArray *errors, GError **error)
   h2k_tree_mount (guest->tree, "/", part_of (guest, guest->root, guest->root->subvolume));
   guest->root->mountpoint = g_strdup ("/");
   read_names (guest);
-  entries = read_fstab (guest->tree, &local);
+  entries = read_fstab (guest->tree, guest->remote, &local);
   if (local)
     {
       g_propagate_error (error, g_steal_pointer (&local));

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fs/guestfs.h"
+#include "guest/fstab.h"
 #include "guest/tree.h"
 #include "volume/stack.h"
 
@@ -93,6 +94,7 @@ typedef struct
   H2kStack *stack;     /* what lies on them */
   GPtrArray *tables;   /* H2kTable *, one a disk; the stack's */
   GPtrArray *volumes;  /* H2kGuestVolume *, one for each of the stack's nodes */
+  GPtrArray *remote;   /* H2kFstabEntry *: what fstab mounts from servers, and nobody looks at */
   GPtrArray *warnings; /* char *, for the report */
 
   H2kGuestVolume *root;
