@@ -21,6 +21,9 @@ deps:
 check-deps:
 	scripts/install-deps check
 
+bench-deps:
+	scripts/install-deps bench
+
 $(BUILD)/build.ninja:
 	meson setup $(BUILD) --prefix $(PREFIX)
 
@@ -55,7 +58,7 @@ fuzz: check-deps
 	$(MAKE) fuzz-build
 	FUZZ_SECONDS=600 FUZZ_SEED=0 tests/run --build $(BUILD)-fuzz fuzz=$(BUILD)-fuzz
 
-bench: check-deps
+bench: bench-deps
 	$(MAKE) $(BUILD)-bench/build.ninja
 	ninja -C $(BUILD)-bench
 	tests/bench/run $(BUILD)-bench
