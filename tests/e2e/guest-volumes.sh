@@ -1,30 +1,31 @@
 #!/bin/bash
-# Guests that lie on more than plain partitions: LVM, LUKS, UEFI with its system partition. Each boots
-# on VMware's devices and not on virtio before; after, it boots on virtio with its network, again
-# after a reboot of its own, and each filesystem's own fsck finds it clean.
+# Guests that lie on more than plain partitions, or not on ext4: LVM, LUKS, UEFI with its system
+# partition, each with ext4, XFS and btrfs. Each boots on VMware's devices and not on virtio before;
+# after, it boots on virtio with its network, again after a reboot of its own, and each filesystem's
+# own fsck finds it clean.
+# usage: guest-volumes.sh [GUEST...]
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 serial=$H2K_TOP/tests/guests/boot-serial
 network='ip -4 -o addr show dev ens192 | grep -q " 10\.0\.2\." && ping -c 1 -W 5 10.0.2.2'
 passphrase=$(sed -n "s/^passphrase='\(.*\)'$/\1/p" "$H2K_TOP/tests/guests/recipe/volumes")
 printf %s "$passphrase" >"$work/key"
-guests=(debian12-lvm debian12-uefi debian12-luks)
-
-# What a guest takes besides: GUEST | options of boot-serial | of hyper2kvm | VMware's controller
-needs=(
-    "debian12-uefi|--uefi||ahci"
-    "debian12-luks||--key=all:file:$work/key|pvscsi"
-)
+guests=("$@")
+[ $# -gt 0 ] || guests=(debian12-{lvm,uefi,luks}{,-xfs,-btrfs})
 
 # The commands that check the filesystems of a guest's disk, without quotes, which guestfish would
 # take away; the appliance's kernel has dm-crypt.
 checks() {
-    local group=$1-vg disk=/dev/disk/guestfs/disk
+    local disk=/dev/disk/guestfs/disk root=/dev/$1-vg/root boot='e2fsck -fn' fsck='e2fsck -fn'
     case $1 in
-    *-uefi) echo "fsck.vfat -n ${disk}1 && e2fsck -fn ${disk}2" && return ;;
-    *-luks) echo "echo -n $passphrase | cryptsetup open --key-file - ${disk}5 sda5_crypt &&" ;;
+    *-xfs) fsck='xfs_repair -n' boot=$fsck ;;
+    *-btrfs) fsck='btrfs check --readonly' ;;
     esac
-    echo "lvm vgchange -qq -ay $group && e2fsck -fn ${disk}1 && e2fsck -fn /dev/$group/root"
+    case $1 in
+    *-uefi*) echo "fsck.vfat -n ${disk}1 && $fsck ${disk}2" && return ;;
+    *-luks*) echo "echo -n $passphrase | cryptsetup open --key-file - ${disk}5 sda5_crypt &&" ;;
+    esac
+    echo "lvm vgchange -qq -ay $1-vg && $boot ${disk}1 && $fsck $root"
 }
 
 filesystems_are_clean() {
@@ -33,14 +34,17 @@ filesystems_are_clean() {
         debug sh "{ $(checks "$1" | tr '\n' ' '); } 2>&1"
 }
 
-# The boot test has no key with which to put its unit into an encrypted root: the login prompt is its
-# proof there, and the next claim looks at the network.
+# What the repairs changed was changed through the backend that can, and that is told.
 migrated() {
-    local disk=$1 name=$2 proof='d["boot"]["verdict"] == "pass"'
-    [ ${#key[@]} -gt 0 ] || proof+=' and "ens192" in d["boot"]["network"]'
+    local disk=$1 name=$2 backend=native
+    case $name in
+    *-xfs | *-btrfs) backend='native, libguestfs' ;;
+    esac
     "$H2K" local --disk "$disk" --to-output "$work/$name.qcow2" --report "$work/$name.json" \
         --qemu-test "${key[@]}" &&
-        json "$work/$name.json" "$proof" &&
+        json "$work/$name.json" 'd["boot"]["verdict"] == "pass" and "ens192" in d["boot"]["network"]' &&
+        json "$work/$name.json" "['$backend'] == [v['backend'] for k in [d['guest'], *d['guest']['disks']]
+            for v in k['volumes'] if v.get('mountpoint') == '/']" &&
         virt-xml-validate "$work/$name.xml" domain && qemu-img check "$work/$name.qcow2"
 }
 
@@ -60,14 +64,10 @@ for name in "${guests[@]}"; do
     disk=$(guest "$name" raw)
     sum=$(sha256sum "$disk")
     firmware=() key=() controller=pvscsi
-    for row in "${needs[@]}"; do
-        IFS='|' read -r who option1 option2 bus <<<"$row"
-        [ "$who" != "$name" ] || {
-            firmware=(${option1:+"$option1"})
-            key=(${option2:+"$option2"})
-            controller=$bus
-        }
-    done
+    case $name in
+    *-uefi*) firmware=(--uefi) controller=ahci ;;
+    *-luks*) key=("--key=all:file:$work/key") ;;
+    esac
     claim "$name boots on VMware's devices ($controller, vmxnet3)" \
         "$serial" --bus "$controller" --nic vmxnet3 --timeout 900 "${firmware[@]}" --run "$network" "$disk"
     claim "$name does not find its root on virtio before" \
