@@ -363,7 +363,28 @@ render_source (const Markup *m, GString *out, JsonObject *root)
   m->items_end (out);
 }
 
-/* What the inspection says, its lists as words; the disks are for programs. */
+/* Where a part of the guest's tree lies, and what reads and changes it. */
+static void
+render_mounted (const Markup *m, GString *out, JsonArray *volumes)
+{
+  for (guint i = 0; i < length_of (volumes); i++)
+    {
+      JsonObject *volume = json_array_get_object_element (volumes, i);
+      const char *path = text_of (volume, "mountpoint"), *subvolume = text_of (volume, "subvolume");
+      const char *backend = text_of (volume, "backend"), *uuid = text_of (volume, "uuid");
+      g_autofree char *text = NULL;
+
+      if (!path || !*path || !backend || !*backend)
+        continue;
+      text = g_strdup_printf ("%s %s%s%s, by %s: %s", text_of (volume, "type"), uuid ? uuid : "",
+                              subvolume && *subvolume ? ", subvolume " : "",
+                              subvolume ? subvolume : "", backend,
+                              text_of (volume, "backend_reason"));
+      row (m, out, path, text);
+    }
+}
+
+/* What the inspection says, its lists as words; the rest of the disks is for programs. */
 static void
 render_guest (const Markup *m, GString *out, JsonObject *root)
 {
@@ -380,6 +401,7 @@ render_guest (const Markup *m, GString *out, JsonObject *root)
   };
   JsonObject *guest = object_of (root, "guest");
   JsonArray *kernels = guest ? array_of (guest, "kernels") : NULL;
+  JsonArray *disks = guest ? array_of (guest, "disks") : NULL;
 
   if (!guest)
     return;
@@ -392,6 +414,9 @@ render_guest (const Markup *m, GString *out, JsonObject *root)
     }
   for (guint i = 0; i < length_of (kernels); i++)
     row (m, out, "Kernel", text_of (json_array_get_object_element (kernels, i), "version"));
+  for (guint i = 0; i < length_of (disks); i++)
+    render_mounted (m, out, array_of (json_array_get_object_element (disks, i), "volumes"));
+  render_mounted (m, out, array_of (guest, "volumes"));
   m->table_end (out);
 }
 

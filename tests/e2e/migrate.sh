@@ -38,7 +38,7 @@ same_content() {
 report_is_whole() {
     local word
     for word in '# Migration of guest' '/etc/fstab' '/etc/default/grub' 'grub.cfg' 'initrd.img' \
-        'ens192' '+UUID=' 'Verdict | pass' 'virsh' 'qemu-system' 'Timings'; do
+        'ens192' '+UUID=' 'by native: a driver' 'Verdict | pass' 'virsh' 'qemu-system' 'Timings'; do
         grep -qF -- "$word" "$work/report.md" || {
             echo "the report lacks: $word"
             return 1
