@@ -1,6 +1,6 @@
 /* btrfs-data.c - the content of files on btrfs: extents in the tree or in chunks, holes, and the
  * checksum of every sector. What does not agree with its checksum is read from the chunk's other
- * copy.
+ * copies.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -72,28 +72,40 @@ find_sum (BtrfsCursor *cursor, guint64 logical, const guint8 **sum, GError **err
   return TRUE;
 }
 
-/* Read a sector, which SUM does not agree with as the first copy of CHUNK has it, from another. */
+/* Read a sector, which SUM does not agree with as copy number FIRST of CHUNK has it, from another.
+ */
 static gboolean
-read_other_copy (const BtrfsVolume *volume, const BtrfsChunk *chunk, guint64 logical,
+read_other_copy (const BtrfsVolume *volume, const BtrfsChunk *chunk, guint64 logical, guint first,
                  const guint8 *sum, guint8 *sector, GError **error)
 {
-  for (guint i = 1; i < chunk->n_copies; i++)
+  gboolean all_there = TRUE;
+  guint64 place;
+
+  for (guint i = 0; i < chunk->n_copies; i++)
     {
-      if (!h2k_disk_pread (volume->disk, chunk->copies[i] + (logical - chunk->logical),
-                           volume->sector_size, sector, error))
+      if (i == first)
+        continue;
+      if (!h2k_btrfs_place (volume, chunk, logical, i, &place))
+        {
+          all_there = FALSE;
+          continue;
+        }
+      if (!h2k_disk_pread (volume->disk, place, volume->sector_size, sector, error))
         return FALSE;
       if (h2k_btrfs_sum_is_right (volume, sector, volume->sector_size, sum))
         return TRUE;
     }
-  return h2k_btrfs_corrupt (volume, error,
-                            "the data at %" G_GUINT64_FORMAT " do not agree with their checksum",
-                            logical);
+  return all_there ? h2k_btrfs_corrupt (volume, error,
+                                        "the data at %" G_GUINT64_FORMAT
+                                        " do not agree with their checksum",
+                                        logical)
+                   : h2k_btrfs_set_missing (volume, chunk, logical, error);
 }
 
-/* Check the LENGTH bytes that the first copy of CHUNK has at LOGICAL. */
+/* Check the LENGTH bytes that copy number COPY of CHUNK has at LOGICAL, all in one piece. */
 static gboolean
 check_data (BtrfsCursor *sums, const BtrfsInode *inode, const BtrfsChunk *chunk, guint64 logical,
-            gsize length, guint8 *data, GError **error)
+            guint copy, gsize length, guint8 *data, GError **error)
 {
   const BtrfsVolume *volume = sums->volume;
 
@@ -107,10 +119,25 @@ check_data (BtrfsCursor *sums, const BtrfsInode *inode, const BtrfsChunk *chunk,
                                   "the data at %" G_GUINT64_FORMAT " have no checksum",
                                   logical + at);
       if (sum && !h2k_btrfs_sum_is_right (volume, data + at, volume->sector_size, sum)
-          && !read_other_copy (volume, chunk, logical + at, sum, data + at, error))
+          && !read_other_copy (volume, chunk, logical + at, copy, sum, data + at, error))
         return FALSE;
     }
   return TRUE;
+}
+
+/* Read whole sectors, all in one piece, from the first copy that is there. */
+static gboolean
+read_piece (BtrfsCursor *sums, const BtrfsInode *inode, const BtrfsChunk *chunk, guint64 logical,
+            gsize length, guint8 *data, GError **error)
+{
+  const BtrfsVolume *volume = sums->volume;
+  guint64 place;
+
+  for (guint i = 0; i < chunk->n_copies; i++)
+    if (h2k_btrfs_place (volume, chunk, logical, i, &place))
+      return h2k_disk_pread (volume->disk, place, length, data, error)
+             && check_data (sums, inode, chunk, logical, i, length, data, error);
+  return h2k_btrfs_set_missing (volume, chunk, logical, error);
 }
 
 /* Read whole sectors. */
@@ -118,19 +145,15 @@ static gboolean
 read_sectors (BtrfsCursor *sums, const BtrfsInode *inode, guint64 logical, gsize length,
               guint8 *data, GError **error)
 {
-  const BtrfsVolume *volume = sums->volume;
-
   while (length)
     {
-      const BtrfsChunk *chunk = h2k_btrfs_find_chunk (volume, logical);
+      const BtrfsChunk *chunk = h2k_btrfs_find_chunk (sums->volume, logical);
       gsize n;
 
       if (!chunk)
-        return h2k_btrfs_corrupt (volume, error, "a file's extent lies nowhere");
-      n = (gsize)MIN (length, chunk->logical + chunk->length - logical);
-      if (!h2k_disk_pread (volume->disk, chunk->copies[0] + (logical - chunk->logical), n, data,
-                           error)
-          || !check_data (sums, inode, chunk, logical, n, data, error))
+        return h2k_btrfs_corrupt (sums->volume, error, "a file's extent lies nowhere");
+      n = (gsize)h2k_btrfs_piece (chunk, logical, length);
+      if (!read_piece (sums, inode, chunk, logical, n, data, error))
         return FALSE;
       data += n;
       logical += n;
@@ -362,20 +385,22 @@ is_alone (BtrfsCursor *cursor, const Extent *extent)
          && h2k_le64 (cursor->data) == 1;
 }
 
-/* All copies of LENGTH bytes at LOGICAL. */
+/* All copies of LENGTH bytes at LOGICAL. Those that are cut into pieces, Linux does not swap to,
+ * and what has parity has to stay as it is. */
 static gboolean
 add_places (const BtrfsVolume *volume, guint64 logical, guint64 length, GArray *ranges)
 {
   while (length)
     {
       const BtrfsChunk *chunk = h2k_btrfs_find_chunk (volume, logical);
-      guint64 n;
+      guint64 n, place;
 
-      if (!chunk)
+      if (!chunk || chunk->n_columns > 1 || chunk->n_parity)
         return FALSE;
-      n = MIN (length, chunk->logical + chunk->length - logical);
+      n = h2k_btrfs_piece (chunk, logical, length);
       for (guint i = 0; i < chunk->n_copies; i++)
-        if (!h2k_swap_files_add (ranges, chunk->copies[i] + (logical - chunk->logical), n))
+        if (h2k_btrfs_place (volume, chunk, logical, i, &place)
+            && !h2k_swap_files_add (ranges, place, n))
           return FALSE;
       logical += n;
       length -= n;

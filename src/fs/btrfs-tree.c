@@ -1,16 +1,9 @@
-/* btrfs-tree.c - superblock, chunks and trees of a btrfs filesystem on one device.
+/* btrfs-tree.c - the trees of a btrfs filesystem: nodes, and places in them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/btrfs-tree.h"
 
-#include "util/digest.h"
-
-#include <xxhash.h>
-
-#define MAX_NODE 65536u
-#define MAX_LEVEL 8u
-#define MAX_CHUNKS (256u << 10)
 #define MAX_CACHED (8u << 20)
 
 /* The header of a node: csum, fsid 32, le64 48 address, le64 80 generation, le64 88 owner,
@@ -20,206 +13,6 @@
 #define KEY 17u
 #define ITEM (KEY + 8u)
 #define POINTER (KEY + 16u)
-
-#define CHUNK 48u /* without the stripes */
-#define STRIPE 32u
-
-const guint64 h2k_btrfs_supers[BTRFS_N_SUPERS] = {BTRFS_SUPER, 64ull << 20, 256ull << 30};
-
-gboolean
-h2k_btrfs_corrupt (const BtrfsVolume *volume, GError **error, const char *format, ...)
-{
-  g_autofree char *text = NULL;
-  va_list args;
-
-  va_start (args, format);
-  text = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the btrfs filesystem is corrupt: %s; look at it with btrfs check",
-               volume->disk->name, text);
-  return FALSE;
-}
-
-static gboolean unsupported (const BtrfsVolume *volume, GError **error, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
-
-static gboolean
-unsupported (const BtrfsVolume *volume, GError **error, const char *format, ...)
-{
-  g_autofree char *text = NULL;
-  va_list args;
-
-  va_start (args, format);
-  text = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (volume->purpose == BTRFS_FOR_FILES)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                 "%s: files cannot be read from a btrfs filesystem %s", volume->disk->name, text);
-  else
-    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                 "%s: which blocks are in use is not known for a btrfs filesystem %s",
-                 volume->disk->name, text);
-  return FALSE;
-}
-
-/* --- checksums -------------------------------------------------------------------------------- */
-
-static void
-sum_crc32c (const guint8 *data, gsize length, guint8 *sum)
-{
-  guint32 crc = GUINT32_TO_LE (~h2k_crc32c (~0u, data, length));
-
-  memcpy (sum, &crc, sizeof crc);
-}
-
-/* As a number with the lowest byte first, not in xxHash's canonical order. */
-static void
-sum_xxhash64 (const guint8 *data, gsize length, guint8 *sum)
-{
-  guint64 hash = GUINT64_TO_LE (XXH64 (data, length, 0));
-
-  memcpy (sum, &hash, sizeof hash);
-}
-
-static void
-sum_sha256 (const guint8 *data, gsize length, guint8 *sum)
-{
-  h2k_sha256 (data, length, sum);
-}
-
-static void
-sum_blake2b (const guint8 *data, gsize length, guint8 *sum)
-{
-  h2k_blake2b_256 (data, length, sum);
-}
-
-/* By the number in the superblock. */
-static const struct
-{
-  guint size;
-  void (*sum) (const guint8 *data, gsize length, guint8 *sum);
-} csums[] = {
-    {4, sum_crc32c},
-    {8, sum_xxhash64},
-    {32, sum_sha256},
-    {32, sum_blake2b},
-};
-
-guint
-h2k_btrfs_sum_size (const BtrfsVolume *volume)
-{
-  return csums[volume->csum].size;
-}
-
-gboolean
-h2k_btrfs_sum_is_right (const BtrfsVolume *volume, const guint8 *data, gsize length,
-                        const guint8 *sum)
-{
-  guint8 right[32];
-
-  csums[volume->csum].sum (data, length, right);
-  return memcmp (right, sum, csums[volume->csum].size) == 0;
-}
-
-/* The checksum at the beginning of a block is that of what is behind its 32 bytes. */
-static gboolean
-check_sum (const BtrfsVolume *volume, const guint8 *block, gsize length)
-{
-  return h2k_btrfs_sum_is_right (volume, block + 32, length - 32, block);
-}
-
-/* --- chunks ----------------------------------------------------------------------------------- */
-
-const BtrfsChunk *
-h2k_btrfs_find_chunk (const BtrfsVolume *volume, guint64 logical)
-{
-  guint low = 0, high = volume->chunks->len;
-  const BtrfsChunk *chunk;
-
-  while (low < high)
-    {
-      guint middle = (low + high) / 2;
-      chunk = &g_array_index (volume->chunks, BtrfsChunk, middle);
-      if (chunk->logical + chunk->length <= logical)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-  if (low == volume->chunks->len)
-    return NULL;
-  chunk = &g_array_index (volume->chunks, BtrfsChunk, low);
-  return chunk->logical <= logical ? chunk : NULL;
-}
-
-/* Where the data of a chunk is on one device: once, twice, or striped over one. */
-static gboolean
-is_known_profile (guint64 type, guint n_stripes)
-{
-  guint64 profile = type & ~7ull; /* data, system, metadata */
-
-  return (profile == 0 && n_stripes == 1) || (profile == 8 && n_stripes == 1)
-         || (profile == 32 && n_stripes == 2);
-}
-
-/* Add the chunk at LOGICAL whose item is in SIZE bytes of DATA: le64 0 length, le64 24 type, le16
- * 44 number of stripes; each le64 0 device, le64 8 offset. *USED: how many of the bytes it has. */
-static gboolean
-add_chunk (const BtrfsVolume *volume, GArray *chunks, guint64 logical, const guint8 *data,
-           gsize size, gsize *used, GError **error)
-{
-  BtrfsChunk chunk = {.logical = logical};
-  guint n;
-
-  if (size < CHUNK + STRIPE)
-    return h2k_btrfs_corrupt (volume, error, "a chunk is too short");
-  n = h2k_le16 (data + 44);
-  *used = CHUNK + n * STRIPE;
-  if (*used > size)
-    return h2k_btrfs_corrupt (volume, error, "a chunk is too short");
-  if (!is_known_profile (h2k_le64 (data + 24), n))
-    return unsupported (volume, error, "with a profile of several devices");
-  chunk.length = h2k_le64 (data);
-  chunk.n_copies = n;
-  if (!chunk.length || (chunk.length | logical) % volume->sector_size
-      || chunk.length > volume->device_size || logical > G_MAXINT64 - chunk.length
-      || chunks->len >= MAX_CHUNKS)
-    return h2k_btrfs_corrupt (volume, error, "a chunk has an impossible size");
-  for (guint i = 0; i < n; i++)
-    {
-      const guint8 *stripe = data + CHUNK + i * STRIPE;
-      chunk.copies[i] = h2k_le64 (stripe + 8);
-      if (h2k_le64 (stripe) != volume->devid || chunk.copies[i] % volume->sector_size
-          || chunk.copies[i] > volume->device_size - chunk.length)
-        return h2k_btrfs_corrupt (volume, error, "a chunk is not on the device");
-    }
-  g_array_append_val (chunks, chunk);
-  return TRUE;
-}
-
-static int
-compare_chunks (gconstpointer a, gconstpointer b)
-{
-  const BtrfsChunk *p = a, *q = b;
-
-  return p->logical < q->logical ? -1 : p->logical > q->logical;
-}
-
-/* Take CHUNKS, which become the volume's. */
-static gboolean
-set_chunks (BtrfsVolume *volume, GArray *chunks, GError **error)
-{
-  g_array_sort (chunks, compare_chunks);
-  g_clear_pointer (&volume->chunks, g_array_unref);
-  volume->chunks = chunks;
-  for (guint i = 1; i < chunks->len; i++)
-    {
-      const BtrfsChunk *before = &g_array_index (chunks, BtrfsChunk, i - 1);
-      if (before->logical + before->length > g_array_index (chunks, BtrfsChunk, i).logical)
-        return h2k_btrfs_corrupt (volume, error, "chunks lie over each other");
-    }
-  return TRUE;
-}
 
 /* --- nodes ------------------------------------------------------------------------------------ */
 
@@ -257,10 +50,10 @@ check_node (const BtrfsVolume *volume, const guint8 *node, guint64 logical)
 {
   guint room = volume->node_size - HEADER, n = n_items (node), level = node[100];
 
-  if (!check_sum (volume, node, volume->node_size)
+  if (!h2k_btrfs_block_is_right (volume, node, volume->node_size)
       || memcmp (node + 32, volume->fsid, sizeof volume->fsid) != 0
       || h2k_le64 (node + 48) != logical || h2k_le64 (node + 80) > volume->generation
-      || level >= MAX_LEVEL || n > room / (level ? POINTER : ITEM) || (level && n == 0))
+      || level >= BTRFS_MAX_LEVEL || n > room / (level ? POINTER : ITEM) || (level && n == 0))
     return FALSE;
   for (guint i = 0; i < n; i++)
     {
@@ -280,7 +73,49 @@ check_node (const BtrfsVolume *volume, const guint8 *node, guint64 logical)
   return TRUE;
 }
 
-/* The node at LOGICAL, from the first of its copies that is in order and no older one. */
+/* Read a copy of a node, which may go over several pieces. *THERE: whether it is on devices that
+ * are. */
+static gboolean
+read_copy (const BtrfsVolume *volume, const BtrfsChunk *chunk, guint64 logical, guint copy,
+           guint8 *data, gboolean *there, GError **error)
+{
+  guint64 n, place;
+
+  *there = TRUE;
+  for (guint at = 0; at < volume->node_size; at += (guint)n)
+    {
+      n = h2k_btrfs_piece (chunk, logical + at, volume->node_size - at);
+      *there = h2k_btrfs_place (volume, chunk, logical + at, copy, &place);
+      if (!*there)
+        return TRUE;
+      if (!h2k_disk_pread (volume->disk, place, (gsize)n, data + at, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* Read the node at LOGICAL of CHUNK into DATA, from the first of its copies that is in order and no
+ * older one. */
+static gboolean
+read_any_copy (const BtrfsVolume *volume, const BtrfsChunk *chunk, guint64 logical,
+               guint64 generation, guint8 *data, GError **error)
+{
+  gboolean there, all_there = TRUE;
+
+  for (guint i = 0; i < chunk->n_copies; i++)
+    {
+      if (!read_copy (volume, chunk, logical, i, data, &there, error))
+        return FALSE;
+      if (there && check_node (volume, data, logical) && h2k_le64 (data + 80) == generation)
+        return TRUE;
+      all_there = all_there && there;
+    }
+  return all_there
+             ? h2k_btrfs_corrupt (volume, error,
+                                  "the tree block at %" G_GUINT64_FORMAT " is damaged", logical)
+             : h2k_btrfs_set_missing (volume, chunk, logical, error);
+}
+
 static GBytes *
 read_node (BtrfsVolume *volume, guint64 logical, guint64 generation, GError **error)
 {
@@ -297,19 +132,11 @@ read_node (BtrfsVolume *volume, guint64 logical, guint64 generation, GError **er
       return NULL;
     }
   data = g_malloc (volume->node_size);
-  for (guint i = 0; i < chunk->n_copies; i++)
-    {
-      if (!h2k_disk_pread (volume->disk, chunk->copies[i] + (logical - chunk->logical),
-                           volume->node_size, data, error))
-        return NULL;
-      if (!check_node (volume, data, logical) || h2k_le64 (data + 80) != generation)
-        continue;
-      node = g_bytes_new_take (g_steal_pointer (&data), volume->node_size);
-      h2k_cache_put (volume->nodes, logical, node);
-      return node;
-    }
-  h2k_btrfs_corrupt (volume, error, "the tree block at %" G_GUINT64_FORMAT " is damaged", logical);
-  return NULL;
+  if (!read_any_copy (volume, chunk, logical, generation, data, error))
+    return NULL;
+  node = g_bytes_new_take (g_steal_pointer (&data), volume->node_size);
+  h2k_cache_put (volume->nodes, logical, node);
+  return node;
 }
 
 gboolean
@@ -501,179 +328,14 @@ h2k_btrfs_next (BtrfsCursor *cursor, GError **error)
   return h2k_btrfs_seek (cursor, &next, error);
 }
 
-/* --- the superblock --------------------------------------------------------------------------- */
-
-/* Features, by their bits. What has no name here is not known, and what is set must be known: of
- * the first kind by everybody, of the other by those who write, or look at what only they use. */
-typedef struct
-{
-  const char *name;
-  gboolean is_known;
-} Feature;
-
-static const Feature incompat_features[64] = {
-    {"mixed-backref", TRUE},
-    {"default-subvol", TRUE},
-    {"mixed-bg", TRUE},
-    {"compress-lzo", TRUE},
-    {"compress-zstd", TRUE},
-    {"big-metadata", TRUE},
-    {"extref", TRUE},
-    {"raid56", TRUE},
-    {"skinny-metadata", TRUE},
-    {"no-holes", TRUE},
-    {"metadata-uuid", TRUE},
-    {"raid1c34", TRUE},
-    {"zoned", FALSE},
-    {"extent-tree-v2", FALSE},
-    {"raid-stripe-tree", FALSE},
-    [16] = {"simple-quota", TRUE},
-    {"remap-tree", FALSE},
-};
-static const Feature ro_compat_features[64] = {
-    {"free-space-tree", TRUE},
-    {"free-space-tree-valid", TRUE},
-    {"verity", TRUE},
-    {"block-group-tree", TRUE},
-};
-
-#define INCOMPAT_METADATA_UUID 0x400u
-#define RO_COMPAT_BLOCK_GROUP_TREE 0x8u
-
-/* Flags: written, relocation; errors were seen; others may only be written to another device. */
-#define FLAGS_KNOWN 7ull
-#define FLAG_ERROR 4u
-#define FLAG_SEED (1ull << 32)
-
-static gboolean
-is_power_of_2 (guint n)
-{
-  return n && !(n & (n - 1));
-}
-
-/* Add those of the features SET to NAMES that are not known. */
-static void
-add_unknown (GString *names, const Feature *features, const char *kind, guint64 set)
-{
-  for (guint i = 0; i < 64; i++)
-    {
-      const char *separator = names->len ? ", " : "";
-      if (!(set >> i & 1) || features[i].is_known)
-        continue;
-      if (features[i].name)
-        g_string_append_printf (names, "%s%s", separator, features[i].name);
-      else
-        g_string_append_printf (names, "%s%s bit %u", separator, kind, i);
-    }
-}
-
-static gboolean
-check_features (const BtrfsVolume *volume, const guint8 *super, GError **error)
-{
-  g_autoptr (GString) names = g_string_new (NULL);
-
-  add_unknown (names, incompat_features, "incompat", h2k_le64 (super + 188));
-  if (volume->purpose == BTRFS_FOR_USAGE)
-    add_unknown (names, ro_compat_features, "ro_compat", h2k_le64 (super + 180));
-  return !names->len || unsupported (volume, error, "with the features %s", names->str);
-}
-
-static gboolean
-check_state (BtrfsVolume *volume, const guint8 *super, GError **error)
-{
-  guint64 flags = h2k_le64 (super + 56), devices = h2k_le64 (super + 136);
-  guint64 known = FLAGS_KNOWN | (volume->purpose == BTRFS_FOR_FILES ? FLAG_SEED : 0);
-
-  volume->has_errors = (flags & FLAG_ERROR) != 0;
-  volume->has_log = h2k_le64 (super + 96) != 0;
-  if (volume->has_errors && volume->purpose == BTRFS_FOR_USAGE)
-    return h2k_btrfs_corrupt (volume, error, "it says so itself");
-  if (flags & ~known)
-    return unsupported (volume, error, "with the flags 0x%" G_GINT64_MODIFIER "x", flags);
-  if (!check_features (volume, super, error))
-    return FALSE;
-  if (devices > 1)
-    return unsupported (volume, error,
-                        "on several devices: of %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT
-                        " cannot be seen from here",
-                        devices, devices - 1);
-  if (volume->has_log && volume->purpose == BTRFS_FOR_USAGE)
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM, "%s: its log has not been replayed",
-                   volume->disk->name);
-      return FALSE;
-    }
-  return TRUE;
-}
-
-/* No copy of the superblock may be newer than the first one. */
-static gboolean
-check_copies (const BtrfsVolume *volume, const guint8 *super, GError **error)
-{
-  g_autofree guint8 *copy = g_malloc (BTRFS_SUPER_SIZE);
-
-  for (guint i = 1; i < BTRFS_N_SUPERS; i++)
-    {
-      if (h2k_btrfs_supers[i] + BTRFS_SUPER_SIZE > volume->disk->size)
-        return TRUE;
-      if (!h2k_disk_pread (volume->disk, h2k_btrfs_supers[i], BTRFS_SUPER_SIZE, copy, error))
-        return FALSE;
-      if (memcmp (copy + 32, super + 32, 16) == 0 && memcmp (copy + 64, super + 64, 8) == 0
-          && check_sum (volume, copy, BTRFS_SUPER_SIZE)
-          && h2k_le64 (copy + 72) > volume->generation)
-        return h2k_btrfs_corrupt (volume, error, "a copy of its superblock is newer");
-    }
-  return TRUE;
-}
-
-/* Take over what SUPER says. */
-static gboolean
-parse_super (BtrfsVolume *volume, const guint8 *super, GError **error)
-{
-  gboolean has_uuid = (h2k_le64 (super + 188) & INCOMPAT_METADATA_UUID) != 0;
-
-  memcpy (volume->fsid, super + (has_uuid ? 571 : 32), sizeof volume->fsid);
-  volume->generation = h2k_le64 (super + 72);
-  volume->sector_size = h2k_le32 (super + 144);
-  volume->node_size = h2k_le32 (super + 148);
-  volume->devid = h2k_le64 (super + 201);
-  volume->device_size = h2k_le64 (super + 209);
-  volume->device_used = h2k_le64 (super + 217);
-  volume->bytes_used = h2k_le64 (super + 120);
-  volume->root_dir = h2k_le64 (super + 128);
-  volume->root_tree
-      = (BtrfsRoot){BTRFS_ROOT_TREE, h2k_le64 (super + 80), volume->generation, super[198]};
-  volume->chunk_tree
-      = (BtrfsRoot){BTRFS_CHUNK_TREE, h2k_le64 (super + 88), h2k_le64 (super + 164), super[199]};
-  return (h2k_le64 (super + 48) == BTRFS_SUPER && h2k_le64 (super + 136) == 1
-          && is_power_of_2 (volume->sector_size) && volume->sector_size >= 2048
-          && is_power_of_2 (volume->node_size) && volume->node_size >= volume->sector_size
-          && volume->node_size <= MAX_NODE && super[198] < MAX_LEVEL && super[199] < MAX_LEVEL
-          && volume->device_size <= volume->disk->size
-          && h2k_le64 (super + 112) == volume->device_size)
-         || h2k_btrfs_corrupt (volume, error, "its superblock makes no sense");
-}
-
-static gboolean
-read_super (BtrfsVolume *volume, guint8 *super, GError **error)
-{
-  if (!h2k_disk_pread (volume->disk, BTRFS_SUPER, BTRFS_SUPER_SIZE, super, error))
-    return FALSE;
-  volume->csum = h2k_le16 (super + 196);
-  if (volume->csum >= G_N_ELEMENTS (csums))
-    return unsupported (volume, error, "with checksums of type %u", volume->csum);
-  if (!check_sum (volume, super, BTRFS_SUPER_SIZE))
-    return h2k_btrfs_corrupt (volume, error, "its superblock is damaged");
-  return check_state (volume, super, error) && parse_super (volume, super, error)
-         && check_copies (volume, super, error);
-}
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* The chunks that are needed to read the chunk tree are in the superblock: keys and items. */
 static gboolean
 read_system_chunks (BtrfsVolume *volume, const guint8 *super, GError **error)
 {
-  g_autoptr (GArray) chunks = g_array_new (FALSE, FALSE, sizeof (BtrfsChunk));
   gsize end = h2k_le32 (super + 160), used = 0;
+  g_auto (BtrfsMap) map = {NULL, NULL};
 
   if (end > 2048)
     return h2k_btrfs_corrupt (volume, error, "its superblock makes no sense");
@@ -681,28 +343,36 @@ read_system_chunks (BtrfsVolume *volume, const guint8 *super, GError **error)
   for (gsize at = 0; at < end; at += KEY + used)
     if (end - at < KEY || super[at + 8] != BTRFS_CHUNK_ITEM)
       return h2k_btrfs_corrupt (volume, error, "its superblock makes no sense");
-    else if (!add_chunk (volume, chunks, get_key (super + at).offset, super + at + KEY,
-                         end - at - KEY, &used, error))
+    else if (!h2k_btrfs_add_chunk (volume, &map, get_key (super + at).offset, super + at + KEY,
+                                   end - at - KEY, &used, error))
       return FALSE;
-  return set_chunks (volume, g_steal_pointer (&chunks), error);
+  return h2k_btrfs_set_map (volume, &map, error);
 }
 
+/* The tree has the devices, and then the chunks. */
 static gboolean
 read_chunk_tree (BtrfsVolume *volume, GError **error)
 {
-  g_autoptr (GArray) chunks = g_array_new (FALSE, FALSE, sizeof (BtrfsChunk));
   g_auto (BtrfsCursor) cursor = {volume, &volume->chunk_tree};
-  const BtrfsKey first = {BTRFS_FIRST_CHUNK, BTRFS_CHUNK_ITEM, 0};
+  const BtrfsKey first = {BTRFS_DEVICES, BTRFS_DEVICE_ITEM, 0};
+  g_auto (BtrfsMap) map = {NULL, NULL};
   gsize used;
 
   if (!h2k_btrfs_seek (&cursor, &first, error))
     return FALSE;
-  while (cursor.leaf && cursor.key.objectid == BTRFS_FIRST_CHUNK
-         && cursor.key.type == BTRFS_CHUNK_ITEM)
-    if (!add_chunk (volume, chunks, cursor.key.offset, cursor.data, cursor.size, &used, error)
-        || !h2k_btrfs_next (&cursor, error))
-      return FALSE;
-  return set_chunks (volume, g_steal_pointer (&chunks), error);
+  while (cursor.leaf && cursor.key.objectid <= BTRFS_FIRST_CHUNK)
+    {
+      if (cursor.key.objectid == BTRFS_DEVICES && cursor.key.type == BTRFS_DEVICE_ITEM
+          && !h2k_btrfs_list_device (volume, cursor.data, cursor.size, error))
+        return FALSE;
+      if (cursor.key.objectid == BTRFS_FIRST_CHUNK && cursor.key.type == BTRFS_CHUNK_ITEM
+          && !h2k_btrfs_add_chunk (volume, &map, cursor.key.offset, cursor.data, cursor.size, &used,
+                                   error))
+        return FALSE;
+      if (!h2k_btrfs_next (&cursor, error))
+        return FALSE;
+    }
+  return h2k_btrfs_set_map (volume, &map, error);
 }
 
 /* A root item: le64 160 generation, le64 176 address, u8 238 level. */
@@ -715,7 +385,7 @@ h2k_btrfs_find_root (BtrfsVolume *volume, guint64 id, BtrfsRoot *root, GError **
   if (!h2k_btrfs_seek (&cursor, &key, error))
     return FALSE;
   if (!cursor.leaf || cursor.key.objectid != id || cursor.key.type != BTRFS_ROOT_ITEM
-      || cursor.size < 239 || cursor.data[238] >= MAX_LEVEL)
+      || cursor.size < 239 || cursor.data[238] >= BTRFS_MAX_LEVEL)
     return h2k_btrfs_corrupt (volume, error, "it has no tree %" G_GUINT64_FORMAT, id);
   *root = (BtrfsRoot){id, h2k_le64 (cursor.data + 176), h2k_le64 (cursor.data + 160),
                       cursor.data[238]};
@@ -738,17 +408,19 @@ h2k_btrfs_open (BtrfsVolume *volume, H2kDisk *disk, BtrfsPurpose purpose, GError
   g_autofree guint8 *super = g_malloc (BTRFS_SUPER_SIZE);
 
   *volume = (BtrfsVolume){.disk = disk, .purpose = purpose, .nodes = h2k_cache_new (MAX_CACHED)};
-  return read_super (volume, super, error) && read_system_chunks (volume, super, error)
+  volume->devices = g_array_new (FALSE, FALSE, sizeof (BtrfsDevice));
+  return h2k_btrfs_read_supers (volume, super, error) && read_system_chunks (volume, super, error)
          && read_chunk_tree (volume, error)
          && (purpose == BTRFS_FOR_FILES
              || find_usage_roots (volume,
-                                  (h2k_le64 (super + 180) & RO_COMPAT_BLOCK_GROUP_TREE) != 0,
+                                  (h2k_le64 (super + 180) & BTRFS_RO_COMPAT_BLOCK_GROUP_TREE) != 0,
                                   error));
 }
 
 void
 h2k_btrfs_clear (BtrfsVolume *volume)
 {
-  g_clear_pointer (&volume->chunks, g_array_unref);
+  h2k_btrfs_map_clear (&volume->map);
+  g_clear_pointer (&volume->devices, g_array_unref);
   g_clear_pointer (&volume->nodes, h2k_cache_free);
 }

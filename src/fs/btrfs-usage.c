@@ -1,13 +1,17 @@
-/* btrfs-usage.c - which blocks of a btrfs filesystem on one device are in use.
+/* btrfs-usage.c - which blocks of the devices of a btrfs filesystem are in use.
  *
- * A part of the device that no chunk is mapped to is not in use, and of a chunk, what no item of
- * the extent tree covers. The extents of a chunk are looked up when it is asked for; when they do
- * not add up to what its block group item says, or cannot be read, all of the chunk is in use. So
- * are the first MiB, the copies of the superblock, and what lies behind the filesystem.
+ * A part of a device that no chunk is mapped to is not in use, and of a chunk, what no item of the
+ * extent tree covers. The extents of a chunk are looked up when it is asked for; when they do not
+ * add up to what its block group item says, or cannot be read, all of the chunk is in use. So are
+ * of each device the first MiB, the copies of the superblock, and what lies behind the filesystem.
+ *
+ * Parity is that of whole rows, unused sectors included: when a sector is in use, so are those at
+ * its place in all stripes. Otherwise what is computed from parity would be wrong in the copy.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/bits.h"
+#include "fs/btrfs-devices.h"
 #include "fs/btrfs.h"
 #include "fs/usage.h"
 
@@ -20,18 +24,21 @@
 #define MAX_BITMAP (2u << 20)
 #define MAX_CACHED (4 * MAX_BITMAP)
 
-/* A part of the device that a chunk is mapped to. */
+/* Of a chunk that is cut into pieces, as much is looked at at once. */
+#define MAX_STEP (16u << 20)
+
+/* A part of a device that a chunk is mapped to: its stripe NUMBER. */
 typedef struct
 {
-  guint64 first, end;
-  guint chunk;
+  guint64 first, end; /* on the volume */
+  guint chunk, number;
 } Stripe;
 
 typedef struct
 {
   H2kUsage base;
   BtrfsVolume btrfs;
-  GArray *stripes;  /* Stripe, by offset, apart from each other */
+  GArray *stripes;  /* Stripe, of all devices, by offset, apart from each other */
   H2kCache *groups; /* by chunk: a bit a sector, 1: in use; or empty: all of it is */
   GArray *swap;     /* H2kExtent: what of the used blocks is dropped; sorted */
 } BtrfsUsage;
@@ -39,7 +46,7 @@ typedef struct
 static const BtrfsChunk *
 get_chunk (const BtrfsUsage *usage, guint i)
 {
-  return &g_array_index (usage->btrfs.chunks, BtrfsChunk, i);
+  return &g_array_index (usage->btrfs.map.chunks, BtrfsChunk, i);
 }
 
 /* --- the extents of a chunk ------------------------------------------------------------------- */
@@ -103,6 +110,24 @@ get_group_used (BtrfsUsage *usage, const BtrfsChunk *chunk, guint64 *used, GErro
   return TRUE;
 }
 
+/* Of a chunk with parity, what is in use in one column is so in all of them. */
+static void
+spread_rows (const BtrfsUsage *usage, const BtrfsChunk *chunk, guint8 *bits)
+{
+  guint in_piece = BTRFS_PIECE / usage->btrfs.sector_size;
+  guint64 row_sectors = (guint64)in_piece * chunk->n_columns;
+
+  for (guint64 row = 0; row < chunk->length / usage->btrfs.sector_size; row += row_sectors)
+    for (guint i = 0; i < in_piece; i++)
+      {
+        gboolean used = FALSE;
+        for (guint c = 0; c < chunk->n_columns && !used; c++)
+          used = h2k_bit_get (bits, row + (guint64)c * in_piece + i);
+        for (guint c = 0; c < chunk->n_columns && used; c++)
+          set_bits (bits, row + (guint64)c * in_piece + i, row + (guint64)c * in_piece + i + 1);
+      }
+}
+
 /* The bits of a chunk, or an empty block when nothing is known about it; NULL: an error. */
 static GBytes *
 make_group (BtrfsUsage *usage, const BtrfsChunk *chunk, GError **error)
@@ -117,8 +142,15 @@ make_group (BtrfsUsage *usage, const BtrfsChunk *chunk, GError **error)
   bits = g_malloc0 (size);
   if (mark_extents (usage, chunk, bits, &sum, &reason)
       && get_group_used (usage, chunk, &used, &reason))
-    return sum == used ? g_bytes_new_take (g_steal_pointer (&bits), size) : g_bytes_new (NULL, 0);
-  if (!g_error_matches (reason, H2K_ERROR, H2K_ERROR_FILESYSTEM))
+    {
+      if (sum != used)
+        return g_bytes_new (NULL, 0);
+      if (chunk->n_parity)
+        spread_rows (usage, chunk, bits);
+      return g_bytes_new_take (g_steal_pointer (&bits), size);
+    }
+  if (!g_error_matches (reason, H2K_ERROR, H2K_ERROR_FILESYSTEM)
+      && !g_error_matches (reason, H2K_ERROR, H2K_ERROR_UNSUPPORTED))
     {
       g_propagate_error (error, reason);
       return NULL;
@@ -141,7 +173,7 @@ get_group (BtrfsUsage *usage, guint chunk, GError **error)
   return group;
 }
 
-/* --- the device ------------------------------------------------------------------------------- */
+/* --- the devices ------------------------------------------------------------------------------ */
 
 static int
 compare_stripes (gconstpointer a, gconstpointer b)
@@ -151,30 +183,66 @@ compare_stripes (gconstpointer a, gconstpointer b)
   return p->first < q->first ? -1 : p->first > q->first;
 }
 
-/* Find out which parts of the device belong to which chunk: all that are said to be. */
-static gboolean
-map_device (BtrfsUsage *usage, GError **error)
+/* Add the stripes of chunk I that are there; the devices' entries of SUMS grow by their lengths. */
+static void
+map_chunk (BtrfsUsage *usage, guint i, guint64 *sums)
 {
-  guint64 sum = 0;
+  const BtrfsChunk *chunk = get_chunk (usage, i);
+  guint64 length = h2k_btrfs_stripe_length (chunk);
 
-  for (guint i = 0; i < usage->btrfs.chunks->len; i++)
+  for (guint n = 0; n < chunk->n_stripes; n++)
     {
-      const BtrfsChunk *chunk = get_chunk (usage, i);
-      for (guint c = 0; c < chunk->n_copies; c++)
-        {
-          Stripe stripe = {chunk->copies[c], chunk->copies[c] + chunk->length, i};
-          g_array_append_val (usage->stripes, stripe);
-          sum += chunk->length;
-        }
+      const BtrfsStripe *on
+          = &g_array_index (usage->btrfs.map.stripes, BtrfsStripe, chunk->first + n);
+      const BtrfsDevice *device = &g_array_index (usage->btrfs.devices, BtrfsDevice, on->device);
+      guint64 first = device->start + on->offset;
+      Stripe stripe = {first, first + length, i, n};
+
+      if (device->start == BTRFS_NOWHERE)
+        continue;
+      g_array_append_val (usage->stripes, stripe);
+      sums[on->device] += length;
     }
+}
+
+/* Whether the chunks on each device add up to what it says itself, and the filesystem has the
+ * devices that it should have. */
+static gboolean
+check_devices (BtrfsUsage *usage, const guint64 *sums, GError **error)
+{
+  const BtrfsVolume *btrfs = &usage->btrfs;
+  guint64 listed = 0;
+
+  for (guint i = 0; i < btrfs->devices->len; i++)
+    {
+      const BtrfsDevice *device = &g_array_index (btrfs->devices, BtrfsDevice, i);
+      listed += device->is_listed;
+      if (!device->is_listed)
+        return h2k_btrfs_corrupt (btrfs, error,
+                                  "device %" G_GUINT64_FORMAT " is not one of its own",
+                                  device->devid);
+      if (device->start != BTRFS_NOWHERE && sums[i] != device->used)
+        return h2k_btrfs_corrupt (btrfs, error,
+                                  "its chunks do not add up to what is in use of the device");
+    }
+  return listed == btrfs->n_devices
+         || h2k_btrfs_corrupt (btrfs, error, "it does not have as many devices as it says");
+}
+
+/* Find out which parts of the devices belong to which chunk: all that are said to be. */
+static gboolean
+map_devices (BtrfsUsage *usage, GError **error)
+{
+  g_autofree guint64 *sums = g_new0 (guint64, usage->btrfs.devices->len);
+
+  for (guint i = 0; i < usage->btrfs.map.chunks->len; i++)
+    map_chunk (usage, i, sums);
   g_array_sort (usage->stripes, compare_stripes);
   for (guint i = 1; i < usage->stripes->len; i++)
     if (g_array_index (usage->stripes, Stripe, i).first
         < g_array_index (usage->stripes, Stripe, i - 1).end)
       return h2k_btrfs_corrupt (&usage->btrfs, error, "chunks lie over each other");
-  return sum == usage->btrfs.device_used
-         || h2k_btrfs_corrupt (&usage->btrfs, error,
-                               "its chunks do not add up to what is in use of the device");
+  return check_devices (usage, sums, error);
 }
 
 /* The stripe that holds OFFSET, or the next one behind it, or NULL. */
@@ -194,29 +262,72 @@ find_stripe (const BtrfsUsage *usage, guint64 offset)
   return low < usage->stripes->len ? &g_array_index (usage->stripes, Stripe, low) : NULL;
 }
 
+/* The device that has OFFSET of the volume. */
+static const BtrfsDevice *
+find_device (const BtrfsUsage *usage, guint64 offset)
+{
+  const BtrfsDevice *device = &g_array_index (usage->btrfs.devices, BtrfsDevice, 0);
+
+  while (offset - device->start >= device->room)
+    device++;
+  return device;
+}
+
 /* Whether OFFSET is always in use, and up to where that is so. */
 static gboolean
 is_reserved (const BtrfsUsage *usage, guint64 offset, guint64 *end)
 {
-  guint64 size = usage->base.volume->size;
+  const BtrfsDevice *device = find_device (usage, offset);
+  guint64 start = device->start, size = device->size, room = device->room;
 
-  *end = offset < RESERVED                   ? MIN (RESERVED, size)
-         : offset < usage->btrfs.device_size ? usage->btrfs.device_size
-                                             : size;
-  if (offset < RESERVED || offset >= usage->btrfs.device_size)
+  offset -= start;
+  *end = start + (offset < RESERVED ? MIN (RESERVED, room) : offset < size ? size : room);
+  if (offset < RESERVED || offset >= size)
     return TRUE;
   for (guint i = 1; i < BTRFS_N_SUPERS; i++)
     {
       guint64 super = h2k_btrfs_supers[i];
       if (offset >= super && offset - super < SUPER_STRIPE)
         {
-          *end = MIN (super + SUPER_STRIPE, *end);
+          *end = MIN (start + super + SUPER_STRIPE, *end);
           return TRUE;
         }
       if (offset < super)
-        *end = MIN (*end, super);
+        *end = MIN (*end, start + super);
     }
   return FALSE;
+}
+
+/* Whether sector number SECTOR of a stripe is in use. */
+static gboolean
+is_used (const BtrfsUsage *usage, const Stripe *stripe, const guint8 *bits, guint64 sector)
+{
+  const BtrfsChunk *chunk = get_chunk (usage, stripe->chunk);
+  guint in_piece = BTRFS_PIECE / usage->btrfs.sector_size;
+  /* Stripes of chunks with parity have data of all columns, and these are all the same. */
+  guint column = chunk->n_parity ? 0 : stripe->number / chunk->n_copies;
+  guint64 row = sector / in_piece;
+
+  return h2k_bit_get (bits, (row * chunk->n_columns + column) * in_piece + sector % in_piece);
+}
+
+/* How many sectors of a stripe are in the same state from FIRST on. *USED: whether that is in use.
+ */
+static guint64
+find_run (const BtrfsUsage *usage, const Stripe *stripe, const guint8 *bits, guint64 first,
+          gboolean *used)
+{
+  const BtrfsChunk *chunk = get_chunk (usage, stripe->chunk);
+  guint size = usage->btrfs.sector_size;
+  guint64 end = (stripe->end - stripe->first) / size, sector = first + 1;
+
+  *used = is_used (usage, stripe, bits, first);
+  if (chunk->n_columns == 1)
+    return h2k_bit_run (bits, first, end, *used);
+  end = MIN (end, first + MAX_STEP / size);
+  while (sector < end && is_used (usage, stripe, bits, sector) == *used)
+    sector++;
+  return sector - first;
 }
 
 static gboolean
@@ -226,8 +337,8 @@ btrfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
   const Stripe *stripe = find_stripe (usage, offset);
   guint size = usage->btrfs.sector_size;
   g_autoptr (GBytes) group = NULL;
-  const guint8 *bits;
   guint64 end, sector, run;
+  const guint8 *bits;
   gboolean used;
   gsize length;
 
@@ -250,8 +361,7 @@ btrfs_used (H2kUsage *base, guint64 offset, H2kExtent *extent, GError **error)
   if (length == 0)
     return TRUE;
   sector = (offset - stripe->first) / size;
-  used = bits[sector / 8] >> (sector % 8) & 1;
-  run = h2k_bit_run (bits, sector, (stripe->end - stripe->first) / size, used);
+  run = find_run (usage, stripe, bits, sector, &used);
   extent->length = MIN (end, stripe->first + (sector + run) * size) - offset;
   extent->kind = used ? H2K_EXTENT_DATA : H2K_EXTENT_UNALLOCATED;
   if (used)
@@ -283,7 +393,7 @@ btrfs_usage_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError
   usage->groups = h2k_cache_new (MAX_CACHED);
   usage->swap
       = h2k_swap_files_of (&h2k_btrfs_ops, volume, drop_swap ? id : NULL, h2k_btrfs_swap_places);
-  if (h2k_btrfs_open (&usage->btrfs, volume, BTRFS_FOR_USAGE, error) && map_device (usage, error))
+  if (h2k_btrfs_open (&usage->btrfs, volume, BTRFS_FOR_USAGE, error) && map_devices (usage, error))
     return &usage->base;
   h2k_usage_free (&usage->base);
   return NULL;
@@ -298,6 +408,7 @@ btrfs_takes (const H2kFsId *id)
 const H2kUsageOps h2k_btrfs_usage_ops = {
     .name = "btrfs",
     .takes = btrfs_takes,
+    .whole = h2k_btrfs_whole,
     .open = btrfs_usage_open,
     .used = btrfs_used,
     .close = btrfs_usage_close,

@@ -422,10 +422,56 @@ btrfs_free_space (H2kFs *base)
 {
   const BtrfsVolume *volume = &((BtrfsFs *)base)->volume;
 
-  return volume->device_size - MIN (volume->bytes_used, volume->device_size);
+  return volume->size - MIN (volume->bytes_used, volume->size);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
+
+static void add_note (BtrfsFs *fs, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+static void
+add_note (BtrfsFs *fs, const char *format, ...)
+{
+  g_autofree char *text = NULL, *before = g_steal_pointer (&fs->base.note);
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  fs->base.note = before ? g_strjoin ("; ", before, text, NULL) : g_steal_pointer (&text);
+}
+
+/* What is to be known of its devices, and whether they allow changes: what is written while one is
+ * away, or to a seed, makes several filesystems out of one. */
+static void
+look_at_devices (BtrfsFs *fs)
+{
+  const BtrfsVolume *volume = &fs->volume;
+  g_autofree char *missing = h2k_btrfs_missing_devices (volume);
+
+  if (missing)
+    {
+      add_note (fs, "%s is on none of the disks: what the others have no copy of cannot be read",
+                missing);
+      fs->base.frozen = g_strdup_printf ("%s is missing: give every disk of the VM (--disk "
+                                         "or --add again)",
+                                         missing);
+    }
+  else if (volume->is_seed)
+    fs->base.frozen = g_strdup ("it is a seed device, which other filesystems may build on");
+  for (guint i = 0; i < volume->devices->len; i++)
+    {
+      const BtrfsDevice *device = &g_array_index (volume->devices, BtrfsDevice, i);
+      /* When the system stopped between two superblocks, it is one less. */
+      if (!device->is_behind || volume->generation - device->generation < 2)
+        continue;
+      add_note (fs, "%s was away while the others were written", device->name);
+      if (!fs->base.frozen)
+        fs->base.frozen = g_strdup_printf ("%s was away while its other devices were written: run "
+                                           "btrfs scrub in the guest",
+                                           device->name);
+    }
+}
 
 static gboolean
 open_checked (BtrfsFs *fs, GError **error)
@@ -437,11 +483,11 @@ open_checked (BtrfsFs *fs, GError **error)
       || !h2k_btrfs_find (fs, "/", &top, error))
     return FALSE;
   if (fs->volume.has_errors)
-    fs->base.note = g_strdup ("its superblock says that errors were found in it; look at it with "
-                              "btrfs check");
+    add_note (fs, "its superblock says that errors were found in it; look at it with btrfs check");
   else if (fs->volume.has_log)
-    fs->base.note = g_strdup ("it was not unmounted: its log tree was not replayed, so that files "
-                              "may read as they were before the last changes");
+    add_note (fs, "it was not unmounted: its log tree was not replayed, so that files may read as "
+                  "they were before the last changes");
+  look_at_devices (fs);
   return S_ISDIR (top.mode)
          || h2k_btrfs_corrupt (&fs->volume, error, "its root is not a directory");
 }

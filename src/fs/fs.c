@@ -30,9 +30,14 @@ h2k_subvolume_free (H2kSubvolume *subvolume)
 gboolean
 h2k_fs_check_writable (H2kFs *fs, GError **error)
 {
-  if (fs->writable)
+  if (fs->writable && !fs->frozen)
     return TRUE;
-  if (!fs->ops->write)
+  if (fs->frozen)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                 "%s: files on it can be read, but not changed, because %s; such a guest can be "
+                 "copied without repairs with --no-guest-inspection",
+                 fs->volume->name, fs->frozen);
+  else if (!fs->ops->write)
     g_set_error (
         error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
         "%s: files on a volume of type %s can be read, but not changed; such a guest can be "
@@ -75,6 +80,7 @@ h2k_fs_free (H2kFs *fs)
     return;
   volume = fs->volume;
   g_clear_pointer (&fs->note, g_free);
+  g_clear_pointer (&fs->frozen, g_free);
   fs->ops->close (fs);
   h2k_disk_unref (volume);
 }

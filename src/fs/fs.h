@@ -28,6 +28,8 @@ typedef struct
 
 /* Recognise VOLUME. Unknown content is not an error. */
 gboolean h2k_fs_identify (H2kDisk *volume, H2kFsId *id, GError **error);
+/* The 16 bytes of UUID as text of 36 characters, and its end. */
+void h2k_fs_format_uuid (const guint8 *uuid, char *text);
 
 typedef struct
 {
@@ -109,8 +111,9 @@ struct _H2kFs
   gboolean writable;
   gboolean journal_replayed; /* the log held changes and was replayed into VOLUME */
   guint64 journal_blocks;    /* how many blocks the replay wrote */
-  char *note; /* what is to be known of the state it was found in ("it was not unmounted"); NULL:
-               * nothing */
+  char *note;   /* what is to be known of the state it was found in ("it was not unmounted"); NULL:
+                 * nothing */
+  char *frozen; /* why it must not be changed by anybody, though it can be read; NULL: it may be */
 };
 
 /* Open what VOLUME holds. A writable volume (an overlay) gets the filesystem's journal replayed
@@ -119,8 +122,8 @@ struct _H2kFs
  * (corrupt), those of the disk. */
 H2kFs *h2k_fs_open (H2kDisk *volume, GError **error);
 /* Whether FS can be changed; before that nothing else than reading is done to it. Errors:
- * H2K_ERROR_UNSUPPORTED (no driver writes this type), H2K_ERROR_FILESYSTEM (the volume is open for
- * reading only). */
+ * H2K_ERROR_UNSUPPORTED (no driver writes this type, or it is frozen), H2K_ERROR_FILESYSTEM (the
+ * volume is open for reading only). */
 gboolean h2k_fs_check_writable (H2kFs *fs, GError **error);
 void h2k_fs_free (H2kFs *fs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFs, h2k_fs_free)

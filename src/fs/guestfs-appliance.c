@@ -9,6 +9,8 @@
  */
 #include "fs/guestfs-private.h"
 
+#include "fs/btrfs-devices.h"
+
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -82,8 +84,9 @@ check_servers (H2kGuestfs *a, GError **error)
   for (guint i = 0; i < a->files->len; i++)
     {
       const GuestfsFs *fs = a->files->pdata[i];
-      if (fs->server && !h2k_nbd_server_check (fs->server, error))
-        return FALSE;
+      for (guint k = 0; k < fs->servers->len; k++)
+        if (!h2k_nbd_server_check (fs->servers->pdata[k], error))
+          return FALSE;
     }
   return TRUE;
 }
@@ -270,23 +273,32 @@ end_appliance (H2kGuestfs *a)
       GuestfsFs *fs = a->files->pdata[i];
       fs->mounted = FALSE;
       g_hash_table_remove_all (fs->stats);
-      g_clear_pointer (&fs->server, h2k_nbd_server_free);
+      g_ptr_array_set_size (fs->servers, 0);
     }
   if (g_rmdir (a->dir) < 0)
     g_info ("%s is left: %s", a->dir, g_strerror (errno));
   g_clear_pointer (&a->dir, g_free);
 }
 
+/* What the appliance calls device number I of the filesystem. The caller's. */
+static char *
+label_of (const GuestfsFs *fs, guint i)
+{
+  return i ? g_strdup_printf ("%s%c%c", fs->label, 'a' + i / 26 % 26, 'a' + i % 26)
+           : g_strdup (fs->label);
+}
+
 static gboolean
-add_drive (H2kGuestfs *a, GuestfsFs *fs, GError **error)
+add_drive (H2kGuestfs *a, GuestfsFs *fs, H2kDisk *disk, const char *label, GError **error)
 {
   H2kNbdServerOptions options = {.writable = fs->base.writable, .connections = 1, .threads = 1};
-  g_autofree char *socket = g_strconcat (a->dir, "/", fs->label, NULL);
-  g_autofree char *server = g_strconcat ("unix:", socket, NULL);
-  char *servers[] = {server, NULL};
+  g_autofree char *socket = g_strconcat (a->dir, "/", label, NULL);
+  g_autofree char *address = g_strconcat ("unix:", socket, NULL);
+  H2kNbdServer *server = h2k_nbd_server_new (disk, &options);
+  char *servers[] = {address, NULL};
 
-  fs->server = h2k_nbd_server_new (fs->base.volume, &options);
-  if (!h2k_nbd_server_listen_unix (fs->server, socket, error))
+  g_ptr_array_add (fs->servers, server);
+  if (!h2k_nbd_server_listen_unix (server, socket, error))
     return FALSE;
   h2k_guestfs_begin (a, LAUNCH_SECONDS);
   return h2k_guestfs_end (a,
@@ -294,9 +306,25 @@ add_drive (H2kGuestfs *a, GuestfsFs *fs, GError **error)
                                                   !fs->base.writable, GUESTFS_ADD_DRIVE_OPTS_FORMAT,
                                                   "raw", GUESTFS_ADD_DRIVE_OPTS_PROTOCOL, "nbd",
                                                   GUESTFS_ADD_DRIVE_OPTS_SERVER, servers,
-                                                  GUESTFS_ADD_DRIVE_OPTS_LABEL, fs->label, -1)
+                                                  GUESTFS_ADD_DRIVE_OPTS_LABEL, label, -1)
                               == 0,
                           NULL, error);
+}
+
+/* A filesystem on several devices needs all of them. */
+static gboolean
+add_drives (H2kGuestfs *a, GuestfsFs *fs, GError **error)
+{
+  GPtrArray *devices = h2k_btrfs_devices_of (fs->base.volume);
+
+  for (guint i = 0; i < (devices ? devices->len : 1); i++)
+    {
+      g_autofree char *label = label_of (fs, i);
+
+      if (!add_drive (a, fs, devices ? devices->pdata[i] : fs->base.volume, label, error))
+        return FALSE;
+    }
+  return TRUE;
 }
 
 static gboolean
@@ -338,7 +366,7 @@ launch (H2kGuestfs *a, GError **error)
   if (!configure (a, emulated, error))
     return FALSE;
   for (guint i = 0; i < a->files->len; i++)
-    if (!add_drive (a, a->files->pdata[i], error))
+    if (!add_drives (a, a->files->pdata[i], error))
       return FALSE;
   if (emulated)
     g_message ("starting the libguestfs appliance for %u volume%s, emulated (KVM: %s)",
@@ -389,14 +417,25 @@ static const struct
     {NULL, "noatime", "ro"},
 };
 
-static const char *
+/* The caller's. Linux is told all devices; what lacks one is not written, but may be readable. */
+static char *
 options_of (const GuestfsFs *fs)
 {
+  const GPtrArray *devices = h2k_btrfs_devices_of (fs->base.volume);
+  GString *text = g_string_new (NULL);
   guint i = 0;
 
   while (mount_options[i].type && strcmp (mount_options[i].type, fs->base.id.type) != 0)
     i++;
-  return fs->base.writable ? mount_options[i].writable : mount_options[i].readonly;
+  g_string_append (text, fs->base.writable ? mount_options[i].writable : mount_options[i].readonly);
+  for (guint k = 1; devices && k < devices->len; k++)
+    {
+      g_autofree char *label = label_of (fs, k);
+      g_string_append_printf (text, ",device=/dev/disk/guestfs/%s", label);
+    }
+  if (devices && !fs->base.writable)
+    g_string_append (text, ",degraded");
+  return g_string_free (text, FALSE);
 }
 
 gboolean
@@ -404,6 +443,7 @@ h2k_guestfs_mount (GuestfsFs *fs, guestfs_h **handle, GError **error)
 {
   H2kGuestfs *a = fs->guestfs;
   g_autofree char *device = g_strconcat ("/dev/disk/guestfs/", fs->label, NULL);
+  g_autofree char *options = options_of (fs);
 
   if (!ensure_running (a, error))
     return FALSE;
@@ -412,12 +452,12 @@ h2k_guestfs_mount (GuestfsFs *fs, guestfs_h **handle, GError **error)
     return TRUE;
   g_hash_table_remove_all (fs->stats);
   h2k_guestfs_begin (a, MOUNT_SECONDS);
-  fs->mounted = h2k_guestfs_end (a,
-                                 guestfs_mkmountpoint (a->handle, fs->mountpoint) == 0
-                                     && guestfs_mount_options (a->handle, options_of (fs), device,
-                                                               fs->mountpoint)
-                                            == 0,
-                                 NULL, error);
+  fs->mounted
+      = h2k_guestfs_end (a,
+                         guestfs_mkmountpoint (a->handle, fs->mountpoint) == 0
+                             && guestfs_mount_options (a->handle, options, device, fs->mountpoint)
+                                    == 0,
+                         NULL, error);
   if (fs->mounted)
     g_clear_pointer (&fs->reader, h2k_fs_free); /* what it knows may become wrong from now on */
   else

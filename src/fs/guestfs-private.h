@@ -18,8 +18,8 @@ typedef struct
   char label[16];   /* of the appliance's device */
   char *mountpoint; /* in the appliance */
   gboolean mounted;
-  H2kNbdServer *server;
-  GHashTable *stats; /* what lstat said, by path; NULL: nothing is there */
+  GPtrArray *servers; /* H2kNbdServer *: of the devices that it lies on */
+  GHashTable *stats;  /* what lstat said, by path; NULL: nothing is there */
 } GuestfsFs;
 
 /* Mount FS, starting the appliance if it does not run. Sets *HANDLE. */

@@ -580,6 +580,7 @@ guestfs_fs_close (H2kFs *base)
   h2k_guestfs_remove (fs->guestfs, fs);
   h2k_fs_free (fs->reader);
   g_hash_table_unref (fs->stats);
+  g_ptr_array_unref (fs->servers);
   g_free (fs->mountpoint);
   g_free (fs);
 }
@@ -630,6 +631,7 @@ h2k_guestfs_open (H2kGuestfs *guestfs, H2kDisk *volume, const H2kFsId *id, H2kFs
   fs->reader = reader;
   fs->reads = reader != NULL;
   fs->stats = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  fs->servers = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_nbd_server_free);
   h2k_guestfs_add (guestfs, fs);
   return &fs->base;
 }

@@ -70,14 +70,22 @@ set_label_utf16 (H2kFsId *id, const guint8 *text, gsize units, gboolean big_endi
 }
 
 /* The 16 bytes of a UUID; all zeros are none. */
+void
+h2k_fs_format_uuid (const guint8 *uuid, char *text)
+{
+  for (guint i = 0; i < 16; i++, text += 2)
+    {
+      if (i == 4 || i == 6 || i == 8 || i == 10)
+        *text++ = '-';
+      g_snprintf (text, 3, "%02x", uuid[i]);
+    }
+}
+
 static void
 set_uuid (H2kFsId *id, const guint8 *uuid)
 {
-  if (h2k_is_zero (uuid, 16))
-    return;
-  for (guint i = 0, at = 0; i < 16; i++)
-    at += (guint)g_snprintf (id->uuid + at, sizeof id->uuid - at, "%s%02x",
-                             i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+  if (!h2k_is_zero (uuid, 16))
+    h2k_fs_format_uuid (uuid, id->uuid);
 }
 
 /* --- md RAID: Documentation/admin-guide/md.rst, drivers/md/md_p.h ------------------------------

@@ -185,6 +185,7 @@ h2k_fs_subtree_new (H2kFs *whole, const char *root)
 
   h2k_fs_init (&sub->base, make_ops (whole->ops), whole->volume, &whole->id);
   sub->base.writable = whole->writable;
+  sub->base.frozen = g_strdup (whole->frozen);
   sub->whole = whole;
   sub->root = g_strdup (strcmp (path, "/") == 0 ? "" : path);
   return &sub->base;

@@ -35,13 +35,13 @@ check_signs (H2kDisk *volume, const H2kFsId *id, GError **error)
   return !other;
 }
 
-static H2kUsage *
-open_usage (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
+/* The driver for VOLUME, which is what ID says, and nothing else. */
+static const H2kUsageOps *
+find_driver (H2kDisk *volume, const H2kFsId *id, GError **error)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (drivers); i++)
     if (drivers[i]->takes (id))
-      return check_signs (volume, id, error) ? drivers[i]->open (volume, id, drop_swap, error)
-                                             : NULL;
+      return check_signs (volume, id, error) ? drivers[i] : NULL;
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                "%s: which blocks are in use is not known for type %s", volume->name,
                id->type[0] ? id->type : "unknown");
@@ -51,9 +51,13 @@ open_usage (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **err
 H2kUsage *
 h2k_usage_open (H2kDisk *volume, gboolean drop_swap, GError **error)
 {
+  const H2kUsageOps *driver;
   H2kFsId id;
 
-  return h2k_fs_identify (volume, &id, error) ? open_usage (volume, &id, drop_swap, error) : NULL;
+  if (!h2k_fs_identify (volume, &id, error))
+    return NULL;
+  driver = find_driver (volume, &id, error);
+  return driver ? driver->open (volume, &id, drop_swap, error) : NULL;
 }
 
 void
@@ -73,6 +77,7 @@ h2k_usage_free (H2kUsage *usage)
 typedef struct
 {
   guint64 offset, end; /* on the disk */
+  guint64 start;       /* on the usage's volume, which may be more than this part */
   H2kUsage *usage;
 } Part;
 
@@ -116,7 +121,7 @@ used_at (UsedView *view, guint64 offset, guint64 *length, gboolean *used, GError
       return TRUE;
     }
   g_mutex_lock (&view->lock);
-  ok = part->usage->ops->used (part->usage, offset - part->offset, &extent, error);
+  ok = part->usage->ops->used (part->usage, part->start + offset - part->offset, &extent, error);
   g_mutex_unlock (&view->lock);
   if (!ok)
     return FALSE;
@@ -230,11 +235,79 @@ is_disk_error (const GError *error)
          && !g_error_matches (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
 }
 
-static gboolean
-add_part (UsedView *view, const H2kVolume *volume, gboolean drop_swap, GPtrArray *notes,
-          GError **error)
+/* What the view of a disk is made from. */
+typedef struct
 {
-  Part part = {volume->offset, volume->offset + volume->length, NULL};
+  GPtrArray *disks; /* H2kDisk *: the guest's */
+  guint number;     /* of the disk, among these */
+  H2kTable *table;  /* of the disk */
+  gboolean drop_swap;
+  GPtrArray *notes; /* may be NULL */
+} Source;
+
+static void
+disk_unref (gpointer data)
+{
+  h2k_disk_unref (data);
+}
+
+static void
+add_volumes (GPtrArray *volumes, const H2kTable *table)
+{
+  for (guint i = 0; i < table->volumes->len; i++)
+    g_ptr_array_add (volumes, h2k_disk_ref (((H2kVolume *)table->volumes->pdata[i])->disk));
+}
+
+/* All volumes on the guest's disks: H2kDisk *. */
+static GPtrArray *
+list_volumes (const Source *source, GError **error)
+{
+  g_autoptr (GPtrArray) volumes = g_ptr_array_new_with_free_func (disk_unref);
+
+  for (guint i = 0; i < source->disks->len; i++)
+    {
+      g_autoptr (H2kTable) other = NULL;
+
+      if (i != source->number)
+        {
+          other = h2k_table_read (source->disks->pdata[i], error);
+          if (!other)
+            return NULL;
+        }
+      add_volumes (volumes, other ? other : source->table);
+    }
+  return g_steal_pointer (&volumes);
+}
+
+/* Open VOLUME, alone or with what it is one with. *START: where it begins there. */
+static H2kUsage *
+open_volume (const Source *source, H2kDisk *volume, const H2kFsId *id, guint64 *start,
+             GError **error)
+{
+  const H2kUsageOps *driver = find_driver (volume, id, error);
+  g_autoptr (GPtrArray) volumes = NULL;
+  g_autoptr (H2kDisk) whole = NULL;
+  H2kUsage *usage;
+
+  *start = 0;
+  if (!driver)
+    return NULL;
+  if (!driver->whole)
+    return driver->open (volume, id, source->drop_swap, error);
+  volumes = list_volumes (source, error);
+  whole = volumes ? driver->whole (volume, volumes, start, error) : NULL;
+  if (!whole)
+    return NULL;
+  usage = driver->open (whole, id, source->drop_swap, error);
+  if (!usage && whole != volume)
+    g_prefix_error (error, "%s: ", volume->name);
+  return usage;
+}
+
+static gboolean
+add_part (UsedView *view, const Source *source, const H2kVolume *volume, GError **error)
+{
+  Part part = {volume->offset, volume->offset + volume->length, 0, NULL};
   GError *reason = NULL;
   H2kFsId id;
 
@@ -242,7 +315,7 @@ add_part (UsedView *view, const H2kVolume *volume, gboolean drop_swap, GPtrArray
     return FALSE;
   if (!id.type[0])
     return TRUE;
-  part.usage = open_usage (volume->disk, &id, drop_swap, &reason);
+  part.usage = open_volume (source, volume->disk, &id, &part.start, &reason);
   if (part.usage)
     {
       g_array_append_val (view->parts, part);
@@ -253,16 +326,18 @@ add_part (UsedView *view, const H2kVolume *volume, gboolean drop_swap, GPtrArray
       g_propagate_error (error, reason);
       return FALSE;
     }
-  if (notes)
-    g_ptr_array_add (notes, g_strdup_printf ("all of it is copied: %s", reason->message));
+  if (source->notes)
+    g_ptr_array_add (source->notes, g_strdup_printf ("all of it is copied: %s", reason->message));
   g_error_free (reason);
   return TRUE;
 }
 
 H2kDisk *
-h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError **error)
+h2k_used_view_of (GPtrArray *disks, guint i, gboolean drop_swap, GPtrArray *notes, GError **error)
 {
+  H2kDisk *disk = disks->pdata[i];
   g_autoptr (H2kTable) table = h2k_table_read (disk, error);
+  const Source source = {disks, i, table, drop_swap, notes};
   UsedView *view;
 
   if (!table)
@@ -274,8 +349,8 @@ h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError *
   view->parts = g_array_new (FALSE, FALSE, sizeof (Part));
   g_array_set_clear_func (view->parts, clear_part);
   g_mutex_init (&view->lock);
-  for (guint i = 0; i < table->volumes->len; i++)
-    if (!add_part (view, table->volumes->pdata[i], drop_swap, notes, error))
+  for (guint v = 0; v < table->volumes->len; v++)
+    if (!add_part (view, &source, table->volumes->pdata[v], error))
       {
         h2k_disk_unref (&view->base);
         return NULL;
@@ -283,4 +358,13 @@ h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError *
   g_array_sort (view->parts, compare_parts);
   drop_overlaps (view->parts);
   return &view->base;
+}
+
+H2kDisk *
+h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError **error)
+{
+  g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+
+  g_ptr_array_add (disks, disk);
+  return h2k_used_view_of (disks, 0, drop_swap, notes, error);
 }

@@ -22,6 +22,10 @@ typedef struct
   const char *name; /* for example "xfs" */
   /* Whether the driver takes volumes of this type. */
   gboolean (*takes) (const H2kFsId *id);
+  /* VOLUME together with what of VOLUMES (H2kDisk *) it is one with, as one disk; *START gets where
+   * it begins there. Without any, VOLUME itself. Errors as of open. NULL: volumes of this type
+   * stand alone. */
+  H2kDisk *(*whole) (H2kDisk *volume, GPtrArray *volumes, guint64 *start, GError **error);
   /* Look at VOLUME, which is not written. Errors: H2K_ERROR_UNSUPPORTED (a feature that the driver
    * does not know) and H2K_ERROR_FILESYSTEM (not unmounted cleanly, corrupt), after which the
    * volume is copied whole; those of the disk. */
@@ -91,10 +95,15 @@ extern const H2kUsageOps h2k_fat_usage_ops;
 extern const H2kUsageOps h2k_btrfs_usage_ops;
 extern const H2kUsageOps h2k_lvm_usage_ops;
 
-/* A view of DISK in which unused blocks are unallocated extents and read as zeros. The volumes are
- * those of its partition table, or the disk itself. NOTES (char *, may be NULL) gets a line for
- * each volume with a known type that has to be copied whole, and why. Partition tables, boot
- * loaders, gaps and volumes of unknown type stay as they are. The view is read-only and safe for
- * use by several threads; DISK must not change while it is used.
- * Errors: those of the disk. */
+/* A view of disk number I of DISKS (H2kDisk *), which are a guest's, in which unused blocks are
+ * unallocated extents and read as zeros. The volumes are those of its partition table, or the disk
+ * itself; for what one is made of together with those of the other disks, these are read, too.
+ * NOTES (char *, may be NULL) gets a line for each volume with a known type that has to be copied
+ * whole, and why. Partition tables, boot loaders, gaps and volumes of unknown type stay as they
+ * are. The view is read-only and safe for use by several threads; DISKS must not change while it is
+ * used.
+ * Errors: those of the disks. */
+H2kDisk *h2k_used_view_of (GPtrArray *disks, guint i, gboolean drop_swap, GPtrArray *notes,
+                           GError **error);
+/* The same for a disk alone. */
 H2kDisk *h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError **error);

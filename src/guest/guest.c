@@ -181,7 +181,7 @@ open_volume (H2kGuest *guest, H2kGuestVolume *volume, H2kBackend backend, GError
       g_propagate_error (error, g_steal_pointer (&local));
       return FALSE;
     }
-  if (fs->ops->write || !guestfs || !h2k_disk_is_writable (volume->volume->disk))
+  if (fs->ops->write || !guestfs || fs->frozen || !h2k_disk_is_writable (volume->volume->disk))
     {
       set_backend (volume, NATIVE,
                    fs->ops->write ? "a driver of hyper2kvm reads and writes it"
@@ -209,6 +209,13 @@ check_volume (H2kGuestVolume *volume, GError **error)
   return FALSE;
 }
 
+/* Whether VOLUME is one of several that its filesystem lies on, which is a volume of its own. */
+static gboolean
+is_device (const H2kGuestVolume *volume)
+{
+  return volume->node->is_member && strcmp (volume->id.type, "btrfs") == 0;
+}
+
 /* Open every filesystem that can be; ERRORS gets, by volume, why another one is not open
  * (GError *, or NULL). A corrupt one only matters when the system turns out to need it. */
 static gboolean
@@ -221,7 +228,7 @@ open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors, GError
 
       if (volume->node->problem)
         why = g_error_copy (volume->node->problem);
-      else if (*volume->id.type)
+      else if (*volume->id.type && !is_device (volume))
         open_volume (guest, volume, backend, &why);
       g_ptr_array_add (errors, why);
     }

@@ -68,6 +68,20 @@ decode_link (const char *text)
   return g_string_free (out, FALSE);
 }
 
+/* What a device of a filesystem on several of them is one of; anything else is itself. */
+static H2kGuestVolume *
+whole_of (H2kGuest *guest, H2kGuestVolume *volume)
+{
+  for (guint i = 0; volume && volume->node->is_member && i < guest->volumes->len; i++)
+    {
+      H2kGuestVolume *other = g_ptr_array_index (guest->volumes, i);
+      if (other->node->kind == H2K_NODE_BTRFS && strcmp (volume->id.type, "btrfs") == 0
+          && strcmp (volume->id.uuid, other->node->uuid) == 0)
+        return other;
+    }
+  return volume;
+}
+
 /* The one volume with this tag. Of several (a clone of a disk is attached) the one on the root's
  * disk, when there it is the only one. */
 static H2kGuestVolume *
@@ -80,9 +94,12 @@ find_by_tag (H2kGuest *guest, guint kind, const char *value)
   for (guint i = 0; *value && i < guest->volumes->len; i++)
     {
       H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      const H2kGuestVolume *whole = whole_of (guest, volume);
       const char *own = tags[kind].get (volume);
 
       if (!own || (tags[kind].any_case ? g_ascii_strcasecmp (own, safe) : strcmp (own, safe)))
+        continue;
+      if (whole != volume && g_strcmp0 (tags[kind].get (whole), own) == 0)
         continue;
       found = volume;
       n++;
@@ -266,15 +283,12 @@ unquote (const char *spec)
   return text;
 }
 
-H2kGuestVolume *
-h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable)
+static H2kGuestVolume *
+find_volume (H2kGuest *guest, const char *spec, gboolean *stable)
 {
   g_autofree char *name = unquote (spec);
   guint disk, number;
-  gboolean ignored;
 
-  if (!stable)
-    stable = &ignored;
   *stable = TRUE;
   for (guint i = 0; i < G_N_ELEMENTS (tags); i++)
     {
@@ -293,4 +307,12 @@ h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable)
     return find_by_number (guest, disk, number);
   *stable = TRUE;
   return find_made (guest, name);
+}
+
+H2kGuestVolume *
+h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable)
+{
+  gboolean ignored;
+
+  return whole_of (guest, find_volume (guest, spec, stable ? stable : &ignored));
 }

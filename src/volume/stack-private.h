@@ -11,6 +11,7 @@ typedef struct
   H2kStack *stack;
   const H2kKeys *keys;  /* may be NULL */
   GPtrArray *lvm, *md;  /* members that were found; of the kind's own type */
+  GPtrArray *btrfs;     /* the same */
   GHashTable *lvm_done; /* the UUIDs of groups that were put together; GPtrArray * of nodes */
   GHashTable *md_done;
 } Builder;
@@ -26,18 +27,22 @@ void stack_set_problem (H2kNode *node, GError *problem);
 /* Note NODE as a member. */
 void stack_lvm_take (Builder *builder, H2kNode *node);
 void stack_md_take (Builder *builder, H2kNode *node);
+void stack_btrfs_take (Builder *builder, H2kNode *node);
 /* Open NODE at once. */
 void stack_luks_take (Builder *builder, H2kNode *node);
 
-/* Put one more group or array together, with COMPLETE only one whose members are all there. FALSE:
- * there is none. */
+/* Put one more group or array together, with COMPLETE only one whose members are all there; or one
+ * more filesystem. FALSE: there is none. */
 gboolean stack_lvm_assemble (Builder *builder, gboolean complete);
 gboolean stack_md_assemble (Builder *builder, gboolean complete);
+gboolean stack_btrfs_assemble (Builder *builder);
 
 void stack_lvm_init (Builder *builder);
 void stack_lvm_clear (Builder *builder);
 void stack_md_init (Builder *builder);
 void stack_md_clear (Builder *builder);
+void stack_btrfs_init (Builder *builder);
+void stack_btrfs_clear (Builder *builder);
 
 /* Whether DISK, as a whole, is a member of an array, whatever else it looks like. */
 gboolean stack_md_is_whole_disk (H2kDisk *disk, gboolean *whole, GError **error);

@@ -122,7 +122,7 @@ h2k_node_kind_name (H2kNodeKind kind)
 {
   static const char *const names[] = {
       [H2K_NODE_DISK] = "disk", [H2K_NODE_PARTITION] = "partition", [H2K_NODE_LV] = "lvm-lv",
-      [H2K_NODE_MD] = "md",     [H2K_NODE_LUKS] = "luks",
+      [H2K_NODE_MD] = "md",     [H2K_NODE_LUKS] = "luks",           [H2K_NODE_BTRFS] = "btrfs",
   };
 
   return names[kind];
@@ -248,6 +248,7 @@ static const struct
     {"LVM2_member", stack_lvm_take},
     {"linux_raid_member", stack_md_take},
     {"crypto_LUKS", stack_luks_take},
+    {"btrfs", stack_btrfs_take},
 };
 
 /* An array can have a partition table. */
@@ -297,7 +298,7 @@ look_at (Builder *builder, H2kNode *node, GError **error)
       stack_set_problem (node, problem);
       return TRUE;
     }
-  for (guint i = 0; i < G_N_ELEMENTS (takers); i++)
+  for (guint i = 0; node->kind != H2K_NODE_BTRFS && i < G_N_ELEMENTS (takers); i++)
     if (strcmp (takers[i].type, node->id.type) == 0)
       {
         if (node->depth < MAX_DEPTH)
@@ -312,12 +313,14 @@ look_at (Builder *builder, H2kNode *node, GError **error)
 /* --- all ---------------------------------------------------------------------------------------
  */
 
-/* Put the next array or group together: first what is complete, arrays before groups. */
+/* Put the next one together: first what is complete, arrays before groups. Nothing lies on
+ * filesystems, so that these wait until nothing else brings up more of their devices. */
 static gboolean
 assemble_next (Builder *builder)
 {
   return stack_md_assemble (builder, TRUE) || stack_lvm_assemble (builder, TRUE)
-         || stack_md_assemble (builder, FALSE) || stack_lvm_assemble (builder, FALSE);
+         || stack_md_assemble (builder, FALSE) || stack_lvm_assemble (builder, FALSE)
+         || stack_btrfs_assemble (builder);
 }
 
 static gboolean
@@ -355,11 +358,13 @@ h2k_stack_new (GPtrArray *disks, const H2kKeys *keys, GError **error)
   stack->warnings = g_ptr_array_new_with_free_func (g_free);
   stack_lvm_init (&builder);
   stack_md_init (&builder);
+  stack_btrfs_init (&builder);
   for (guint i = 0; ok && i < disks->len; i++)
     ok = read_disk (&builder, disks->pdata[i], i, error);
   ok = ok && find_all (&builder, error);
   stack_lvm_clear (&builder);
   stack_md_clear (&builder);
+  stack_btrfs_clear (&builder);
   return ok ? g_steal_pointer (&stack) : NULL;
 }
 

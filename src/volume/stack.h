@@ -1,9 +1,10 @@
 /* stack.h - every volume on a guest's disks: partitions, and what is made of them.
  *
- * Partitions may be members of md arrays, LVM groups or LUKS containers; what comes out of these
- * may be a member again, and so on, until nothing new appears. The result is a list of volumes,
- * each a disk that reads, and where all below it is an overlay writes, through to the guest's
- * disks. Whatever is incomplete, damaged or locked is in the list, too, with the reason.
+ * Partitions may be members of md arrays, LVM groups, LUKS containers or btrfs filesystems on
+ * several devices; what comes out of these may be a member again, and so on, until nothing new
+ * appears. The result is a list of volumes, each a disk that reads, and where all below it is an
+ * overlay writes, through to the guest's disks. Whatever is incomplete, damaged or locked is in the
+ * list, too, with the reason.
  *
  * An array or group whose members are not all there is put together only when nothing else can
  * bring them up. At most 16 layers lie over each other, and there are at most 4096 volumes; what is
@@ -25,7 +26,8 @@ typedef enum
   H2K_NODE_PARTITION, /* also of an md array */
   H2K_NODE_LV,
   H2K_NODE_MD,
-  H2K_NODE_LUKS, /* what is in a container */
+  H2K_NODE_LUKS,  /* what is in a container */
+  H2K_NODE_BTRFS, /* the devices of one filesystem: a disk of fs/btrfs-devices.h */
 } H2kNodeKind;
 
 typedef struct _H2kNode H2kNode;
@@ -37,8 +39,8 @@ struct _H2kNode
   H2kFsId id;        /* what it holds */
   char *name;        /* for messages: "disk 1, partition 2", "logical volume vg/root" */
   GPtrArray *names;  /* char *: what the guest may call it, "/dev/..."; the usual one first */
-  char *uuid;        /* the logical volume's, the array's, the container's; NULL: it has none */
-  char *type;        /* "raid1", "thin", "LUKS2"; NULL: there is no more to say */
+  char *uuid; /* the logical volume's, the array's, the container's, ...; NULL: it has none */
+  char *type; /* "raid1", "thin", "LUKS2"; NULL: there is no more to say */
   GPtrArray *parents; /* H2kNode *: what it lies on */
   GPtrArray *notes;   /* char *: for the report */
   gboolean is_member; /* it was taken for a part of something else */
@@ -65,7 +67,7 @@ H2kNode *h2k_stack_find (const H2kStack *stack, const char *name);
 /* Whether NODE lies on OTHER, on however many layers. */
 gboolean h2k_node_lies_on (const H2kNode *node, const H2kNode *other);
 
-/* "partition", "lvm-lv", "md", "luks", "disk". Static. */
+/* "partition", "lvm-lv", "md", "luks", "btrfs", "disk". Static. */
 const char *h2k_node_kind_name (H2kNodeKind kind);
 
 /* /dev/mapper's name of the volume LV in the group VG: dashes inside the names are doubled. The

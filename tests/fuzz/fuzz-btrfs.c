@@ -1,58 +1,10 @@
-/* fuzz-btrfs.c - any bytes as a btrfs volume whose files are looked at.
- *
- * The input is pieces as volume.h has them. The checksums of the superblock and of all tree blocks
- * that a piece lies in are put right, since no fuzzer would guess one; those of data are not.
+/* fuzz-btrfs.c - any bytes as a btrfs filesystem, on one device or several, whose files are looked
+ * at. btrfs-volume.h says what the input is.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "btrfs-volume.h"
 #include "fs/fs.h"
-#include "volume.h"
-
-static void
-seal (H2kDisk *disk, guint32 at, guint size)
-{
-  g_autofree guint8 *block = g_malloc (size);
-  guint32 crc;
-
-  if (at > VOLUME_SIZE - size || !h2k_disk_pread (disk, at, size, block, NULL))
-    return;
-  crc = GUINT32_TO_LE (~h2k_crc32c (~0u, block + 32, size - 32));
-  h2k_disk_pwrite (disk, at, sizeof crc, &crc, NULL);
-}
-
-/* Data has no place where a tree block has its own address. */
-static gboolean
-is_node (H2kDisk *disk, guint32 at, const guint8 *fsid)
-{
-  guint8 header[101];
-
-  return at <= VOLUME_SIZE - sizeof header && h2k_disk_pread (disk, at, sizeof header, header, NULL)
-         && memcmp (header + 32, fsid, 16) == 0;
-}
-
-static void
-seal_pieces (H2kDisk *disk, const guint8 *data, gsize size)
-{
-  guint8 super[4096];
-  guint node_size;
-
-  h2k_disk_pread (disk, 65536, sizeof super, super, NULL);
-  node_size = h2k_le32 (super + 148);
-  if (node_size < 4096 || node_size > 65536)
-    node_size = 4096;
-  while (size > 6)
-    {
-      guint32 offset = h2k_le32 (data) % VOLUME_SIZE;
-      gsize length = data[3] >> 7 ? 1 : h2k_le16 (data + 4), n = MIN (length, size - 6);
-
-      for (guint32 at = offset / node_size * node_size; at < offset + n; at += node_size)
-        if (is_node (disk, at, super + 32))
-          seal (disk, at, node_size);
-      data += 6 + n;
-      size -= 6 + n;
-    }
-  seal (disk, 65536, sizeof super);
-}
 
 static void
 look_at (H2kFs *fs, const char *path)
@@ -95,12 +47,11 @@ look (H2kFs *fs, const char *path, guint depth, guint *budget)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  g_autoptr (H2kDisk) disk = volume_unpack (data, size);
+  g_autoptr (H2kDisk) disk = btrfs_unpack (data, size);
   g_autoptr (GPtrArray) subvolumes = NULL;
   g_autoptr (H2kFs) fs = NULL;
   guint budget = 60;
 
-  seal_pieces (disk, data, size);
   fs = h2k_fs_open (disk, NULL);
   if (!fs || !fs->ops->subvolumes)
     return 0;

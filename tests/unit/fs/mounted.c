@@ -12,9 +12,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* A namespace whose mounts go when this program ends, however it does. */
-static gboolean
-have_namespace (void)
+gboolean
+mounted_allowed (void)
 {
   static int have = -1;
 
@@ -30,7 +29,7 @@ mounted_mount (const char *type, const char *options)
   g_autofree char *output = NULL;
 
   image_must_run ("mkdir -p @/mnt");
-  if (have_namespace ()
+  if (mounted_allowed ()
       && image_run (&output, "mount -t %s -o loop%s @/image @/mnt", type, options) == 0)
     return TRUE;
   g_test_skip ("this filesystem cannot be mounted here");
@@ -40,7 +39,7 @@ mounted_mount (const char *type, const char *options)
 void
 mounted_cleanup (void)
 {
-  if (have_namespace ())
+  if (mounted_allowed ())
     image_run (NULL, "umount -q @/mnt");
 }
 

@@ -9,6 +9,9 @@
 
 #include <sys/stat.h>
 
+/* Whether anything can be mounted at all: there is a namespace whose mounts go when this program
+ * ends, however it does. */
+gboolean mounted_allowed (void);
 /* Mount "@/image", which holds a TYPE, at "@/mnt"; OPTIONS are more of them, each behind a comma.
  * FALSE, and the test is skipped, where that cannot be done. The mounts go with the program. */
 gboolean mounted_mount (const char *type, const char *options);

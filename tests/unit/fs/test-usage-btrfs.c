@@ -20,19 +20,6 @@ static const char *const configs[] = {
     "-d raid0 -m single", "-O ^skinny-metadata -n 4096",
 };
 
-static void
-run (const char *format, ...)
-{
-  g_autofree char *line = NULL, *output = NULL;
-  va_list args;
-
-  va_start (args, format);
-  line = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (image_run (&output, "%s", line) != 0)
-    g_error ("%s: %s", line, output);
-}
-
 static gboolean
 have_tools (void)
 {
@@ -47,7 +34,7 @@ make_image (const char *options, guint8 junk)
     return NULL;
   usage_make_image (SIZE, junk);
   usage_make_files (N_FILES, 12000);
-  run ("mkfs.btrfs -q -f %s --rootdir @/tree @/image", options);
+  image_must_run ("mkfs.btrfs -q -f %s --rootdir @/tree @/image", options);
   return image_load ("image");
 }
 
@@ -55,11 +42,11 @@ make_image (const char *options, guint8 junk)
 static void
 assert_whole (void)
 {
-  run ("btrfs check --check-data-csum @/copy");
-  run ("rm -rf @/out");
-  run ("mkdir @/out");
-  run ("btrfs restore @/copy @/out");
-  run ("diff -r @/tree @/out");
+  image_must_run ("btrfs check --check-data-csum @/copy");
+  image_must_run ("rm -rf @/out");
+  image_must_run ("mkdir @/out");
+  image_must_run ("btrfs restore @/copy @/out");
+  image_must_run ("diff -r @/tree @/out");
 }
 
 static char **
@@ -194,7 +181,7 @@ test_super (void)
       {188 + 4, "\x01", 1, "features"}, /* not invented yet */
       {180, "\x13", 1, "features"},     /* not invented yet, read-only */
       {96, "\x00\x00\x01", 3, "has not been replayed"},
-      {136, "\x02", 1, "several devices"},
+      {136, "\x02", 1, "as many devices as it says"},
       {56, "\x05", 1, "it says so itself"}, /* errors were seen */
       {56 + 4, "\x01", 1, "flags"},         /* a seed device */
       {196, "\x07", 1, "type 7"},
@@ -312,7 +299,7 @@ test_metadata_uuid (void)
   if (!have_tools () || !image_have ("btrfstune"))
     return;
   h2k_disk_unref (make_image ("-m single", 0));
-  run ("btrfstune -f -m @/image");
+  image_must_run ("btrfstune -f -m @/image");
   disk = image_load ("image");
   theirs = device_map (disk);
   ours = usage_map (disk, SECTOR, FALSE);
