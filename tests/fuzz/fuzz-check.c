@@ -6,39 +6,21 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/check.h"
-#include "disk/formats.h"
+#include "image.h"
 #include "vhdx-seal.h"
 
-#include <glib/gstdio.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "disk/check.h"
 
 #define MAX_SIZE (8u << 20)
-#define MAX_READ (256u << 10)
 #define HEAD 6
 #define PIECE_HEAD 6
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 static const H2kDiskFormat *const formats[]
     = {&h2k_raw_format, &h2k_qcow2_format, &h2k_vmdk_format,
        &h2k_vhd_format, &h2k_vdi_format,   &h2k_vhdx_format};
 
-static char *folder, *path;
+static char *path;
 static guint8 image[MAX_SIZE]; /* zeros between the runs */
-
-static void
-clean_up (void)
-{
-  g_rmdir (folder);
-}
-
-static GLogWriterOutput
-say_nothing (GLogLevelFlags level, const GLogField *fields, gsize n, gpointer data)
-{
-  return G_LOG_WRITER_HANDLED;
-}
 
 static gboolean
 image_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error)
@@ -112,12 +94,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   const H2kDiskFormat *format;
 
-  if (!folder)
+  if (!path)
     {
-      folder = g_dir_make_tmp ("h2k-fuzz-XXXXXX", NULL);
-      path = g_build_filename (folder, "image", NULL);
-      atexit (clean_up);
-      g_log_set_writer_func (say_nothing, NULL, NULL);
+      path = image_path ("image");
+      g_log_set_writer_func (image_say_little, NULL, NULL);
     }
   if (size < HEAD)
     return 0;

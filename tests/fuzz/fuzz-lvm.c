@@ -1,22 +1,17 @@
 /* fuzz-lvm.c - any bytes as an LVM2 physical volume, and as the text that describes a group.
  *
- * The input is a list of pieces (le32 offset, le16 length, bytes) that are laid over a volume of
- * zeros. The checksums of the label, of the first metadata area and of its text are made right, so
+ * The checksums of the label, of the first metadata area and of its text are made right, so
  * that what lies behind them is reached.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "fs/usage.h"
+#define VOLUME_SIZE (1u << 30)
+#include "volume.h"
+
 #include "volume/lvm-map.h"
 
-#include <stdint.h>
-
-#define VOLUME_SIZE (1u << 30)
 #define LABEL 512u
 #define AREA 4096u
-#define MAX_PIECES 256u
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 static guint32
 crc_of (guint32 start, const void *data, gsize length)
@@ -52,20 +47,9 @@ seal_text (H2kDisk *disk, const guint8 *header)
 static H2kDisk *
 unpack (const guint8 *data, gsize size)
 {
-  H2kDisk *disk = h2k_memory_disk_new (VOLUME_SIZE);
+  H2kDisk *disk = volume_unpack (data, size);
   guint8 sector[512];
 
-  for (guint n = 0; size >= 6 && n < MAX_PIECES; n++)
-    {
-      guint32 offset = h2k_le32 (data) % VOLUME_SIZE;
-      gsize length = MIN (MIN ((gsize)h2k_le16 (data + 4), size - 6), VOLUME_SIZE - offset);
-      data += 6;
-      size -= 6;
-      if (length)
-        h2k_disk_pwrite (disk, offset, length, data, NULL);
-      data += length;
-      size -= length;
-    }
   h2k_disk_pread (disk, LABEL, sizeof sector, sector, NULL);
   write_le32 (disk, LABEL + 16, crc_of (0xf597a6cf, sector + 20, sizeof sector - 20));
   h2k_disk_pread (disk, AREA, sizeof sector, sector, NULL);

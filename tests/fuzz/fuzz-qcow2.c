@@ -3,24 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/disk.h"
-
-#include <glib/gstdio.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#define MAX_READ (256 * 1024)
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
-
-static char *folder, *image;
-
-static void
-clean_up (void)
-{
-  g_unlink (image);
-  g_rmdir (folder);
-}
+#include "image.h"
 
 /* Names with a slash could lead to any file of this machine; others stay in the folder. */
 static void
@@ -41,17 +24,12 @@ tame_backing_name (guint8 *data, gsize size)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  g_autofree guint8 *copy = g_malloc (size + 1), *buffer = g_malloc (MAX_READ);
+  static char *image;
+  g_autofree guint8 *copy = g_malloc (size + 1);
   g_autoptr (H2kDisk) disk = NULL;
-  H2kExtent extent;
-  guint64 at = 0;
 
-  if (!folder)
-    {
-      folder = g_dir_make_tmp ("h2k-fuzz-XXXXXX", NULL);
-      image = g_build_filename (folder, "image", NULL);
-      atexit (clean_up);
-    }
+  if (!image)
+    image = image_path ("image");
   if (size)
     memcpy (copy, data, size);
   tame_backing_name (copy, size);
@@ -59,17 +37,6 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
                                  NULL))
     g_error ("cannot write to %s", image);
   disk = h2k_disk_open (image, "qcow2", NULL);
-  for (guint i = 0; disk && i < 64 && at < disk->size; i++, at += extent.length)
-    {
-      gsize n;
-      gboolean mapped = h2k_disk_extent (disk, at, disk->size, &extent, NULL);
-      if (!mapped)
-        extent = (H2kExtent){at, 512, H2K_EXTENT_DATA};
-      n = (gsize)MIN (extent.length, MAX_READ);
-      if (h2k_disk_pread (disk, at, n, buffer, NULL) && extent.kind != H2K_EXTENT_DATA)
-        g_assert_true (h2k_is_zero (buffer, n));
-      /* A small piece of a cluster goes another way. */
-      h2k_disk_pread (disk, at + n - 1, 1, buffer, NULL);
-    }
+  image_read (disk);
   return 0;
 }

@@ -4,32 +4,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/formats.h"
+#include "image.h"
 
-#include <glib/gstdio.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#define MAX_READ (256 * 1024)
 #define PARENT_SIZE 8192
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
-
-static char *folder, *image, *parent;
-
-static void
-clean_up (void)
-{
-  g_unlink (parent);
-  g_rmdir (folder);
-}
-
-static GLogWriterOutput
-ignore_message (GLogLevelFlags level, const GLogField *fields, gsize n, gpointer data)
-{
-  return level == G_LOG_LEVEL_MESSAGE ? G_LOG_WRITER_HANDLED
-                                      : g_log_writer_default (level, fields, n, data);
-}
 
 /* Set the checksum at AT of the LENGTH bytes of DATA. */
 static void
@@ -48,6 +25,7 @@ put_sum (guint8 *data, gsize length, gsize at)
 static void
 make_parent (void)
 {
+  g_autofree char *parent = image_path ("parent.vhd");
   guint8 data[PARENT_SIZE + 512] = {0}, *footer = data + PARENT_SIZE;
 
   memset (data + 1024, 0x55, 4096);
@@ -56,13 +34,8 @@ make_parent (void)
   footer[63] = 2;
   memset (footer + 68, 1, 16);
   put_sum (footer, 512, 64);
-  folder = g_dir_make_tmp ("h2k-fuzz-XXXXXX", NULL);
-  image = g_build_filename (folder, "image.vhd", NULL);
-  parent = g_build_filename (folder, "parent.vhd", NULL);
   if (!g_file_set_contents (parent, (char *)data, sizeof data, NULL))
     g_error ("cannot write to %s", parent);
-  atexit (clean_up);
-  g_log_set_writer_func (ignore_message, NULL, NULL);
 }
 
 static void
@@ -85,26 +58,20 @@ fix_sums (guint8 *data, gsize size)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  g_autofree guint8 *copy = g_memdup2 (data, size), *buffer = g_malloc (MAX_READ);
+  static char *image;
+  g_autofree guint8 *copy = g_memdup2 (data, size);
   g_autoptr (H2kFile) file = NULL;
   g_autoptr (H2kDisk) disk = NULL;
-  H2kExtent extent;
-  guint64 at = 0;
 
-  if (!folder)
-    make_parent ();
+  if (!image)
+    {
+      image = image_path ("image.vhd");
+      make_parent ();
+      g_log_set_writer_func (image_say_little, NULL, NULL);
+    }
   fix_sums (copy, size);
   file = h2k_file_new_memory (image, copy, size);
   disk = h2k_vhd_format.open (file, NULL);
-  for (guint i = 0; disk && i < 64 && at < disk->size; i++, at += extent.length)
-    {
-      gsize n;
-      if (!h2k_disk_extent (disk, at, disk->size, &extent, NULL))
-        extent = (H2kExtent){at, 512, H2K_EXTENT_DATA};
-      n = (gsize)MIN (extent.length, MAX_READ);
-      if (h2k_disk_pread (disk, at, n, buffer, NULL) && extent.kind != H2K_EXTENT_DATA)
-        g_assert_true (h2k_is_zero (buffer, n));
-      h2k_disk_pread (disk, at + n - 1, 1, buffer, NULL);
-    }
+  image_read (disk);
   return 0;
 }

@@ -4,17 +4,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/formats.h"
+#include "image.h"
 #include "vhdx-seal.h"
 
-#include <glib/gstdio.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#define MAX_READ (256 * 1024)
 #define FILE_SIZE (6 * H2K_VHDX_MIB)
-
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 /* Where the input's bytes go, one part after the other; the first byte is for itself: which
  * checksums are as in the input. */
@@ -36,15 +29,8 @@ static const struct
     {0x1fe000, 8192}, /* the log's end */
 };
 
-static char *folder, *parent, *child;
+static char *parent, *child;
 static guint8 image[FILE_SIZE]; /* zeros outside the parts */
-
-static void
-clean_up (void)
-{
-  g_unlink (parent);
-  g_rmdir (folder);
-}
 
 static gboolean
 image_pread (H2kFile *file, guint64 offset, gsize length, void *buffer, GError **error)
@@ -80,43 +66,22 @@ keep_as_parent (const H2kDisk *disk)
     g_error ("cannot write to %s", parent);
 }
 
-static GLogWriterOutput
-say_nothing (GLogLevelFlags level, const GLogField *fields, gsize n, gpointer data)
-{
-  return G_LOG_WRITER_HANDLED;
-}
-
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  static guint8 buffer[MAX_READ];
   g_autoptr (H2kFile) file = g_new0 (H2kFile, 1);
   g_autoptr (H2kDisk) disk = NULL;
-  H2kExtent extent;
-  guint64 at = 0;
 
-  if (!folder)
+  if (!parent)
     {
-      folder = g_dir_make_tmp ("h2k-fuzz-XXXXXX", NULL);
-      parent = g_build_filename (folder, "p.vhdx", NULL);
-      child = g_build_filename (folder, "child.vhdx", NULL);
-      atexit (clean_up);
-      g_log_set_writer_func (say_nothing, NULL, NULL);
+      parent = image_path ("p.vhdx");
+      child = image_path ("child.vhdx");
+      g_log_set_writer_func (image_say_little, NULL, NULL);
     }
   build (data, size);
   h2k_file_init (file, &image_ops, FILE_SIZE, child);
   disk = h2k_vhdx_format.open (file, NULL);
   keep_as_parent (disk);
-  for (guint i = 0; disk && i < 64 && at < disk->size; i++, at += extent.length)
-    {
-      gsize n;
-      gboolean mapped = h2k_disk_extent (disk, at, disk->size, &extent, NULL);
-      if (!mapped)
-        extent = (H2kExtent){at, 512, H2K_EXTENT_DATA};
-      n = (gsize)MIN (extent.length, MAX_READ);
-      if (h2k_disk_pread (disk, at, n, buffer, NULL) && extent.kind != H2K_EXTENT_DATA)
-        g_assert_true (h2k_is_zero (buffer, n));
-      h2k_disk_pread (disk, at + n - 1, 1, buffer, NULL);
-    }
+  image_read (disk);
   return 0;
 }
