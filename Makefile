@@ -34,13 +34,13 @@ $(BUILD)-asan/build.ninja:
 	meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false
 
 asan: $(BUILD)-asan/build.ninja
-	ninja -C $(BUILD)-asan
+	ninja -C $(BUILD)-asan test-programs
 
 $(BUILD)-fuzz/build.ninja:
 	CC=clang meson setup $(BUILD)-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 
 fuzz-build: $(BUILD)-fuzz/build.ninja
-	ninja -C $(BUILD)-fuzz
+	ninja -C $(BUILD)-fuzz test-programs
 
 demo: deps
 	$(MAKE) build

@@ -28,11 +28,21 @@ formatted() {
     sources | xargs clang-format --dry-run --Werror
 }
 
-# A clean compile with warnings as errors, without producing anything.
+# A clean compile with warnings as errors, without linking anything: warning_free COMPILER LEVEL,
+# where LEVEL is the optimization that the compiler's warnings need.
 warning_free() {
     local compiler=$1 dir=$H2K_BUILD-lint-$1
-    [ -f "$dir/build.ninja" ] || CC=$compiler meson setup "$dir" --werror -Db_lundef=false || return 1
-    ninja -C "$dir"
+    [ -f "$dir/build.ninja" ] ||
+        CC=$compiler meson setup "$dir" --werror --buildtype=plain -Doptimization="$2" || return 1
+    ninja -C "$dir" -t targets all | sed -n 's/: c_COMPILER$//p' | xargs ninja -C "$dir"
+}
+
+# What can be left out at build time stays so: a program without libguestfs links, and runs.
+without_guestfs() {
+    local dir=$H2K_BUILD-lint-none
+    [ -f "$dir/build.ninja" ] ||
+        meson setup "$dir" --werror --buildtype=plain -Dguestfs=disabled -Dtests=false || return 1
+    ninja -C "$dir" && ! ldd "$dir/src/cmd/hyper2kvm" | grep guestfs && "$dir/src/cmd/hyper2kvm" --version
 }
 
 cppcheck_clean() {
@@ -60,8 +70,9 @@ else
     skip "the C sources are formatted as .clang-format says" \
         "clang-format 14 is not here, and other versions format differently"
 fi
-claim "gcc compiles everything without a warning" warning_free gcc
-claim "clang compiles everything without a warning" warning_free clang
+claim "gcc compiles everything without a warning" warning_free gcc 2
+claim "clang compiles everything without a warning" warning_free clang 0
+claim "it builds and runs without libguestfs" without_guestfs
 claim "cppcheck finds nothing" cppcheck_clean
 claim "shellcheck finds nothing in the scripts" scripts
 claim "every C file names its licence" every_file_licensed
