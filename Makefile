@@ -31,13 +31,13 @@ build: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
 $(BUILD)-asan/build.ninja:
-	meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false
+	meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dc_args=-g1
 
 asan: $(BUILD)-asan/build.ninja
 	ninja -C $(BUILD)-asan test-programs
 
 $(BUILD)-fuzz/build.ninja:
-	CC=clang meson setup $(BUILD)-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+	CC=clang meson setup $(BUILD)-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-g1
 
 fuzz-build: $(BUILD)-fuzz/build.ninja
 	ninja -C $(BUILD)-fuzz test-programs
