@@ -165,6 +165,7 @@ struct _H2kNbdServer
   GCancellable *cancellable; /* the reads for clients that have no more time */
   int stopping;              /* atomic */
   int complaints;            /* atomic: errors that were logged, or left out */
+  int requests;              /* atomic: that were taken from clients; wraps around */
 
   int listener; /* -1: none */
   int wake;     /* an eventfd: the listening thread has to look at what changed */

@@ -164,6 +164,12 @@ h2k_nbd_server_check (H2kNbdServer *server, GError **error)
   return ok;
 }
 
+guint
+h2k_nbd_server_requests (H2kNbdServer *server)
+{
+  return (guint)g_atomic_int_get (&server->requests);
+}
+
 /* --- connections ------------------------------------------------------------------------------ */
 
 static gpointer

@@ -6,8 +6,8 @@
  * holds no more than a bounded amount of memory. Who may connect is decided by who can reach the
  * socket.
  *
- * Thread-safety: the functions may be called by one thread at a time, but for h2k_nbd_server_wait()
- * and _stop(), which may be called by any.
+ * Thread-safety: the functions may be called by one thread at a time, but for
+ * h2k_nbd_server_wait(), _check(), _requests() and _stop(), which may be called by any.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -52,6 +52,9 @@ const char *h2k_nbd_server_socket (H2kNbdServer *server);
  * errors that a client was told of. A guest's kernel that writes later than its programs may have
  * nobody to tell. */
 gboolean h2k_nbd_server_check (H2kNbdServer *server, GError **error);
+
+/* How many requests were taken from clients; it begins again at 0 after G_MAXUINT. */
+guint h2k_nbd_server_requests (H2kNbdServer *server);
 
 /* Wait until CANCELLABLE is cancelled; with UNTIL_LAST also until nobody is connected any more who
  * had begun to use the export. */

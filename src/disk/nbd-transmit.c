@@ -538,6 +538,8 @@ next_request (Worker *w, Request *r)
   g_atomic_int_add (&c->waiting, -1);
   ok = !c->ended && receive_request (w, r);
   c->ended = !ok;
+  if (ok)
+    g_atomic_int_inc (&c->server->requests);
   if (ok && g_atomic_int_get (&c->waiting) == 0)
     h2k_nbd_add_helper (c);
   g_mutex_unlock (&c->read_lock);

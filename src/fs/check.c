@@ -6,6 +6,7 @@
 #include "fs/ext-check.h"
 #include "fs/fat-check.h"
 #include "fs/fat.h"
+#include "fs/guestfs.h"
 
 static const struct
 {
@@ -33,19 +34,24 @@ h2k_fs_check_free (H2kFsCheck *check)
     return;
   g_ptr_array_unref (check->findings);
   g_ptr_array_unref (check->remarks);
+  g_free (check->reason);
   g_free (check);
 }
 
 gboolean
 h2k_fs_check (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError **error)
 {
+  if (h2k_guestfs_serves (fs))
+    return h2k_guestfs_check (fs, check, error);
   for (gsize i = 0; i < G_N_ELEMENTS (checks); i++)
     if (checks[i].ops == fs->ops)
       {
         check->checked = TRUE;
+        check->by = "native";
         return (!fs->writable || fs->ops->flush (fs, error))
                && checks[i].check (fs, check, cancellable, error);
       }
+  h2k_fs_check_leave (check, "there is no check for filesystems of this type");
   return TRUE;
 }
 
@@ -67,6 +73,42 @@ keep (GPtrArray *texts, const char *format, va_list args)
 {
   if (texts->len < H2K_FS_CHECK_FINDINGS)
     g_ptr_array_add (texts, g_strdup_vprintf (format, args));
+}
+
+void
+h2k_fs_check_leave (H2kFsCheck *check, const char *format, ...)
+{
+  va_list args;
+
+  check->checked = FALSE;
+  check->corruptions = check->notes = 0;
+  g_ptr_array_set_size (check->findings, 0);
+  g_ptr_array_set_size (check->remarks, 0);
+  g_free (check->reason);
+  va_start (args, format);
+  check->reason = g_strdup_vprintf (format, args);
+  va_end (args);
+}
+
+static void
+copy_texts (GPtrArray *to, GPtrArray *from)
+{
+  g_ptr_array_set_size (to, 0);
+  for (guint i = 0; i < from->len; i++)
+    g_ptr_array_add (to, g_strdup (from->pdata[i]));
+}
+
+void
+h2k_fs_check_copy (H2kFsCheck *to, const H2kFsCheck *from)
+{
+  to->checked = from->checked;
+  to->by = from->by;
+  g_free (to->reason);
+  to->reason = g_strdup (from->reason);
+  to->corruptions = from->corruptions;
+  to->notes = from->notes;
+  copy_texts (to->findings, from->findings);
+  copy_texts (to->remarks, from->remarks);
 }
 
 void

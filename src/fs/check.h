@@ -19,7 +19,9 @@ typedef struct
   H2kProgressFunc progress; /* may be NULL; the caller's. Bytes of the tables of inodes */
   gpointer progress_data;
 
-  gboolean checked; /* FALSE: there is no check for this type of filesystem */
+  gboolean checked; /* FALSE: REASON says why not */
+  char *reason;
+  const char *by; /* "native", "guestfs": the filesystem's own tools, in an appliance. Static */
   guint64 corruptions, notes;
   GPtrArray *findings; /* char *: the first corruptions, a line each, safe for terminals */
   GPtrArray *remarks;  /* char *: the same of the notes */
@@ -31,13 +33,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFsCheck, h2k_fs_check_free)
 
 /* Check what FS lies on; its changes are flushed before. TRUE: CHECK says what was found. Nothing
  * is written by the check itself. Memory: a bit a block (of large filesystems in pieces of 64 MiB,
- * with a pass over the inodes for each), a byte an inode, 16 bytes a directory.
- * Errors: those of the disk, H2K_ERROR_CANCELLED. */
+ * with a pass over the inodes for each), a byte an inode, 16 bytes a directory. What an appliance
+ * serves is checked there, at the latest before its first change: h2k_guestfs_check().
+ * Errors: those of the disk, H2K_ERROR_CANCELLED; H2K_ERROR_TOOL. */
 gboolean h2k_fs_check (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError **error);
 
 /* The findings in one line: "FIRST; SECOND; and 17 more". The caller's. */
 char *h2k_fs_check_summary (const H2kFsCheck *check);
 
-/* For drivers. */
+/* For drivers. _leave: it was not checked, FORMAT says why; what was found until then is forgotten.
+ */
+void h2k_fs_check_leave (H2kFsCheck *check, const char *format, ...) G_GNUC_PRINTF (2, 3);
+void h2k_fs_check_copy (H2kFsCheck *to, const H2kFsCheck *from);
 void h2k_fs_check_corrupt (H2kFsCheck *check, const char *format, ...) G_GNUC_PRINTF (2, 3);
 void h2k_fs_check_note (H2kFsCheck *check, const char *format, ...) G_GNUC_PRINTF (2, 3);

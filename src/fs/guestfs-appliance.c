@@ -18,7 +18,9 @@
 
 #define LAUNCH_SECONDS 300u
 #define EMULATED_LAUNCH_SECONDS 900u
-#define MOUNT_SECONDS 900u /* a log is replayed */
+#define WORK_SECONDS 900u       /* without reading or writing; replaying a log, checking */
+#define WORK_LIMIT (12u * 3600) /* altogether */
+#define KERNEL_LINES 8u
 #define WATCH_INTERVAL (G_USEC_PER_SEC / 5)
 #define CONSOLE_KEPT 4096u
 #define CONSOLE_TOLD 400u
@@ -40,8 +42,10 @@ struct _H2kGuestfs
   GCond changed;
   GCancellable *cancellable;
   gint64 deadline; /* monotonic; 0: no call is under way */
+  gint64 limit;    /* requests to the disks put the deadline off until then; 0: they do not */
+  guint requests;  /* that there were when it was put off last */
   gboolean stop;
-  gboolean late;      /* the watcher killed it, ... */
+  guint late;         /* the watcher killed it after so many seconds, ... */
   gboolean cancelled; /* ... or for this reason */
 };
 
@@ -91,6 +95,32 @@ check_servers (H2kGuestfs *a, GError **error)
   return TRUE;
 }
 
+/* The number only tells whether there were some. */
+static guint
+count_requests (H2kGuestfs *a)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < a->files->len; i++)
+    {
+      const GuestfsFs *fs = a->files->pdata[i];
+      for (guint k = 0; k < fs->servers->len; k++)
+        n += h2k_nbd_server_requests (fs->servers->pdata[k]);
+    }
+  return n;
+}
+
+/* With the lock: what reads and writes is at work. */
+static void
+put_off (H2kGuestfs *a, gint64 now)
+{
+  guint requests = count_requests (a);
+
+  if (requests != a->requests)
+    a->deadline = MIN (now + (gint64)a->seconds * G_USEC_PER_SEC, a->limit);
+  a->requests = requests;
+}
+
 static gpointer
 watch (gpointer data)
 {
@@ -101,12 +131,15 @@ watch (gpointer data)
     {
       gint64 now = g_get_monotonic_time ();
 
+      if (a->deadline && a->limit && !a->late)
+        put_off (a, now);
       if (!a->deadline)
         g_cond_wait (&a->changed, &a->lock);
       else if (now >= a->deadline || g_cancellable_is_cancelled (a->cancellable)
                || !check_servers (a, NULL))
         {
-          a->late = now >= a->deadline;
+          if (now >= a->deadline)
+            a->late = a->limit && now >= a->limit ? WORK_LIMIT : a->seconds;
           a->cancelled = !a->late && g_cancellable_is_cancelled (a->cancellable);
           kill_processes (a->dir);
           /* One that was just being started is killed the next time. */
@@ -122,7 +155,8 @@ watch (gpointer data)
 static void
 start_watching (H2kGuestfs *a)
 {
-  a->stop = a->late = a->cancelled = FALSE;
+  a->stop = a->cancelled = FALSE;
+  a->late = 0;
   a->deadline = 0;
   a->watcher = g_thread_new ("h2k-guestfs", watch, a);
 }
@@ -152,15 +186,30 @@ allowed (guint seconds)
                                                                                : seconds;
 }
 
+static void
+begin (H2kGuestfs *a, guint seconds, guint limit)
+{
+  gint64 now = g_get_monotonic_time ();
+
+  g_mutex_lock (&a->lock);
+  a->seconds = allowed (seconds);
+  a->cancellable = g_cancellable_get_current ();
+  a->deadline = now + (gint64)a->seconds * G_USEC_PER_SEC;
+  a->limit = limit ? now + (gint64)limit * G_USEC_PER_SEC : 0;
+  g_cond_signal (&a->changed);
+  g_mutex_unlock (&a->lock);
+}
+
 void
 h2k_guestfs_begin (H2kGuestfs *a, guint seconds)
 {
-  a->seconds = allowed (seconds);
-  g_mutex_lock (&a->lock);
-  a->cancellable = g_cancellable_get_current ();
-  a->deadline = g_get_monotonic_time () + (gint64)a->seconds * G_USEC_PER_SEC;
-  g_cond_signal (&a->changed);
-  g_mutex_unlock (&a->lock);
+  begin (a, seconds, 0);
+}
+
+void
+h2k_guestfs_begin_work (H2kGuestfs *a, guint seconds)
+{
+  begin (a, seconds, WORK_LIMIT);
 }
 
 /* The last lines of the console, as one. The caller's. */
@@ -186,7 +235,7 @@ is_missing (int number)
 
 /* The appliance is gone: say why. */
 static void
-set_gone (H2kGuestfs *a, gboolean late, gboolean cancelled, GError **error)
+set_gone (H2kGuestfs *a, guint late, gboolean cancelled, GError **error)
 {
   g_autofree char *words = last_words (a);
   const char *why = guestfs_last_error (a->handle);
@@ -198,7 +247,7 @@ set_gone (H2kGuestfs *a, gboolean late, gboolean cancelled, GError **error)
     g_set_error (error, H2K_ERROR, H2K_ERROR_TOOL,
                  "the libguestfs appliance gave no answer for %u seconds and was stopped "
                  "(" TIMEOUT_VARIABLE " allows more); its console ends with: %s",
-                 a->seconds, words);
+                 late, words);
   else
     g_set_error (error, H2K_ERROR, H2K_ERROR_TOOL,
                  "the libguestfs appliance failed: %s; its console ends with: %s. "
@@ -209,9 +258,10 @@ set_gone (H2kGuestfs *a, gboolean late, gboolean cancelled, GError **error)
 gboolean
 h2k_guestfs_end (H2kGuestfs *a, gboolean ok, const char *path, GError **error)
 {
-  gboolean late, killed, cancelled;
+  gboolean killed, cancelled;
   const char *message;
   int number;
+  guint late;
 
   g_mutex_lock (&a->lock);
   a->deadline = 0;
@@ -240,9 +290,23 @@ h2k_guestfs_end (H2kGuestfs *a, gboolean ok, const char *path, GError **error)
   else
     {
       g_autofree char *safe = h2k_escape_text (message ? message : "", -1);
+      g_strdelimit (g_strstrip (safe), "\n", ' ');
       g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM, "libguestfs: %s", safe);
     }
   return FALSE;
+}
+
+char *
+h2k_guestfs_shell (H2kGuestfs *a, const char *script, GError **error)
+{
+  char *arguments[] = {(char *)script, NULL};
+  char *text, *answer;
+
+  h2k_guestfs_begin_work (a, WORK_SECONDS);
+  text = guestfs_debug (a->handle, "sh", arguments);
+  answer = h2k_guestfs_end (a, text != NULL, NULL, error) ? g_strdup (text) : NULL;
+  free (text);
+  return answer;
 }
 
 static void
@@ -438,50 +502,102 @@ options_of (const GuestfsFs *fs)
   return g_string_free (text, FALSE);
 }
 
+char *
+h2k_guestfs_device (const GuestfsFs *fs)
+{
+  return g_strconcat ("/dev/disk/guestfs/", fs->label, NULL);
+}
+
+/* The last that the appliance's kernel said about the volume, as one; NULL: nothing. The caller's.
+ */
+static char *
+kernel_words (GuestfsFs *fs, const char *device)
+{
+  g_autofree char *script
+      = g_strdup_printf ("d=$(readlink -f %s); d=${d##*/}; dmesg | sed 's/^\\[[^]]*\\] *//' | "
+                         "grep -F -e \"($d)\" -e \"(device $d\" | tail -n %u | cut -c 1-200",
+                         device, KERNEL_LINES);
+  g_autofree char *text = h2k_guestfs_shell (fs->guestfs, script, NULL);
+  g_auto (GStrv) lines = g_strsplit (text ? g_strstrip (text) : "", "\n", -1);
+  g_autofree char *words = g_strjoinv (" | ", lines);
+
+  return *words ? h2k_escape_text (words, -1) : NULL;
+}
+
+static gboolean
+mount_volume (GuestfsFs *fs, GError **error)
+{
+  H2kGuestfs *a = fs->guestfs;
+  g_autofree char *device = h2k_guestfs_device (fs);
+  g_autofree char *options = options_of (fs);
+  g_autofree char *words = NULL;
+  g_autoptr (GError) local = NULL;
+
+  h2k_guestfs_begin_work (a, WORK_SECONDS);
+  if (h2k_guestfs_end (a,
+                       guestfs_mkmountpoint (a->handle, fs->mountpoint) == 0
+                           && guestfs_mount_options (a->handle, options, device, fs->mountpoint)
+                                  == 0,
+                       NULL, &local))
+    return TRUE;
+  if (!a->dead)
+    {
+      words = kernel_words (fs, device);
+      h2k_guestfs_begin (a, WORK_SECONDS);
+      h2k_guestfs_end (a, guestfs_rmmountpoint (a->handle, fs->mountpoint) == 0, NULL, NULL);
+    }
+  g_set_error (error, local->domain, local->code, "%s cannot be mounted: %s%s%s",
+               fs->base.volume->name, local->message, words ? "; the kernel says: " : "",
+               words ? words : "");
+  return FALSE;
+}
+
 gboolean
 h2k_guestfs_mount (GuestfsFs *fs, guestfs_h **handle, GError **error)
 {
-  H2kGuestfs *a = fs->guestfs;
-  g_autofree char *device = g_strconcat ("/dev/disk/guestfs/", fs->label, NULL);
-  g_autofree char *options = options_of (fs);
-
-  if (!ensure_running (a, error))
+  if (!h2k_guestfs_is_sound (fs, error) || !ensure_running (fs->guestfs, error))
     return FALSE;
-  *handle = a->handle;
+  *handle = fs->guestfs->handle;
   if (fs->mounted)
     return TRUE;
+  /* A driver read it until now: it has no log that would have to be replayed before. */
+  if (fs->wants_check && !fs->check
+      && (!h2k_guestfs_run_check (fs, error) || !h2k_guestfs_is_sound (fs, error)))
+    return FALSE;
   g_hash_table_remove_all (fs->stats);
-  h2k_guestfs_begin (a, MOUNT_SECONDS);
-  fs->mounted
-      = h2k_guestfs_end (a,
-                         guestfs_mkmountpoint (a->handle, fs->mountpoint) == 0
-                             && guestfs_mount_options (a->handle, options, device, fs->mountpoint)
-                                    == 0,
-                         NULL, error);
-  if (fs->mounted)
-    g_clear_pointer (&fs->reader, h2k_fs_free); /* what it knows may become wrong from now on */
-  else
-    g_prefix_error (error, "%s cannot be mounted: ", fs->base.volume->name);
-  return fs->mounted;
+  fs->mounted = mount_volume (fs, error);
+  if (!fs->mounted)
+    return FALSE;
+  fs->touched = fs->base.writable;
+  g_clear_pointer (&fs->reader, h2k_fs_free); /* what it knows may become wrong from now on */
+  return TRUE;
 }
 
 gboolean
 h2k_guestfs_unmount (GuestfsFs *fs, GError **error)
 {
+  guestfs_h *g = fs->guestfs->handle;
+
+  h2k_guestfs_begin_work (fs->guestfs, WORK_SECONDS);
+  if (!h2k_guestfs_end (fs->guestfs,
+                        guestfs_umount (g, fs->mountpoint) == 0
+                            && guestfs_rmmountpoint (g, fs->mountpoint) == 0
+                            && guestfs_sync (g) == 0,
+                        NULL, error))
+    return FALSE;
+  fs->mounted = FALSE;
+  return TRUE;
+}
+
+gboolean
+h2k_guestfs_flush (GuestfsFs *fs, GError **error)
+{
   H2kGuestfs *a = fs->guestfs;
   gboolean used = FALSE;
 
-  if (fs->mounted)
-    {
-      h2k_guestfs_begin (a, MOUNT_SECONDS);
-      if (!h2k_guestfs_end (a,
-                            guestfs_umount (a->handle, fs->mountpoint) == 0
-                                && guestfs_rmmountpoint (a->handle, fs->mountpoint) == 0
-                                && guestfs_sync (a->handle) == 0,
-                            NULL, error))
-        return FALSE;
-      fs->mounted = FALSE;
-    }
+  if (!h2k_guestfs_is_sound (fs, error) || (fs->mounted && !h2k_guestfs_unmount (fs, error))
+      || (a->handle && fs->wants_check && fs->touched && !h2k_guestfs_run_check (fs, error)))
+    return FALSE;
   for (guint i = 0; i < a->files->len; i++)
     used = used || ((GuestfsFs *)a->files->pdata[i])->mounted;
   if (!used)

@@ -37,3 +37,21 @@ h2k_guestfs_open (H2kGuestfs *guestfs, H2kDisk *volume, const H2kFsId *id, H2kFs
                id->type);
   return NULL;
 }
+
+gboolean
+h2k_guestfs_serves (const H2kFs *fs)
+{
+  return FALSE;
+}
+
+gboolean
+h2k_guestfs_check (H2kFs *fs, H2kFsCheck *check, GError **error)
+{
+  return TRUE;
+}
+
+const H2kFsCheck *
+h2k_guestfs_last_check (H2kFs *fs, gboolean *refused)
+{
+  return NULL;
+}

@@ -569,7 +569,7 @@ guestfs_fs_free_space (H2kFs *base)
 static gboolean
 guestfs_fs_flush (H2kFs *base, GError **error)
 {
-  return h2k_guestfs_unmount ((GuestfsFs *)base, error);
+  return h2k_guestfs_flush ((GuestfsFs *)base, error);
 }
 
 static void
@@ -579,6 +579,7 @@ guestfs_fs_close (H2kFs *base)
 
   h2k_guestfs_remove (fs->guestfs, fs);
   h2k_fs_free (fs->reader);
+  h2k_fs_check_free (fs->check);
   g_hash_table_unref (fs->stats);
   g_ptr_array_unref (fs->servers);
   g_free (fs->mountpoint);
@@ -634,4 +635,10 @@ h2k_guestfs_open (H2kGuestfs *guestfs, H2kDisk *volume, const H2kFsId *id, H2kFs
   fs->servers = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_nbd_server_free);
   h2k_guestfs_add (guestfs, fs);
   return &fs->base;
+}
+
+gboolean
+h2k_guestfs_serves (const H2kFs *fs)
+{
+  return fs->ops == &guestfs_ops;
 }

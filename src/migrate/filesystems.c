@@ -1,10 +1,14 @@
 /* filesystems.c - the guest's filesystems are checked before the repairs and after them.
  *
+ * Those that a libguestfs appliance changes are checked in it just before the first change, which
+ * is in the middle of the repairs, and as they are flushed at their end.
+ *
  * What is corrupt before is the guest's matter: nothing is built on it. What is corrupt only after
  * the repairs is a defect of this program: nothing of it gets out.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "fs/guestfs.h"
 #include "migrate/migrate.h"
 
 /* Those that the repairs can change. */
@@ -44,20 +48,53 @@ new_entry (H2kReport *report, const H2kGuestVolume *volume, const char *status)
 }
 
 static void
-report_check (H2kReport *report, const H2kGuestVolume *volume, const H2kFsCheck *check)
+fill_entry (JsonObject *entry, const H2kFsCheck *check)
 {
-  JsonObject *entry = new_entry (report, volume,
+  json_object_set_string_member (entry, "status",
                                  !check->checked      ? "not checked"
                                  : check->corruptions ? "corrupt"
                                                       : "clean");
-
   if (!check->checked)
-    return;
+    {
+      json_object_set_string_member (entry, "reason", check->reason);
+      return;
+    }
+  if (json_object_has_member (entry, "reason"))
+    json_object_remove_member (entry, "reason");
+  json_object_set_string_member (entry, "checked_by", check->by);
   json_object_set_int_member (entry, "corruptions", (gint64)check->corruptions);
   json_object_set_int_member (entry, "notes", (gint64)check->notes);
   json_object_set_boolean_member (entry, "checked_after_repair", FALSE);
   add_texts (entry, "findings", check->findings);
   add_texts (entry, "remarks", check->remarks);
+}
+
+static gboolean
+refuse_before (const H2kGuestVolume *volume, const H2kFsCheck *check, GError **error)
+{
+  g_autofree char *name = describe (volume), *found = h2k_fs_check_summary (check);
+
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+               "%s: the filesystem is corrupt: %s. Run fsck on it in the virtual machine (or on "
+               "a copy of the disk) and migrate again, or give --skip-fsck to migrate it as it "
+               "is",
+               name, found);
+  return FALSE;
+}
+
+static gboolean
+refuse_after (JsonObject *entry, const H2kGuestVolume *volume, const H2kFsCheck *check,
+              GError **error)
+{
+  g_autofree char *name = describe (volume), *found = h2k_fs_check_summary (check);
+
+  fill_entry (entry, check);
+  json_object_set_boolean_member (entry, "checked_after_repair", TRUE);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+               "%s: the filesystem was in order and is corrupt after the repairs: %s. This is a "
+               "defect of hyper2kvm, nothing was kept",
+               name, found);
+  return FALSE;
 }
 
 static H2kFsCheck *
@@ -75,7 +112,7 @@ check_volume (const H2kFilesystemChecks *checks, const H2kGuestVolume *volume, G
       return NULL;
     }
   if (!check->checked)
-    g_info ("%s: its consistency is not checked", name);
+    g_info ("%s: not checked: %s", name, check->reason);
   else
     g_info ("%s: %" G_GUINT64_FORMAT " faults, %" G_GUINT64_FORMAT " remarks, %.2f s", name,
             check->corruptions, check->notes, g_timer_elapsed (timer, NULL));
@@ -91,25 +128,15 @@ h2k_check_filesystems_before (const H2kFilesystemChecks *checks, GError **error)
     {
       const H2kGuestVolume *volume = checks->guest->volumes->pdata[i];
       g_autoptr (H2kFsCheck) check = NULL;
-      g_autofree char *name = NULL, *found = NULL;
 
       if (!is_mounted (volume))
         continue;
       check = check_volume (checks, volume, error);
       if (!check)
         return FALSE;
-      report_check (checks->report, volume, check);
-      if (!check->corruptions)
-        continue;
-      name = describe (volume);
-      found = h2k_fs_check_summary (check);
-      g_set_error (
-          error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-          "%s: the filesystem is corrupt: %s. Run fsck on it in the virtual machine (or on "
-          "a copy of the disk) and migrate again, or give --skip-fsck to migrate it as it "
-          "is",
-          name, found);
-      return FALSE;
+      fill_entry (new_entry (checks->report, volume, ""), check);
+      if (check->corruptions)
+        return refuse_before (volume, check, error);
     }
   return TRUE;
 }
@@ -131,6 +158,49 @@ nth_entry (const H2kFilesystemChecks *checks, guint i)
   return json_array_get_object_element (array, i);
 }
 
+/* Changes were made, and an appliance that cannot tell whether they are sound. */
+static void
+warn_unchecked (const H2kFilesystemChecks *checks, const H2kGuestVolume *volume,
+                const H2kFsCheck *check)
+{
+  g_autofree char *name = describe (volume);
+  g_autofree char *text
+      = g_strdup_printf ("%s: it was changed, but is not checked: %s", name, check->reason);
+
+  g_warning ("%s", text);
+  h2k_report_warning (checks->report, text);
+}
+
+gboolean
+h2k_check_filesystems_changed (const H2kFilesystemChecks *checks, gboolean ok, GError **error)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < checks->guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = checks->guest->volumes->pdata[i];
+      const H2kFsCheck *check;
+      JsonObject *entry;
+      gboolean refused;
+
+      if (!is_mounted (volume))
+        continue;
+      entry = nth_entry (checks, n++);
+      check = h2k_guestfs_last_check (volume->fs, &refused);
+      if (!check)
+        continue;
+      fill_entry (entry, check);
+      if (!check->checked)
+        warn_unchecked (checks, volume, check);
+      if (!check->corruptions || (!ok && !refused))
+        continue;
+      g_clear_error (error); /* the repair's, which could not change it */
+      return refused ? refuse_before (volume, check, error)
+                     : refuse_after (entry, volume, check, error);
+    }
+  return ok;
+}
+
 gboolean
 h2k_check_filesystems_after (const H2kFilesystemChecks *checks, GError **error)
 {
@@ -140,7 +210,6 @@ h2k_check_filesystems_after (const H2kFilesystemChecks *checks, GError **error)
     {
       const H2kGuestVolume *volume = checks->guest->volumes->pdata[i];
       g_autoptr (H2kFsCheck) check = NULL;
-      g_autofree char *name = NULL, *found = NULL;
       JsonObject *entry;
 
       if (!is_mounted (volume))
@@ -151,21 +220,10 @@ h2k_check_filesystems_after (const H2kFilesystemChecks *checks, GError **error)
       check = check_volume (checks, volume, error);
       if (!check)
         return FALSE;
+      if (check->corruptions)
+        return refuse_after (entry, volume, check, error);
       if (check->checked)
         json_object_set_boolean_member (entry, "checked_after_repair", TRUE);
-      if (!check->corruptions)
-        continue;
-      name = describe (volume);
-      found = h2k_fs_check_summary (check);
-      json_object_set_string_member (entry, "status", "corrupt");
-      json_object_set_int_member (entry, "corruptions", (gint64)check->corruptions);
-      add_texts (entry, "findings", check->findings);
-      g_set_error (
-          error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-          "%s: the filesystem was in order and is corrupt after the repairs: %s. This is a "
-          "defect of hyper2kvm, nothing was kept",
-          name, found);
-      return FALSE;
     }
   return TRUE;
 }

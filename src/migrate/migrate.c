@@ -426,6 +426,7 @@ overlay_bytes (Migration *m)
 static gboolean
 step_repair (Migration *m, GError **error)
 {
+  H2kFilesystemChecks checks = filesystem_checks (m);
   g_autofree char *size = NULL;
   gboolean ok;
 
@@ -435,6 +436,7 @@ step_repair (Migration *m, GError **error)
   for (guint i = 0; i < m->macs->len; i++)
     g_ptr_array_add (m->repairs->macs, g_strdup (m->macs->pdata[i]));
   ok = h2k_repair_run (m->repairs, m->options->repairs, error);
+  ok = h2k_check_filesystems_changed (&checks, ok, error);
 
   h2k_report_repairs (m->report, m->repairs, m->options->repairs);
   take_warnings (m, m->repairs->warnings);

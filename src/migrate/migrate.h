@@ -65,7 +65,12 @@ typedef struct
 /* Before the repairs: a corrupt filesystem is H2K_ERROR_FILESYSTEM. Fills the report's
  * "filesystems". Further errors: the disks', H2K_ERROR_CANCELLED. */
 gboolean h2k_check_filesystems_before (const H2kFilesystemChecks *checks, GError **error);
-/* After them: the same for those that can have been changed. */
+/* Once the repairs were made, or (OK is FALSE, with ERROR) one failed: what was checked on the way,
+ * as an appliance made the first change. Returns OK, or FALSE with what was found in place of the
+ * repair's error. */
+gboolean h2k_check_filesystems_changed (const H2kFilesystemChecks *checks, gboolean ok,
+                                        GError **error);
+/* After them: the same as before for those that can have been changed. */
 gboolean h2k_check_filesystems_after (const H2kFilesystemChecks *checks, GError **error);
 /* Instead of both: say so in the report. */
 void h2k_skip_filesystem_checks (const H2kFilesystemChecks *checks);

@@ -433,11 +433,13 @@ render_filesystems (const Markup *m, GString *out, JsonObject *root)
   for (guint i = 0; i < length_of (all); i++)
     {
       JsonObject *fs = json_array_get_object_element (all, i);
+      const char *reason = text_of (fs, "reason");
       JsonArray *findings = array_of (fs, "findings"), *remarks = array_of (fs, "remarks");
       gboolean again
           = json_object_get_boolean_member_with_default (fs, "checked_after_repair", FALSE);
       g_autofree char *text
-          = g_strdup_printf ("%s, %s%s", text_of (fs, "type"), text_of (fs, "status"),
+          = g_strdup_printf ("%s, %s%s%s%s", text_of (fs, "type"), text_of (fs, "status"),
+                             reason ? ": " : "", reason ? reason : "",
                              again ? ", checked again after the repairs" : "");
 
       m->item (out, text_of (fs, "volume"), text);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # e2e/guestfs.sh - guests whose files only the libguestfs appliance changes: XFS and btrfs with
-# subvolumes; what it wrote is read back without it and checked by the filesystems' own tools; and
-# appliances that hang, are killed or are not wanted any more.
+# subvolumes; what it wrote is read back without it and checked by the filesystems' own tools, which
+# it also does itself in a migration; and appliances that hang, are killed or are not wanted any more.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck source=tests/e2e/lib.sh
@@ -50,8 +50,7 @@ nothing_left() {
 make_xfs() {
     truncate -s 320M "$work/xfs.raw" && mkfs.xfs -q "$work/xfs.raw" &&
         mount -o loop "$work/xfs.raw" "$work/mnt" || return 1
-    system "$work/mnt" && echo "UUID=$(blkid -s UUID -o value "$work/xfs.raw") / xfs defaults 0 1" \
-        >"$work/mnt/etc/fstab" && chown 7:8 "$work/mnt/etc/old" && chmod 0640 "$work/mnt/etc/old" &&
+    system "$work/mnt" && echo "/dev/sda / xfs defaults 0 1" >"$work/mnt/etc/fstab" && chown 7:8 "$work/mnt/etc/old" && chmod 0640 "$work/mnt/etc/old" &&
         setfattr -n user.color -v blue "$work/mnt/etc/old"
     local ok=$?
     umount "$work/mnt" && sha256sum "$work/xfs.raw" >"$work/xfs.sum" && [ $ok -eq 0 ]
@@ -62,8 +61,8 @@ make_btrfs() {
         mount -o loop "$work/btrfs.raw" "$work/mnt" || return 1
     btrfs -q subvolume create "$work/mnt/@" && btrfs -q subvolume create "$work/mnt/@home" &&
         system "$work/mnt/@" && echo here >"$work/mnt/@home/mine" &&
-        printf 'UUID=%s / btrfs subvol=@ 0 0\nUUID=%s /home btrfs subvol=/@home 0 0\n/etc /srv none bind 0 0\n' \
-            "$(blkid -s UUID -o value "$work/btrfs.raw")" \
+        head -c 300000 /dev/urandom >"$work/mnt/@/var/large" &&
+        printf '/dev/sda / btrfs subvol=@ 0 0\nUUID=%s /home btrfs subvol=/@home 0 0\n/etc /srv none bind 0 0\n' \
             "$(blkid -s UUID -o value "$work/btrfs.raw")" >"$work/mnt/@/etc/fstab" &&
         mkdir "$work/mnt/@/srv" "$work/mnt/@/.snapshots" &&
         btrfs -q subvolume snapshot -r "$work/mnt/@" "$work/mnt/@/.snapshots/1" &&
@@ -132,6 +131,147 @@ not_allowed() {
         /etc/old --to-output "$work/no.qcow2" && [ ! -e "$work/no.qcow2" ]
 }
 claim "--backend=native changes nothing on XFS" not_allowed
+
+# --- consistency ----------------------------------------------------------------------------------
+
+# migrate NAME OPTION...: NAME.raw becomes NAME-out.qcow2
+migrate() {
+    local name=$1
+    shift
+    rm -f "$work/$name-out".*
+    h2k local --disk "$work/$name.raw" --to-output "$work/$name-out.qcow2" \
+        --report "$work/$name.json" --log-level info "$@" 2>"$work/err"
+    local code=$?
+    cat "$work/err"
+    return $code
+}
+
+launches() {
+    [ "$(grep -c 'starting the libguestfs appliance' "$work/err")" -eq "$1" ]
+}
+
+# unharmed NAME: nothing of NAME's output or of the appliance is there, the source is as it was
+unharmed() {
+    [ ! -e "$work/$1-out.qcow2" ] && [ ! -e "$work/$1-out.xml" ] && nothing_left &&
+        sha256sum -c "$work/$1.sum"
+}
+
+is_checked() {
+    migrate "$1" --fix-fstab && launches 1 && nothing_left && sha256sum -c "$work/$1.sum" &&
+        json "$work/$1.json" 'd["status"] == "ok"' && json "$work/$1.json" \
+        '[(f["status"], f["checked_by"], f["checked_after_repair"], f["corruptions"]) for f in d["filesystems"]] == [("clean", "guestfs", True, 0)]'
+}
+claim "btrfs is checked by the appliance that changes it, before and after" is_checked btrfs
+
+not_changed() {
+    migrate xfs --clean-udev-rules && launches 0 &&
+        json "$work/xfs.json" '[(f["status"], "appliance" in f["reason"]) for f in d["filesystems"]] == [("not checked", True)]'
+}
+claim "no appliance is started only for a check" not_changed
+
+# The log holds what was written last.
+dirty_log() {
+    cp --sparse=always "$work/xfs.raw" "$work/dirty.raw" && mount -o loop "$work/dirty.raw" "$work/mnt" ||
+        return 1
+    mkdir "$work/mnt/late" && mv "$work/mnt/etc/old" "$work/mnt/late" &&
+        xfs_io -x -c 'shutdown -f' "$work/mnt"
+    local ok=$?
+    umount "$work/mnt" && [ $ok -eq 0 ] && ! xfs_repair -n "$work/dirty.raw" &&
+        sha256sum "$work/dirty.raw" >"$work/dirty.sum" && is_checked dirty
+}
+claim "XFS is, too, once its dirty log was replayed" dirty_log
+
+# The free blocks of a group are counted wrongly: by a little, and by more than can be.
+damage_xfs() {
+    local free
+    free=$(xfs_db -r -c 'agf 1' -c 'print freeblks' "$work/xfs.raw") &&
+        cp --sparse=always "$work/xfs.raw" "$work/bad.raw" &&
+        cp --sparse=always "$work/xfs.raw" "$work/worse.raw" &&
+        xfs_db -x -c 'agf 1' -c "write -d freeblks $((${free##* } + 5))" "$work/bad.raw" &&
+        xfs_db -x -c 'agf 1' -c 'write -d freeblks 17' "$work/worse.raw" &&
+        sha256sum "$work/bad.raw" >"$work/bad.sum" && sha256sum "$work/worse.raw" >"$work/worse.sum"
+}
+
+corrupt_xfs() {
+    damage_xfs && refused 7 \
+        'error: disk 1 \(xfs\): the filesystem is corrupt: agf_freeblks [0-9]+, counted [0-9]+ in ag 1.*--skip-fsck' \
+        h2k local --disk "$work/bad.raw" --fix-fstab --to-output "$work/bad-out.qcow2" \
+        --report "$work/bad.json" && unharmed bad &&
+        json "$work/bad.json" '[f["status"] for f in d["filesystems"]] == ["corrupt"]' &&
+        json "$work/bad.json" '"agf_freeblks" in d["filesystems"][0]["findings"][0]'
+}
+claim "a corrupt XFS ends the migration, with what was found" corrupt_xfs
+
+corrupt_xfs_skipped() {
+    migrate bad --fix-fstab --skip-fsck &&
+        json "$work/bad.json" 'd["status"] == "ok" and d["filesystems"][0]["status"] == "skipped"'
+}
+claim "--skip-fsck goes on all the same" corrupt_xfs_skipped
+
+not_mounted() {
+    refused 7 'cannot be mounted: .*the kernel says: .*XFS.*[Cc]orrupt' h2k put "$work/worse.raw" \
+        "$work/new" /etc/old --to-output "$work/worse-out.qcow2" && unharmed worse
+}
+claim "what the kernel says of an XFS that cannot be mounted is told" not_mounted
+
+# Another reference to the extent of /var/large is counted than there is, in each copy of the leaf.
+damage_btrfs() {
+    cp --sparse=always "$work/btrfs.raw" "$work/miscounted.raw" &&
+        python3 - "$work/miscounted.raw" <<'END' && sha256sum "$work/miscounted.raw" >"$work/miscounted.sum"
+import struct, sys
+
+NODE = 16384
+table = []
+for i in range(256):
+    for _ in range(8):
+        i = i >> 1 ^ (0x82f63b78 if i & 1 else 0)
+    table.append(i)
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 255]
+    return crc ^ 0xffffffff
+
+with open(sys.argv[1], 'r+b') as f:
+    data = f.read()
+    fsid = data[0x10020:0x10030]
+    leaves = []
+    for at in range(0, len(data) - NODE, 4096):
+        if data[at + 32:at + 48] == fsid:
+            bytenr, = struct.unpack_from('<Q', data, at + 48)
+            generation, owner, items, level = struct.unpack_from('<QQIB', data, at + 80)
+            if owner == 2 and level == 0:
+                leaves.append((generation, bytenr, at, items))
+    newest = max(leaves)[:2]
+    done = 0
+    for generation, bytenr, at, items in leaves:
+        if (generation, bytenr) != newest:
+            continue
+        leaf = bytearray(data[at:at + NODE])
+        for i in range(items):
+            _, kind, _, offset, _ = struct.unpack_from('<QBQII', leaf, 101 + 25 * i)
+            refs, _, flags = struct.unpack_from('<QQQ', leaf, 101 + offset) if kind == 168 else (0, 0, 0)
+            if flags & 1:
+                struct.pack_into('<Q', leaf, 101 + offset, refs + 1)
+                done += 1
+                break
+        struct.pack_into('<I', leaf, 0, crc32c(leaf[32:]))
+        f.seek(at)
+        f.write(leaf)
+sys.exit(done == 0)
+END
+}
+
+corrupt_btrfs() {
+    damage_btrfs && refused 7 \
+        'error: disk 1 \(btrfs\): the filesystem is corrupt: .*ref mismatch on .*--skip-fsck' \
+        h2k local --disk "$work/miscounted.raw" --fix-fstab --to-output "$work/miscounted-out.qcow2" &&
+        unharmed miscounted
+}
+claim "a corrupt btrfs ends the migration, with what was found" corrupt_btrfs
+
+# --- space, and ends ------------------------------------------------------------------------------
 
 # The overlay's 64 MiB in memory and what fits here are too little; the appliance's kernel writes late.
 no_space() {
