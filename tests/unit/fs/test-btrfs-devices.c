@@ -11,7 +11,7 @@
 #include "guest/guest.h"
 
 #define SIZE (200u << 20)
-#define MAX_DEVICES 5u
+#define MAX_DEVICES 4u
 #define ALL ((1u << MAX_DEVICES) - 1)
 
 static void
@@ -137,7 +137,7 @@ join_devices (const char *name, guint n, guint which)
 static void
 fill (gboolean with_unsummed)
 {
-  mounted_put ("junk", 0, 9000001, 0);
+  mounted_put ("junk", 0, 4000001, 0);
   image_must_run ("sync -f @/mnt");
   image_must_run ("rm @/mnt/junk");
   image_must_run ("sync -f @/mnt");
@@ -149,16 +149,15 @@ fill (gboolean with_unsummed)
   mounted_put ("packed/text", 0, 2000001, 11);
   for (guint i = 0; i < 120; i++)
     {
-      g_autofree char *name = g_strdup_printf ("many/%u", i);
-      mounted_put (name, 0, i * 61, i % 3 ? i : 0);
+      g_autofree char *name = g_strdup_printf ("many/%03u", i);
+      mounted_put (name, 0, i * 611, i % 3 ? i : 0);
     }
   image_must_run ("chattr +C @/mnt/unsummed");
   if (with_unsummed)
     mounted_put ("unsummed/file", 0, 700001, 0);
-  /* Some other sectors of rows are free again. */
+  /* Some sectors of rows are free again. */
   image_must_run ("sync -f @/mnt");
-  for (guint i = 0; i < 20; i++)
-    image_must_run ("fallocate -p -o %u -l 12288 @/mnt/big", i * 147456);
+  image_must_run ("sh -c 'rm @/mnt/many/*[258]'");
 }
 
 typedef struct
@@ -169,14 +168,11 @@ typedef struct
 
 static const Profile profiles[] = {
     {"-d single -m raid1 --csum xxhash", 3, 0},
-    {"-d single -m dup", 2, 0},
     {"-d raid0 -m raid0 -n 65536", 3, 0},
-    {"-d raid0 -m raid1 --csum sha256", 5, 0},
     {"-d raid1 -m raid1 -n 4096", 3, 1},
     {"--mixed -n 4096 -d raid1 -m raid1", 2, 1},
-    {"-d raid1c3 -m raid1c3", 3, 2},
-    {"-d raid1c4 -m raid1c4", 4, 3},
-    {"-d raid10 -m raid1c3", 5, 1},
+    {"-d raid1c4 -m raid1c3 --csum sha256", 4, 2},
+    {"-d raid10 -m raid10", 4, 1},
     {"-d raid5 -m raid1", 3, 0},
     {"-d raid5 -m raid5", 2, 0},
     {"-d raid6 -m raid6", 4, 0},
@@ -278,7 +274,7 @@ check_missing (const Profile *profile)
           g_assert_false (h2k_fs_check_writable (fs, &error));
           g_assert_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
           g_assert_nonnull (strstr (error->message, "is missing: give every disk"));
-          g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+          g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
         }
     }
   g_assert_cmpint (failed > 0, ==, profile->spare == 0);
@@ -309,7 +305,7 @@ check_damaged (const Profile *profile)
       whole = join (disks);
       fs = image_open_fs (whole, "btrfs");
       g_assert_null (fs->note);
-      g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+      g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
     }
 }
 
@@ -325,7 +321,7 @@ copy_used (const Profile *profile)
   guint64 in_use, at = 0;
 
   copy = usage_copy (whole, FALSE, &in_use);
-  g_assert_cmpuint (in_use, <, (9u << 20) * profile->n);
+  g_assert_cmpuint (in_use, <, (14u << 20) * profile->n);
   for (guint i = 0; i < disks->len; i++)
     {
       H2kDisk *disk = disks->pdata[i];
@@ -345,16 +341,16 @@ check_copies (const Profile *profile, H2kFs *fs)
                : has_parity (profile)                ? 1
                                                      : profile->spare;
 
-  g_assert_true (mount_devices ("copy", profile->n, ALL, ",noatime"));
-  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
-  image_must_run ("btrfs scrub start -B @/mnt");
+  g_assert_true (mount_devices ("copy", profile->n, ALL, ",ro,noatime"));
+  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
+  image_must_run ("btrfs scrub start -B -r @/mnt");
   image_must_run ("umount @/mnt");
-  for (guint i = 0; lost && i < profile->n; i += 2)
+  for (guint i = 0; lost && i < profile->n; i += profile->n - 1)
     {
       guint without = 1u << i | 1u << (i + lost - 1) % profile->n;
 
       g_assert_true (mount_devices ("copy", profile->n, ALL & ~without, ",ro,degraded,noatime"));
-      g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+      g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
       image_must_run ("umount @/mnt");
     }
 }
@@ -372,7 +368,7 @@ test_profile (gconstpointer data)
   fs = image_open_fs (whole, "btrfs");
   g_assert_null (fs->note);
   g_assert_null (fs->frozen);
-  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
   check_missing (profile);
   if (profile->spare)
     check_damaged (profile);
@@ -388,13 +384,12 @@ test_profile (gconstpointer data)
 /* A device that was away while its mirror was written is read last, and nothing is written before
  * they are made the same. */
 static void
-test_behind (void)
+check_behind (guint behind)
 {
+  guint there = ALL & ~(1u << behind);
   g_autoptr (H2kDisk) whole = NULL;
   g_autoptr (H2kFs) fs = NULL;
 
-  if (!have_tools ())
-    return;
   make_devices ("-d raid1 -m raid1", 2);
   if (!mount_devices ("dev", 2, ALL, ""))
     return;
@@ -402,21 +397,30 @@ test_behind (void)
   image_must_run ("umount @/mnt");
   for (guint i = 0; i < 2; i++)
     {
-      g_assert_true (mount_devices ("dev", 2, 1, ",degraded"));
+      g_assert_true (mount_devices ("dev", 2, there, ",degraded"));
       mounted_put ("unsummed/file", 100000 * i, 50000, 3);
       mounted_put ("big", 2000000 * i, 50000, 3);
       image_must_run ("sync -f @/mnt");
       mounted_put ("unsummed/file", 300000 + 100000 * i, 50000, 3);
       image_must_run ("umount @/mnt");
     }
-  g_assert_true (mount_devices ("dev", 2, 1, ",ro,degraded,noatime"));
+  g_assert_true (mount_devices ("dev", 2, there, ",ro,degraded,noatime"));
   whole = join_devices ("dev", 2, ALL);
   fs = image_open_fs (whole, "btrfs");
   g_assert_nonnull (strstr (fs->note, "was away while"));
   g_assert_nonnull (strstr (fs->frozen, "scrub"));
-  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
   image_must_run ("umount @/mnt");
   usage_assert_refused (whole, "is behind its other devices");
+}
+
+static void
+test_behind (void)
+{
+  if (!have_tools ())
+    return;
+  for (guint i = 0; i < 2; i++)
+    check_behind (i);
 }
 
 /* A device that is there twice: nobody knows which one is meant. */
@@ -452,7 +456,7 @@ test_twins (void)
 static void
 test_seed (void)
 {
-  g_autofree char *loop = NULL, *reason = NULL;
+  g_autofree char *loop = NULL;
   g_autoptr (H2kDisk) seed = NULL;
   g_autoptr (H2kDisk) sprout = NULL;
   g_autoptr (GError) error = NULL;
@@ -477,7 +481,7 @@ test_seed (void)
   image_must_run ("rm -f @/dev1");
   image_must_run ("truncate -s %u @/dev1", SIZE);
   g_assert_true (mount_devices ("dev", 1, 1, ",noatime"));
-  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
   g_assert_cmpint (image_run (&loop, "losetup -f --show @/dev1"), ==, 0);
   image_must_run ("btrfs device add -f -K %s @/mnt", g_strstrip (loop));
   image_must_run ("mount -o remount,rw @/mnt");
@@ -513,7 +517,7 @@ test_metadata_uuid (void)
   whole = join_devices ("dev", 2, ALL);
   fs = image_open_fs (whole, "btrfs");
   g_assert_true (mount_devices ("dev", 2, ALL, ",ro,noatime"));
-  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 120);
+  g_assert_cmpuint (mounted_assert_same (fs, "/", assert_stat), >, 80);
   image_must_run ("umount @/mnt");
   h2k_disk_unref (usage_copy (whole, FALSE, &in_use));
   g_assert_cmpuint (in_use, <, 20u << 20);
