@@ -18,7 +18,7 @@ typedef enum
 {
   IV_PLAIN,   /* the sector's number, 32 bits */
   IV_PLAIN64, /* 64 bits */
-  IV_ESSIV,   /* the same, encrypted with the key's digest */
+  IV_ESSIV,   /* the same, encrypted by the cipher itself with the key's digest */
 } Iv;
 
 typedef struct
@@ -32,7 +32,7 @@ typedef struct
   H2kDisk *disk;
   guint64 start, iv_offset;
   guint32 sector;
-  int algorithm, mode;
+  int algorithm, salt_algorithm, mode;
   Iv iv;
   guint8 key[128];
   gsize key_size;
@@ -88,7 +88,7 @@ ciphers_new (const LuksDisk *luks)
   if (gcry_cipher_open (&ciphers->data, luks->algorithm, luks->mode, 0) == 0
       && gcry_cipher_setkey (ciphers->data, luks->key, luks->key_size) == 0
       && (luks->iv != IV_ESSIV
-          || (gcry_cipher_open (&ciphers->salt, GCRY_CIPHER_AES256, GCRY_CIPHER_MODE_ECB, 0) == 0
+          || (gcry_cipher_open (&ciphers->salt, luks->salt_algorithm, GCRY_CIPHER_MODE_ECB, 0) == 0
               && gcry_cipher_setkey (ciphers->salt, luks->salt, sizeof luks->salt) == 0)))
     return ciphers;
   ciphers_free (ciphers);
@@ -262,6 +262,17 @@ static const H2kDiskOps write_ops = {
 /* --- opening -----------------------------------------------------------------------------------
  */
 
+/* The algorithm that the first LENGTH characters of NAME mean with a key of KEY_SIZE. */
+static int
+find_algorithm (const char *name, gsize length, gsize key_size)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (algorithms); i++)
+    if (strlen (algorithms[i].name) == length && strncmp (algorithms[i].name, name, length) == 0
+        && algorithms[i].key_size == key_size)
+      return algorithms[i].algorithm;
+  return GCRY_CIPHER_NONE;
+}
+
 /* Find the algorithm and mode that TEXT, "aes-xts-plain64", means with a key of KEY_SIZE. */
 static gboolean
 choose_cipher (LuksDisk *luks, const char *text)
@@ -279,19 +290,13 @@ choose_cipher (LuksDisk *luks, const char *text)
         found = TRUE;
       }
   key_size = luks->mode == GCRY_CIPHER_MODE_XTS ? luks->key_size / 2 : luks->key_size;
-  for (guint i = 0; found && i < G_N_ELEMENTS (algorithms); i++)
-    if (strlen (algorithms[i].name) == name_length
-        && strncmp (algorithms[i].name, text, name_length) == 0
-        && algorithms[i].key_size == key_size)
-      {
-        luks->algorithm = algorithms[i].algorithm;
-        return TRUE;
-      }
-  return FALSE;
+  luks->algorithm = find_algorithm (text, name_length, key_size);
+  luks->salt_algorithm = find_algorithm (text, name_length, sizeof luks->salt);
+  return found && luks->algorithm != GCRY_CIPHER_NONE;
 }
 
-static void
-start_gcrypt (void)
+void
+h2k_luks_start_gcrypt (void)
 {
   static gsize done;
 
@@ -317,7 +322,7 @@ h2k_luks_disk_new (H2kDisk *disk, const H2kLuksHeader *header, GBytes *key, cons
   gsize key_size;
   const void *data = g_bytes_get_data (key, &key_size);
 
-  start_gcrypt ();
+  h2k_luks_start_gcrypt ();
   h2k_disk_init (&luks->base, h2k_disk_is_writable (disk) ? &write_ops : &read_ops,
                  size / header->sector_size * header->sector_size, "luks", name);
   luks->base.sector_size = MAX (header->sector_size, disk->sector_size);

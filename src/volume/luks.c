@@ -1,15 +1,10 @@
-/* luks.c - the headers of LUKS1 and LUKS2, and their key slots through libcryptsetup.
+/* luks.c - the headers of LUKS1 and LUKS2.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "volume/luks.h"
-#include "volume/keys.h"
 
-#include <errno.h>
 #include <json-glib/json-glib.h>
-#include <libcryptsetup.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define SECTOR 512u
 
@@ -18,14 +13,22 @@ enum
 {
   L1_CIPHER = 8,
   L1_MODE = 40,
+  L1_HASH = 72,
   L1_DATA_OFFSET = 104, /* sectors */
   L1_KEY_BYTES = 108,
+  L1_DIGEST = 112,
+  L1_DIGEST_SALT = 132,
+  L1_DIGEST_ITERATIONS = 164,
   L1_UUID = 168,
   L1_SLOTS = 208,
   L1_LENGTH = 592,
   L1_NAME_LENGTH = 32,
+  L1_SALT_LENGTH = 32,
+  L1_DIGEST_LENGTH = 20,
   SLOT_LENGTH = 48,
   SLOT_COUNT = 8,
+  SLOT_ITERATIONS = 4,
+  SLOT_SALT = 8,
   SLOT_MATERIAL = 40, /* sectors */
   SLOT_STRIPES = 44,
 };
@@ -43,6 +46,8 @@ enum
 #define L2_MAX_SIZE (4u << 20)
 #define L2_MAX_SLOTS (128u << 20)
 #define MAX_JSON_DEPTH 16u
+/* What cryptsetup makes of a key, always. */
+#define MAX_STRIPES 4000u
 
 static gboolean
 fail (H2kDisk *disk, H2kError code, GError **error, const char *why)
@@ -82,6 +87,7 @@ parse_luks1 (H2kDisk *disk, const guint8 *data, H2kLuksHeader *header, GError **
 
   header->cipher = g_strdup_printf ("%s-%s", cipher, mode);
   header->key_bytes = h2k_be32 (data + L1_KEY_BYTES);
+  header->digest_iterations = h2k_be32 (data + L1_DIGEST_ITERATIONS);
   header->data_offset = (guint64)h2k_be32 (data + L1_DATA_OFFSET) * SECTOR;
   header->sector_size = SECTOR;
   header->header_size = L1_LENGTH;
@@ -201,6 +207,23 @@ parse_segment (H2kDisk *disk, JsonObject *segment, H2kLuksHeader *header, GError
   return TRUE;
 }
 
+/* What the check of a volume key costs, at most. */
+static guint64
+count_digest_iterations (JsonObject *root)
+{
+  JsonObject *digests = member_object (root, "digests");
+  g_autoptr (GList) names = digests ? json_object_get_members (digests) : NULL;
+  gint64 most = 0;
+
+  for (GList *name = names; name; name = name->next)
+    {
+      JsonObject *digest = member_object (digests, name->data);
+      gint64 n = digest ? json_object_get_int_member_with_default (digest, "iterations", 0) : 0;
+      most = MAX (most, n < 0 ? G_MAXINT64 : n);
+    }
+  return (guint64)most;
+}
+
 static gboolean
 parse_json (H2kDisk *disk, const char *text, guint64 copy_size, H2kLuksHeader *header,
             GError **error)
@@ -223,6 +246,7 @@ parse_json (H2kDisk *disk, const char *text, guint64 copy_size, H2kLuksHeader *h
     return fail (disk, H2K_ERROR_UNSUPPORTED, error,
                  "the LUKS container is being reencrypted: let that finish in the guest");
   header->header_size = 2 * copy_size + slots;
+  header->digest_iterations = count_digest_iterations (root);
   return parse_segment (disk, member_object (segments, "0"), header, error);
 }
 
@@ -235,8 +259,11 @@ parse_luks2 (H2kDisk *disk, const guint8 *data, H2kLuksHeader *header, GError **
   if (size < L2_MIN_SIZE || size > L2_MAX_SIZE || size > disk->size)
     return damaged (disk, error, "its size");
   text = g_malloc0 (size - L2_LENGTH + 1);
-  return h2k_disk_pread (disk, L2_LENGTH, (gsize)(size - L2_LENGTH), text, error)
-         && parse_json (disk, text, size, header, error);
+  if (!h2k_disk_pread (disk, L2_LENGTH, (gsize)(size - L2_LENGTH), text, error)
+      || !parse_json (disk, text, size, header, error))
+    return FALSE;
+  header->json = g_steal_pointer (&text);
+  return TRUE;
 }
 
 /* --- both --------------------------------------------------------------------------------------
@@ -284,106 +311,177 @@ h2k_luks_header_read (H2kDisk *disk, GError **error)
   return ok && check_header (disk, header, error) ? g_steal_pointer (&header) : NULL;
 }
 
+char *
+h2k_luks_identity (const H2kLuksHeader *header)
+{
+  return g_strconcat ("LUKS ", header->uuid, NULL);
+}
+
 void
 h2k_luks_header_free (H2kLuksHeader *header)
 {
   if (!header)
     return;
   g_free (header->cipher);
+  g_free (header->json);
   g_free (header);
 }
 
 /* --- key slots ---------------------------------------------------------------------------------
  */
 
-/* A private file with the header and the key slots, sparse, as large as the volume: libcryptsetup
- * compares. -1 and an error, or the descriptor. */
-static int
-copy_header (H2kDisk *disk, const H2kLuksHeader *header, GError **error)
+void
+h2k_luks_slot_free (H2kLuksSlot *slot)
 {
-  g_autofree guint8 *buffer = g_malloc (65536);
-  int fd = memfd_create ("hyper2kvm-luks", MFD_CLOEXEC), failure = 0;
-  gboolean ok = fd >= 0 && ftruncate (fd, (off_t)disk->size) == 0;
-
-  if (!ok)
-    h2k_set_errno (error, H2K_ERROR_FAILED, errno, "cannot make a copy of the LUKS header");
-  for (guint64 at = 0; ok && at < header->header_size;)
-    {
-      gsize n = (gsize)MIN (65536, header->header_size - at);
-      ok = h2k_disk_pread (disk, at, n, buffer, error);
-      if (ok && !h2k_is_zero (buffer, n))
-        failure = h2k_pwrite_full (fd, buffer, n, at);
-      if (failure)
-        h2k_set_errno (error, H2K_ERROR_FAILED, failure, "cannot make a copy of the LUKS header");
-      ok = ok && !failure;
-      at += n;
-    }
-  if (ok)
-    return fd;
-  if (fd >= 0)
-    close (fd);
-  return -1;
+  if (!slot)
+    return;
+  g_free (slot->kdf);
+  g_free (slot->hash);
+  g_free (slot->cipher);
+  g_free (slot->af_hash);
+  g_free (slot->digest_hash);
+  g_clear_pointer (&slot->salt, g_bytes_unref);
+  g_clear_pointer (&slot->digest_salt, g_bytes_unref);
+  g_clear_pointer (&slot->digest, g_bytes_unref);
+  g_free (slot);
 }
 
-static void
-log_message (int level, const char *message, void *data)
+static gboolean
+read_slot1 (H2kDisk *disk, const H2kLuksHeader *header, guint number, H2kLuksSlot *slot,
+            GError **error)
 {
-  g_autofree char *safe = g_strchomp (h2k_escape_text (message, -1));
+  guint8 data[L1_LENGTH], *own;
 
-  g_debug ("libcryptsetup: %s", safe);
+  if (number >= SLOT_COUNT)
+    return damaged (disk, error, "a key slot");
+  if (!h2k_disk_pread (disk, 0, sizeof data, data, error))
+    return FALSE;
+  own = data + L1_SLOTS + number * SLOT_LENGTH;
+  slot->kdf = g_strdup ("pbkdf2");
+  slot->hash = take_name (data + L1_HASH);
+  slot->af_hash = g_strdup (slot->hash);
+  slot->digest_hash = g_strdup (slot->hash);
+  slot->iterations = h2k_be32 (own + SLOT_ITERATIONS);
+  slot->salt = g_bytes_new (own + SLOT_SALT, L1_SALT_LENGTH);
+  slot->cipher = g_strdup (header->cipher);
+  slot->key_size = slot->volume_key_size = (gsize)header->key_bytes;
+  slot->offset = (guint64)h2k_be32 (own + SLOT_MATERIAL) * SECTOR;
+  slot->stripes = h2k_be32 (own + SLOT_STRIPES);
+  slot->digest = g_bytes_new (data + L1_DIGEST, L1_DIGEST_LENGTH);
+  slot->digest_salt = g_bytes_new (data + L1_DIGEST_SALT, L1_SALT_LENGTH);
+  slot->digest_iterations = header->digest_iterations;
+  return TRUE;
+}
+
+static guint64
+member_int (JsonObject *object, const char *name)
+{
+  gint64 value = object ? json_object_get_int_member_with_default (object, name, 0) : 0;
+
+  return value > 0 ? (guint64)value : 0;
 }
 
 static GBytes *
-try_secrets (struct crypt_device *device, H2kDisk *disk, GPtrArray *secrets, GError **error)
+member_bytes (JsonObject *object, const char *name)
 {
-  int size = crypt_get_volume_key_size (device), result = -EPERM;
-  guint8 *data;
-  g_autoptr (GBytes) key = h2k_secret_new ((gsize)MAX (size, 0), &data);
-  gsize key_size = 0;
+  const char *text = member_text (object, name);
+  gsize length = 0;
+  guchar *data = text ? g_base64_decode (text, &length) : NULL;
 
-  for (guint i = 0; size > 0 && i < secrets->len && result < 0; i++)
+  return g_bytes_new_take (data, length);
+}
+
+/* The digest that checks what the key slot NAME opens. */
+static JsonObject *
+find_digest (JsonObject *root, const char *name)
+{
+  JsonObject *digests = member_object (root, "digests");
+  g_autoptr (GList) names = digests ? json_object_get_members (digests) : NULL;
+
+  for (GList *n = names; n; n = n->next)
     {
-      gsize length;
-      const char *passphrase = g_bytes_get_data (secrets->pdata[i], &length);
+      JsonObject *digest = member_object (digests, n->data);
+      JsonNode *node = digest ? json_object_get_member (digest, "keyslots") : NULL;
+      JsonArray *list = node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
 
-      key_size = (gsize)size;
-      result = crypt_volume_key_get (device, CRYPT_ANY_SLOT, (char *)data, &key_size, passphrase,
-                                     length);
-      if (result < 0 && result != -EPERM && result != -ENOENT)
-        break;
+      for (guint i = 0; list && i < json_array_get_length (list); i++)
+        {
+          JsonNode *element = json_array_get_element (list, i);
+          if (json_node_get_value_type (element) == G_TYPE_STRING
+              && strcmp (json_node_get_string (element), name) == 0)
+            return digest;
+        }
     }
-  if (result >= 0)
-    return g_bytes_new_from_bytes (key, 0, MIN (key_size, (gsize)size));
-  if (result != -EPERM && result != -ENOENT)
-    h2k_set_errno (error, result == -ENOMEM ? H2K_ERROR_UNSUPPORTED : H2K_ERROR_TOOL, -result,
-                   "%s: libcryptsetup cannot open a key slot (does it need more memory than "
-                   "there is, or a cipher that it lacks?)",
-                   disk->name);
   return NULL;
 }
 
-GBytes *
-h2k_luks_unlock (H2kDisk *disk, const H2kLuksHeader *header, GPtrArray *secrets, GError **error)
+static gboolean
+parse_slot2 (JsonObject *root, const char *name, H2kLuksSlot *slot)
 {
-  int fd = copy_header (disk, header, error), result;
-  g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", fd);
-  struct crypt_device *device = NULL;
-  GBytes *key = NULL;
+  JsonObject *own = member_object (member_object (root, "keyslots"), name);
+  JsonObject *kdf = member_object (own, "kdf"), *area = member_object (own, "area");
+  JsonObject *af = member_object (own, "af"), *digest = find_digest (root, name);
+  gboolean pbkdf2;
 
-  if (fd < 0)
+  if (!kdf || !area || !af || !digest || !member_number (area, "offset", G_MAXINT64, &slot->offset))
+    return FALSE;
+  slot->kdf = g_strdup (member_text (kdf, "type"));
+  pbkdf2 = g_strcmp0 (slot->kdf, "pbkdf2") == 0;
+  slot->hash = g_strdup (member_text (kdf, "hash"));
+  slot->iterations = member_int (kdf, pbkdf2 ? "iterations" : "time");
+  slot->memory_kib = member_int (kdf, "memory");
+  slot->lanes = member_int (kdf, "cpus");
+  slot->salt = member_bytes (kdf, "salt");
+  slot->cipher = g_strdup (member_text (area, "encryption"));
+  slot->key_size = (gsize)member_int (area, "key_size");
+  slot->af_hash = g_strdup (member_text (af, "hash"));
+  slot->stripes = (gsize)member_int (af, "stripes");
+  slot->volume_key_size = (gsize)member_int (own, "key_size");
+  slot->digest_hash = g_strdup (member_text (digest, "hash"));
+  slot->digest_iterations = member_int (digest, "iterations");
+  slot->digest_salt = member_bytes (digest, "salt");
+  slot->digest = member_bytes (digest, "digest");
+  return slot->kdf && (slot->hash || !pbkdf2) && slot->cipher && slot->af_hash && slot->digest_hash;
+}
+
+static gboolean
+read_slot2 (H2kDisk *disk, const H2kLuksHeader *header, guint number, H2kLuksSlot *slot,
+            GError **error)
+{
+  g_autoptr (JsonParser) parser = json_parser_new ();
+  g_autofree char *name = g_strdup_printf ("%u", number);
+
+  return (json_parser_load_from_data (parser, header->json, -1, NULL)
+          && parse_slot2 (json_node_get_object (json_parser_get_root (parser)), name, slot))
+         || damaged (disk, error, "a key slot");
+}
+
+gsize
+h2k_luks_slot_area (const H2kLuksSlot *slot)
+{
+  return (slot->volume_key_size * slot->stripes + SECTOR - 1) / SECTOR * SECTOR;
+}
+
+static gboolean
+is_size (gsize size)
+{
+  return size > 0 && size <= H2K_LUKS_MAX_KEY;
+}
+
+H2kLuksSlot *
+h2k_luks_slot_read (H2kDisk *disk, const H2kLuksHeader *header, guint number, GError **error)
+{
+  g_autoptr (H2kLuksSlot) slot = g_new0 (H2kLuksSlot, 1);
+
+  if (!(header->version == 1 ? read_slot1 (disk, header, number, slot, error)
+                             : read_slot2 (disk, header, number, slot, error)))
     return NULL;
-  result = crypt_init (&device, path);
-  if (result >= 0)
-    {
-      crypt_set_log_callback (device, log_message, NULL);
-      result = crypt_load (device, header->version == 1 ? CRYPT_LUKS1 : CRYPT_LUKS2, NULL);
-    }
-  if (result >= 0)
-    key = try_secrets (device, disk, secrets, error);
-  else
-    h2k_set_errno (error, H2K_ERROR_FILESYSTEM, -result,
-                   "%s: libcryptsetup does not take its LUKS header", disk->name);
-  crypt_free (device);
-  close (fd);
-  return key;
+  if (is_size (slot->key_size) && is_size (slot->volume_key_size)
+      && is_size (g_bytes_get_size (slot->digest)) && slot->stripes > 0
+      && slot->stripes <= MAX_STRIPES && slot->offset <= header->header_size
+      && h2k_luks_slot_area (slot) <= header->header_size - slot->offset && slot->iterations > 0
+      && slot->digest_iterations > 0)
+    return g_steal_pointer (&slot);
+  damaged (disk, error, "a key slot");
+  return NULL;
 }

@@ -33,7 +33,7 @@ name_content (H2kNode *node, const H2kLuksHeader *header)
 }
 
 static H2kDisk *
-open_container (const Builder *builder, const H2kNode *node, const H2kLuksHeader *header,
+open_container (Builder *builder, const H2kNode *node, const H2kLuksHeader *header,
                 const char *name, GError **error)
 {
   g_autoptr (GPtrArray) secrets = h2k_keys_find (builder->keys, node->names, header->uuid, error);
@@ -43,7 +43,7 @@ open_container (const Builder *builder, const H2kNode *node, const H2kLuksHeader
   if (!secrets)
     return NULL;
   if (secrets->len > 0)
-    key = h2k_luks_unlock (node->volume->disk, header, secrets, &failure);
+    key = h2k_luks_unlock (node->volume->disk, header, secrets, &builder->unlock_time, &failure);
   if (key)
     return h2k_luks_disk_new (node->volume->disk, header, key, name, error);
   g_propagate_error (error, failure ? g_steal_pointer (&failure)

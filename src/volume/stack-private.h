@@ -10,6 +10,7 @@ typedef struct
 {
   H2kStack *stack;
   const H2kKeys *keys;  /* may be NULL */
+  gint64 unlock_time;   /* microseconds left for opening containers */
   GPtrArray *lvm, *md;  /* members that were found; of the kind's own type */
   GPtrArray *btrfs;     /* the same */
   GHashTable *lvm_done; /* the UUIDs of groups that were put together; GPtrArray * of nodes */

@@ -5,7 +5,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "volume/luks.h"
 #include "volume/stack-private.h"
+
+#include <gio/gio.h>
 
 #define MAX_DEPTH 16u
 #define MAX_NODES 4096u
@@ -279,7 +282,7 @@ is_extended (const H2kNode *node)
   return strcmp (h2k_volume_role (node->volume), "extended") == 0;
 }
 
-/* Errors: those of the guest's own disks, for partitions alone. */
+/* Errors: those of the guest's own disks, for partitions alone; H2K_ERROR_CANCELLED. */
 static gboolean
 look_at (Builder *builder, H2kNode *node, GError **error)
 {
@@ -307,7 +310,7 @@ look_at (Builder *builder, H2kNode *node, GError **error)
           stack_warn (builder, "%s is left out: more than %u volumes lie on each other", node->name,
                       MAX_DEPTH);
       }
-  return TRUE;
+  return !h2k_is_cancelled (g_cancellable_get_current (), error);
 }
 
 /* --- all ---------------------------------------------------------------------------------------
@@ -349,7 +352,7 @@ H2kStack *
 h2k_stack_new (GPtrArray *disks, const H2kKeys *keys, GError **error)
 {
   g_autoptr (H2kStack) stack = g_new0 (H2kStack, 1);
-  Builder builder = {.stack = stack, .keys = keys};
+  Builder builder = {.stack = stack, .keys = keys, .unlock_time = H2K_LUKS_TIME};
   gboolean ok = TRUE;
 
   stack->tables = g_ptr_array_new_with_free_func (table_free);
