@@ -139,6 +139,7 @@ add_made (JsonBuilder *json, const H2kGuestVolume *volume)
   add_text (json, "layout", node->type);
   add_text (json, "own_uuid", node->uuid);
   add_texts (json, "lies_on", parents);
+  add_text (json, "snapshot_of", node->origin ? node->origin->name : NULL);
   add_number (json, "size", volume->volume->length);
   add_text (json, "type", volume->id.type);
   add_text (json, "uuid", volume->id.uuid);
@@ -402,6 +403,17 @@ parent_names (const H2kNode *node)
   return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
+/* "thin", "thin snapshot of /dev/vg/root". The caller's. */
+static char *
+layout_name (const H2kNode *node)
+{
+  const char *type = node->type ? node->type : h2k_node_kind_name (node->kind);
+
+  return node->origin
+             ? g_strdup_printf ("%s snapshot of %s", type, (char *)node->origin->names->pdata[0])
+             : g_strdup (type);
+}
+
 static void
 append_made (GString *out, H2kGuest *guest)
 {
@@ -413,13 +425,12 @@ append_made (GString *out, H2kGuest *guest)
       const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
       const H2kNode *node = volume->node;
       g_autofree char *length = h2k_format_size (volume->volume->length);
-      g_autofree char *parents = parent_names (node);
+      g_autofree char *parents = parent_names (node), *layout = layout_name (node);
 
       if (node->depth > 0)
-        add_row (rows,
-                 CELLS (node->names->len ? node->names->pdata[0] : node->name, length,
-                        node->type ? node->type : h2k_node_kind_name (node->kind), volume->id.type,
-                        volume->id.uuid, volume->mountpoint ? volume->mountpoint : "", parents));
+        add_row (rows, CELLS (node->names->len ? node->names->pdata[0] : node->name, length, layout,
+                              volume->id.type, volume->id.uuid,
+                              volume->mountpoint ? volume->mountpoint : "", parents));
     }
   if (rows->len == 1)
     return;

@@ -241,6 +241,8 @@ open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors, GError
 
       if (volume->fs)
         check_volume (volume, why);
+      if (volume->fs && !volume->fs->frozen)
+        volume->fs->frozen = h2k_node_why_read_only (volume->node);
       if (volume->fs && volume->fs->note)
         h2k_guest_warn (guest, "%s (%s): %s", name, volume->id.type, volume->fs->note);
       if (volume->fs)
@@ -503,6 +505,60 @@ is_secondary (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
   return FALSE;
 }
 
+/* Whether the fstab of CANDIDATE says that it is itself the root, by a name that tells it from what
+ * it is a snapshot of. */
+static gboolean
+names_itself (H2kGuest *guest, H2kGuestVolume *candidate)
+{
+  g_autoptr (H2kTree) tree = lone_tree (guest, candidate);
+  g_autoptr (GPtrArray) entries = read_fstab (tree, NULL, NULL);
+
+  for (guint i = 0; entries && i < entries->len; i++)
+    {
+      const H2kFstabEntry *entry = entries->pdata[i];
+      gboolean stable;
+
+      if (strcmp (entry->path, "/") == 0)
+        return h2k_guest_find_volume (guest, entry->spec, &stable) == candidate && stable;
+    }
+  return FALSE;
+}
+
+/* The one of SYSTEMS that CANDIDATE is a snapshot of, kept beside it; NULL: none. */
+static H2kGuestVolume *
+origin_of (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
+{
+  for (guint i = 0; i < systems->len; i++)
+    {
+      H2kGuestVolume *other = g_ptr_array_index (systems, i);
+      if (h2k_node_is_snapshot_of (candidate->node, other->node)
+          && !names_itself (guest, candidate))
+        return other;
+    }
+  return NULL;
+}
+
+/* Take from SYSTEMS the snapshots of others. */
+static void
+leave_out_snapshots (H2kGuest *guest, GPtrArray *systems)
+{
+  g_autoptr (GPtrArray) snapshots = g_ptr_array_new ();
+
+  for (guint i = 0; i < systems->len; i++)
+    {
+      H2kGuestVolume *volume = g_ptr_array_index (systems, i);
+      const H2kGuestVolume *origin = origin_of (guest, systems, volume);
+
+      if (!origin)
+        continue;
+      g_ptr_array_add (snapshots, volume);
+      h2k_guest_warn (guest, "%s is a snapshot of %s and no other system: it is left as it is",
+                      volume->node->name, origin->node->name);
+    }
+  for (guint i = 0; i < snapshots->len; i++)
+    g_ptr_array_remove (systems, snapshots->pdata[i]);
+}
+
 static char *
 list_systems (H2kGuest *guest, GPtrArray *systems)
 {
@@ -606,6 +662,7 @@ choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
       set_no_system (guest, errors, error);
       return FALSE;
     }
+  leave_out_snapshots (guest, systems);
   for (guint i = 0; systems->len > 1 && i < systems->len; i++)
     if (!is_secondary (guest, systems, g_ptr_array_index (systems, i)))
       g_ptr_array_add (first, g_ptr_array_index (systems, i));

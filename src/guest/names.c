@@ -82,8 +82,29 @@ whole_of (H2kGuest *guest, H2kGuestVolume *volume)
   return volume;
 }
 
-/* The one volume with this tag. Of several (a clone of a disk is attached) the one on the root's
- * disk, when there it is the only one. */
+static gboolean
+has_tag (const H2kGuestVolume *volume, guint kind, const char *value)
+{
+  const char *own = tags[kind].get (volume);
+
+  return own && (tags[kind].any_case ? g_ascii_strcasecmp (own, value) : strcmp (own, value)) == 0;
+}
+
+/* Whether VOLUME has its tag from what it is a snapshot of. */
+static gboolean
+is_copy (const H2kGuest *guest, const H2kGuestVolume *volume, guint kind, const char *value)
+{
+  for (guint i = 0; volume->node->origin && i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *other = g_ptr_array_index (guest->volumes, i);
+      if (h2k_node_is_snapshot_of (volume->node, other->node) && has_tag (other, kind, value))
+        return TRUE;
+    }
+  return FALSE;
+}
+
+/* The one volume with this tag, snapshots aside. Of several (a clone of a disk is attached) the one
+ * on the root's disk, when there it is the only one. */
 static H2kGuestVolume *
 find_by_tag (H2kGuest *guest, guint kind, const char *value)
 {
@@ -95,11 +116,10 @@ find_by_tag (H2kGuest *guest, guint kind, const char *value)
     {
       H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
       const H2kGuestVolume *whole = whole_of (guest, volume);
-      const char *own = tags[kind].get (volume);
 
-      if (!own || (tags[kind].any_case ? g_ascii_strcasecmp (own, safe) : strcmp (own, safe)))
+      if (!has_tag (volume, kind, safe) || is_copy (guest, volume, kind, safe))
         continue;
-      if (whole != volume && g_strcmp0 (tags[kind].get (whole), own) == 0)
+      if (whole != volume && has_tag (whole, kind, safe))
         continue;
       found = volume;
       n++;

@@ -1,7 +1,7 @@
 /* lvm-map.c - logical volumes as disks, and why some are none.
  *
  * After lvmcache(7), lvmraid(7), lvmthin(7), lvm-thin.h; the state of RAID images after dm-raid's
- * superblock (Linux, drivers/md/dm-raid.c).
+ * superblock (Linux, drivers/md/dm-raid.c), that of mirrors after dm-log.c there.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -81,6 +81,18 @@ h2k_lvm_lv_name (const H2kLvmLv *lv)
         }
     }
   return lv->name;
+}
+
+guint
+h2k_lvm_segment_part (const H2kLvmSegment *segment, const char *key)
+{
+  for (guint i = 0; i < segment->parts->len; i++)
+    {
+      const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, i);
+      if (strcmp (part->key, key) == 0)
+        return part->lv;
+    }
+  return H2K_LVM_NO_LV;
 }
 
 /* The type of SEGMENT without the flags that can follow a plus sign. */
@@ -300,6 +312,87 @@ place_raid10 (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment
   return TRUE;
 }
 
+/* --- mirrors of the old kind -------------------------------------------------------------------
+ */
+
+/* struct log_header_disk; little-endian. Behind it is a bit for each region, set where the images
+ * are the same. */
+enum
+{
+  LOG_MAGIC = 0,
+  LOG_VERSION = 4,
+  LOG_BITS = 1024,
+  LOG_MAGIC_VALUE = 0x4d695272,
+  LOG_VERSION_VALUE = 2,
+};
+
+#define MAX_LOG_BITS ((guint64)1 << 27)
+
+/* Whether the first N bits of the log DISK are set. */
+static gboolean
+read_mirror_log (H2kDisk *disk, guint64 n, gboolean *in_sync, GError **error)
+{
+  guint8 buffer[4096];
+
+  *in_sync = FALSE;
+  if (n > MAX_LOG_BITS || disk->size < LOG_BITS + (n + 7) / 8)
+    return TRUE;
+  if (!h2k_disk_pread (disk, 0, 8, buffer, error))
+    return FALSE;
+  if (h2k_le32 (buffer + LOG_MAGIC) != LOG_MAGIC_VALUE
+      || h2k_le32 (buffer + LOG_VERSION) != LOG_VERSION_VALUE)
+    return TRUE;
+  for (guint64 at = 0; at < n; at += 8 * sizeof buffer)
+    {
+      gsize bits = (gsize)MIN (n - at, 8 * sizeof buffer);
+
+      if (!h2k_disk_pread (disk, LOG_BITS + at / 8, (bits + 7) / 8, buffer, error))
+        return FALSE;
+      for (gsize i = 0; i < bits; i++)
+        if (!(buffer[i / 8] & 1u << i % 8))
+          return TRUE;
+    }
+  *in_sync = TRUE;
+  return TRUE;
+}
+
+/* The images of a mirror. Where its log does not say that they are the same, the kernel copies the
+ * first one to the others when it starts the mirror: then that one alone is read. */
+static gboolean
+place_mirror (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
+              H2kMapRun *run, GArray *members, gboolean *intact, GError **error)
+{
+  guint number = h2k_lvm_segment_part (segment, "mirror_log");
+  H2kDisk *log = number != H2K_LVM_NO_LV ? part_disk (builder, lv, number, depth, NULL) : NULL;
+  gboolean in_sync = FALSE;
+
+  if (log && segment->region_size
+      && !read_mirror_log (log, (run->length - 1) / segment->region_size + 1, &in_sync, error))
+    return FALSE;
+  for (guint i = 0; lv->segments->len == 1 && i < segment->parts->len; i++)
+    {
+      const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, i);
+      g_autoptr (GError) why = NULL;
+      H2kMapMember member = {NULL};
+
+      if (strcmp (part->key, "mirrors") != 0)
+        continue;
+      if (in_sync || members->len == 0)
+        member.disk = part_disk (builder, lv, part->lv, depth, &why);
+      if (why && (!in_sync || !g_error_matches (why, H2K_ERROR, H2K_ERROR_SOURCE)))
+        {
+          g_propagate_error (error, g_steal_pointer (&why));
+          return FALSE;
+        }
+      *intact = *intact && member.disk;
+      g_array_append_val (members, member);
+    }
+  if (members->len == 0 || members->len > H2K_MAP_MAX_COPIES)
+    return refuse (error, H2K_ERROR_FILESYSTEM, "%s has a damaged list of images", lv->name);
+  run->layout = (H2kMapLayout){.near = members->len, .far = 1};
+  return TRUE;
+}
+
 /* RAID0: images without copies, and with metadata in one of its two forms. */
 static gboolean
 place_raid0 (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment, guint depth,
@@ -346,8 +439,6 @@ static const struct
     {"snapshot", "is a snapshot, and those cannot be read; its origin can. To have the snapshot "
                  "itself, copy it in the guest to an ordinary volume, or merge it with lvconvert "
                  "--merge"},
-    {"mirror", "is a mirror of the old kind, whose state cannot be told: convert it in the guest "
-               "with lvconvert --type raid1"},
     {"raid4", "is a RAID 4 volume, which cannot be read" ELSEWHERE},
     {"raid5", "is a RAID 5 volume, which cannot be read" ELSEWHERE},
     {"raid6", "is a RAID 6 volume, which cannot be read" ELSEWHERE},
@@ -438,19 +529,6 @@ static const char thin_check_note[]
     = "the kernel found errors in its thin pool, which asks for a check (lvconvert --repair in the "
       "guest): what is read may be incomplete, and it is not written";
 
-/* What SEGMENT calls KEY: one of the group's volumes. */
-static guint
-find_part (const H2kLvmSegment *segment, const char *key)
-{
-  for (guint i = 0; i < segment->parts->len; i++)
-    {
-      const H2kLvmPart *part = &g_array_index (segment->parts, H2kLvmPart, i);
-      if (strcmp (part->key, key) == 0)
-        return part->lv;
-    }
-  return H2K_LVM_NO_LV;
-}
-
 /* LVM notes a change before it has the pool make it: then the pool is one behind. */
 static gboolean
 check_pool (const Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segment,
@@ -498,8 +576,9 @@ get_pool (Builder *builder, const H2kLvmLv *thin, guint number, guint depth, GEr
     }
   if (!check_status (builder, lv, error))
     return NULL;
-  metadata = part_disk (builder, lv, find_part (segment, "metadata"), depth, error);
-  data = metadata ? part_disk (builder, lv, find_part (segment, "pool"), depth, error) : NULL;
+  metadata = part_disk (builder, lv, h2k_lvm_segment_part (segment, "metadata"), depth, error);
+  data = metadata ? part_disk (builder, lv, h2k_lvm_segment_part (segment, "pool"), depth, error)
+                  : NULL;
   name = g_strdup_printf ("%s/%s", builder->group->name, lv->name);
   pool = data ? h2k_thin_pool_open (metadata, data, name, error) : NULL;
   if (!pool || !check_pool (builder, lv, segment, pool, error))
@@ -512,7 +591,8 @@ static gboolean
 build_thin (Builder *builder, const H2kLvmLv *lv, H2kLvmDisk *result, guint depth, GError **error)
 {
   const H2kLvmSegment *segment = lv->segments->pdata[0];
-  H2kThinPool *pool = get_pool (builder, lv, find_part (segment, "thin_pool"), depth + 1, error);
+  H2kThinPool *pool
+      = get_pool (builder, lv, h2k_lvm_segment_part (segment, "thin_pool"), depth + 1, error);
   g_autofree char *name = g_strdup_printf ("logical volume %s/%s", builder->group->name, lv->name);
   H2kDisk *origin = NULL;
 
@@ -520,7 +600,8 @@ build_thin (Builder *builder, const H2kLvmLv *lv, H2kLvmDisk *result, guint dept
     return FALSE;
   if (has_part (segment, "external_origin"))
     {
-      origin = part_disk (builder, lv, find_part (segment, "external_origin"), depth, error);
+      origin = part_disk (builder, lv, h2k_lvm_segment_part (segment, "external_origin"), depth,
+                          error);
       if (!origin)
         return FALSE;
     }
@@ -542,6 +623,8 @@ place_segment (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segmen
     return place_striped (builder, lv, segment, depth, run, members, error);
   if (is_type (segment, "raid1"))
     return place_raid1 (builder, lv, segment, depth, run, members, intact, error);
+  if (is_type (segment, "mirror"))
+    return place_mirror (builder, lv, segment, depth, run, members, intact, error);
   if (is_type (segment, "raid10") || is_type (segment, "raid10_near"))
     return place_raid10 (builder, lv, segment, depth, run, members, intact, error);
   if (is_type (segment, "raid0") || is_type (segment, "raid0_meta"))

@@ -305,9 +305,12 @@ read_details (Reader *reader, const LvmNode *node, H2kLvmSegment *segment)
     const char *key;
     guint64 *value, unit;
   } details[] = {
-      {"stripe_size", &segment->stripe_size, SECTOR},  {"data_copies", &segment->data_copies, 1},
-      {"chunk_size", &segment->chunk_size, SECTOR},    {"device_id", &segment->device_id, 1},
+      {"stripe_size", &segment->stripe_size, SECTOR},
+      {"data_copies", &segment->data_copies, 1},
+      {"chunk_size", &segment->chunk_size, SECTOR},
+      {"device_id", &segment->device_id, 1},
       {"transaction_id", &segment->transaction_id, 1},
+      {"region_size", &segment->region_size, SECTOR},
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (details); i++)
@@ -550,6 +553,13 @@ h2k_lvm_group_parse (const char *name, const char *text, gsize length, GError **
       return NULL;
     }
   return read_group (&reader, found) ? g_steal_pointer (&group) : NULL;
+}
+
+char *
+h2k_lvm_lv_identity (const H2kLvmGroup *group, const H2kLvmLv *lv)
+{
+  return g_strdup_printf ("LVM %s %" G_GUINT64_FORMAT " %s %s", group->uuid, group->seqno, lv->uuid,
+                          lv->name);
 }
 
 /* --- metadata areas -----------------------------------------------------------------------------

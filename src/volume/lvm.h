@@ -42,7 +42,8 @@ typedef struct
   /* Of the types that have them, else 0. */
   guint64 stripe_size; /* bytes */
   guint64 data_copies;
-  guint64 chunk_size; /* bytes: of a thin pool's blocks */
+  guint64 chunk_size;  /* bytes: of a thin pool's blocks */
+  guint64 region_size; /* bytes: what a bit of a mirror's log is about */
   guint64 device_id, transaction_id;
 } H2kLvmSegment;
 
@@ -108,6 +109,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kLvmMember, h2k_lvm_member_free)
 H2kLvmGroup *h2k_lvm_group_parse (const char *name, const char *text, gsize length, GError **error);
 void h2k_lvm_group_free (H2kLvmGroup *group);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kLvmGroup, h2k_lvm_group_free)
+
+/* What tells LV, as GROUP describes it, from every other volume and description: their UUIDs, the
+ * description's number, and LV's name. The caller's. */
+char *h2k_lvm_lv_identity (const H2kLvmGroup *group, const H2kLvmLv *lv);
 
 /* A plain logical volume of MEMBER's group whose extents all lie on VOLUME, as a read-only disk;
  * keeps a reference of VOLUME. NULL and no error: it is not plain, or lies elsewhere, too.

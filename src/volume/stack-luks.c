@@ -25,6 +25,7 @@ name_content (H2kNode *node, const H2kLuksHeader *header)
   g_autofree char *uuid = g_strjoinv ("", words);
 
   node->uuid = g_strdup (header->uuid);
+  node->identity = h2k_luks_identity (header);
   node->type = g_strdup_printf ("LUKS%u", header->version);
   stack_add_name (node, "/dev/mapper/luks-%s", header->uuid);
   stack_add_name (node, "/dev/disk/by-id/dm-name-luks-%s", header->uuid);

@@ -187,6 +187,26 @@ warn_about (Builder *builder, const Group *group)
     }
 }
 
+/* What lvs(8) calls the kinds of LV's segments: one stripe is linear, and flags are not said. */
+static char *
+segment_types (const H2kLvmLv *lv)
+{
+  g_autoptr (GPtrArray) types = g_ptr_array_new_with_free_func (g_free);
+
+  for (guint i = 0; i < lv->segments->len; i++)
+    {
+      const H2kLvmSegment *segment = lv->segments->pdata[i];
+      gboolean linear = strcmp (segment->type, "striped") == 0 && segment->areas->len == 1;
+      g_autofree char *type
+          = linear ? g_strdup ("linear") : g_strndup (segment->type, strcspn (segment->type, "+"));
+
+      if (!g_ptr_array_find_with_equal_func (types, type, g_str_equal, NULL))
+        g_ptr_array_add (types, g_steal_pointer (&type));
+    }
+  g_ptr_array_add (types, NULL);
+  return g_strjoinv (", ", (char **)types->pdata);
+}
+
 /* udev's and device-mapper's names of the volume LV. */
 static void
 name_volume (H2kNode *node, const H2kLvmGroup *group, const H2kLvmLv *lv)
@@ -197,8 +217,8 @@ name_volume (H2kNode *node, const H2kLvmGroup *group, const H2kLvmLv *lv)
   g_autofree char *vg_uuid = g_strjoinv ("", vg_words), *lv_uuid = g_strjoinv ("", lv_words);
 
   node->uuid = g_strdup (lv->uuid);
-  node->type
-      = g_strdup (lv->segments->len ? ((const H2kLvmSegment *)lv->segments->pdata[0])->type : "");
+  node->identity = h2k_lvm_lv_identity (group, lv);
+  node->type = segment_types (lv);
   stack_add_name (node, "/dev/%s/%s", group->name, h2k_lvm_lv_name (lv));
   stack_add_name (node, "%s", mapper);
   stack_add_name (node, "/dev/disk/by-id/dm-name-%s", mapper + strlen ("/dev/mapper/"));
@@ -254,7 +274,7 @@ add_part_parents (const Group *group, guint number, GPtrArray *parents)
     }
 }
 
-static void
+static H2kNode *
 add_volume (Builder *builder, const Group *group, guint number, H2kLvmDisk *disk)
 {
   const H2kLvmLv *lv = group->group->lvs->pdata[number];
@@ -276,6 +296,26 @@ add_volume (Builder *builder, const Group *group, guint number, H2kLvmDisk *disk
     g_ptr_array_add (node->notes, g_strdup (disk->note));
   if (!node->volume->disk)
     node->volume->length = lv->extents * group->group->extent_size;
+  return node;
+}
+
+/* Which of NODES, one for each of the group's volumes or NULL, are thin snapshots of which. Damaged
+ * metadata may say that two are snapshots of each other: then the second one is none. */
+static void
+find_origins (const H2kLvmGroup *group, H2kNode *const *nodes)
+{
+  for (guint i = 0; i < group->lvs->len; i++)
+    {
+      const H2kLvmLv *lv = group->lvs->pdata[i];
+      guint origin = lv->segments->len && nodes[i]
+                         ? h2k_lvm_segment_part (lv->segments->pdata[0], "origin")
+                         : H2K_LVM_NO_LV;
+
+      if (origin != H2K_LVM_NO_LV && origin != i && nodes[origin]
+          && strcmp (nodes[i]->type, "thin") == 0
+          && !h2k_node_is_snapshot_of (nodes[origin], nodes[i]))
+        nodes[i]->origin = nodes[origin];
+    }
 }
 
 static void
@@ -283,6 +323,7 @@ add_volumes (Builder *builder, const Group *group)
 {
   guint n = group->nodes->len;
   g_autofree H2kDisk **pvs = g_new0 (H2kDisk *, n + 1);
+  g_autofree H2kNode **nodes = g_new0 (H2kNode *, group->group->lvs->len + 1);
   g_autoptr (GArray) disks = NULL;
 
   for (guint i = 0; i < n; i++)
@@ -295,7 +336,8 @@ add_volumes (Builder *builder, const Group *group)
   disks = h2k_lvm_group_disks (group->group, pvs);
   for (guint i = 0; i < disks->len; i++)
     if (h2k_lvm_lv_is_visible (group->group->lvs->pdata[i]))
-      add_volume (builder, group, i, &g_array_index (disks, H2kLvmDisk, i));
+      nodes[i] = add_volume (builder, group, i, &g_array_index (disks, H2kLvmDisk, i));
+  find_origins (group->group, nodes);
 }
 
 /* --- the next group ----------------------------------------------------------------------------

@@ -35,6 +35,7 @@ node_free (gpointer data)
   g_free (node->name);
   g_free (node->uuid);
   g_free (node->type);
+  g_free (node->identity);
   g_ptr_array_unref (node->names);
   g_ptr_array_unref (node->parents);
   g_ptr_array_unref (node->notes);
@@ -141,6 +142,44 @@ h2k_node_lies_on (const H2kNode *node, const H2kNode *other)
     if (h2k_node_lies_on (node->parents->pdata[i], other))
       return TRUE;
   return FALSE;
+}
+
+gboolean
+h2k_node_is_snapshot_of (const H2kNode *node, const H2kNode *other)
+{
+  for (node = node->origin; node && node != other; node = node->origin)
+    ;
+  return node != NULL;
+}
+
+/* The lowest layer that has something to say about it counts. */
+char *
+h2k_node_why_read_only (const H2kNode *node)
+{
+  g_autoptr (GPtrArray) seen = g_ptr_array_new ();
+  g_autoptr (GHashTable) known = g_hash_table_new (NULL, NULL);
+  g_autoptr (GString) text = g_string_new (NULL);
+  const H2kNode *lowest = NULL;
+
+  g_ptr_array_add (seen, (gpointer)node);
+  for (guint i = 0; i < seen->len; i++)
+    {
+      const H2kNode *n = seen->pdata[i];
+
+      if (!n->volume->disk || h2k_disk_is_writable (n->volume->disk))
+        continue;
+      if (n->notes->len && (!lowest || n->depth < lowest->depth))
+        lowest = n;
+      for (guint p = 0; p < n->parents->len; p++)
+        if (g_hash_table_add (known, n->parents->pdata[p]))
+          g_ptr_array_add (seen, n->parents->pdata[p]);
+    }
+  if (!lowest)
+    return NULL;
+  for (guint i = 0; i < lowest->notes->len; i++)
+    g_string_append_printf (text, "%s%s", i ? "; " : "", (const char *)lowest->notes->pdata[i]);
+  return lowest == node ? g_strdup (text->str)
+                        : g_strdup_printf ("it lies on %s: %s", lowest->name, text->str);
 }
 
 H2kNode *

@@ -40,9 +40,13 @@ struct _H2kNode
   char *name;        /* for messages: "disk 1, partition 2", "logical volume vg/root" */
   GPtrArray *names;  /* char *: what the guest may call it, "/dev/..."; the usual one first */
   char *uuid; /* the logical volume's, the array's, the container's, ...; NULL: it has none */
-  char *type; /* "raid1", "thin", "LUKS2"; NULL: there is no more to say */
-  GPtrArray *parents; /* H2kNode *: what it lies on */
-  GPtrArray *notes;   /* char *: for the report */
+  char *type; /* "raid1", "thin", "linear, striped", "LUKS2"; NULL: there is no more to say */
+  GPtrArray *parents;    /* H2kNode *: what it lies on */
+  const H2kNode *origin; /* the thin volume that it was a snapshot of when it was made, if that is
+                            still there; else NULL */
+  GPtrArray *notes;      /* char *: for the report */
+  char *identity;     /* of a logical volume, or of the container whose content it is: see lvm.h and
+                         luks.h; else NULL */
   gboolean is_member; /* it was taken for a part of something else */
   GError *problem;    /* why it, or what should be in it, cannot be read; NULL: it can */
   guint depth;        /* 0: a partition */
@@ -66,6 +70,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kStack, h2k_stack_free)
 H2kNode *h2k_stack_find (const H2kStack *stack, const char *name);
 /* Whether NODE lies on OTHER, on however many layers. */
 gboolean h2k_node_lies_on (const H2kNode *node, const H2kNode *other);
+/* Whether NODE is a snapshot of OTHER, or of one of its snapshots. */
+gboolean h2k_node_is_snapshot_of (const H2kNode *node, const H2kNode *other);
+/* Why NODE cannot be written although the disks can, for people; the caller's. NULL: there is no
+ * such reason. */
+char *h2k_node_why_read_only (const H2kNode *node);
 
 /* "partition", "lvm-lv", "md", "luks", "btrfs", "disk". Static. */
 const char *h2k_node_kind_name (H2kNodeKind kind);

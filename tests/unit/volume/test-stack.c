@@ -21,12 +21,14 @@ typedef struct
 } Case;
 
 static const Case cases[] = {
-    {"lvm-linear", "/dev/vg-0/root", H2K_NODE_LV, "striped", 4000, TRUE},
-    {"lvm-linear", "/dev/mapper/vg--0-data", H2K_NODE_LV, "striped", 1000, TRUE},
+    {"lvm-linear", "/dev/vg-0/root", H2K_NODE_LV, "linear", 4000, TRUE},
+    {"lvm-linear", "/dev/mapper/vg--0-data", H2K_NODE_LV, "linear", 1000, TRUE},
     {"lvm-striped", "/dev/vg/root", H2K_NODE_LV, "striped", 100000, TRUE},
     {"lvm-raid", "/dev/vg/mirrored", H2K_NODE_LV, "raid1", 3000, TRUE},
     {"lvm-raid", "/dev/vg/ten", H2K_NODE_LV, "raid10", 30000, TRUE},
-    {"lvm-raid", "/dev/vg/origin", H2K_NODE_LV, "striped", 1000, FALSE},
+    {"lvm-raid", "/dev/vg/origin", H2K_NODE_LV, "linear", 1000, FALSE},
+    {"lvm-mirror", "/dev/vg/root", H2K_NODE_LV, "mirror", 10000, TRUE},
+    {"lvm-mirror", "/dev/vg/core", H2K_NODE_LV, "mirror", 1000, FALSE},
     {"md0-1.2", "/dev/md127", H2K_NODE_MD, "raid0", 40000, TRUE},
     {"md1-0.90", "/dev/md127", H2K_NODE_MD, "raid1", 40000, TRUE},
     {"md1-1.0", "/dev/md/root", H2K_NODE_MD, "raid1", 40000, TRUE},
@@ -36,7 +38,7 @@ static const Case cases[] = {
     {"md10-offset", "/dev/md/root", H2K_NODE_MD, "raid10", 40000, TRUE},
     {"md10-odd", "/dev/md/root", H2K_NODE_MD, "raid10", 40000, TRUE},
     {"md-linear", "/dev/md/root", H2K_NODE_MD, "linear", 40000, TRUE},
-    {"lvm-on-md1", "/dev/vg/root", H2K_NODE_LV, "striped", 20000, TRUE},
+    {"lvm-on-md1", "/dev/vg/root", H2K_NODE_LV, "linear", 20000, TRUE},
     {"lvm-thin", "/dev/vg/root", H2K_NODE_LV, "thin", 20000, FALSE},
     {"lvm-thin", "/dev/mapper/vg-before", H2K_NODE_LV, "thin", 20000, FALSE},
     {"lvm-thin-pool", "/dev/vg/root", H2K_NODE_LV, "thin", 20000, FALSE},
@@ -53,7 +55,7 @@ static const Case locked_cases[] = {
      TRUE},
     {"luks2-on-lvm", "/dev/mapper/luks-aaaaaaaa-0000-4000-8000-000000000002", H2K_NODE_LUKS,
      "LUKS2", 4000, TRUE},
-    {"lvm-on-luks2", "/dev/vg/root", H2K_NODE_LV, "striped", 4000, TRUE},
+    {"lvm-on-luks2", "/dev/vg/root", H2K_NODE_LV, "linear", 4000, TRUE},
 };
 
 static H2kStack *
@@ -321,6 +323,17 @@ test_name_clash (void)
   assert_text_of (stack->warnings, "two volume groups are called vg");
 }
 
+/* Make other bytes of what lies in the extents of the physical volume DISK. */
+static void
+spoil_extents (H2kDisk *disk)
+{
+  g_autofree guint8 *bytes = g_malloc (1u << 20);
+
+  memset (bytes, 0xaa, 1u << 20);
+  for (guint64 at = 1u << 20; at + (1u << 20) < disk->size; at += 1u << 20)
+    g_assert_true (h2k_disk_pwrite (disk, at, 1u << 20, bytes, NULL));
+}
+
 /* A snapshot is refused with a reason; its origin reads. */
 static void
 test_snapshot (void)
@@ -331,6 +344,68 @@ test_snapshot (void)
 
   g_assert_error (snap->problem, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
   g_assert_nonnull (strstr (snap->problem->message, "is a snapshot"));
+}
+
+/* The log of a mirror: the hidden volume on the third disk, right behind the physical volume's
+ * metadata. */
+#define MIRROR_LOG (1u << 20)
+
+/* A mirror of which the log does not say that its images are the same is its first one, which the
+ * kernel would copy to the others; one that lacks an image is the other. Neither is written. */
+static void
+test_mirror (void)
+{
+  g_autofree char *numbers = sample_numbers (10000);
+  guint8 bits;
+
+  for (guint round = 0; round < 4; round++)
+    {
+      g_autoptr (GPtrArray) disks = sample_load ("lvm-mirror");
+      g_autoptr (H2kStack) stack = NULL;
+      g_autoptr (H2kFs) fs = NULL;
+      const H2kNode *node;
+
+      g_test_message ("round %u", round);
+      g_assert_true (h2k_disk_pread (disks->pdata[2], MIRROR_LOG + 1024, 1, &bits, NULL));
+      g_assert_cmpuint (bits & 7, ==, 7);
+      if (round == 0) /* the second image, out of step */
+        {
+          g_assert_true (h2k_disk_pwrite (disks->pdata[2], MIRROR_LOG + 1024, 1, "\5", NULL));
+          spoil_extents (disks->pdata[1]);
+        }
+      else if (round == 1) /* a log that is none */
+        {
+          g_assert_true (h2k_disk_pwrite (disks->pdata[2], MIRROR_LOG, 1, "x", NULL));
+          spoil_extents (disks->pdata[1]);
+        }
+      else if (round == 2)
+        g_ptr_array_remove_index (disks, 0);
+      else /* both in step, and the first one there */
+        spoil_extents (disks->pdata[1]);
+      stack = open_stack (disks, NULL);
+      node = find_node (stack, "/dev/vg/root");
+      fs = open_fs (node);
+      assert_file (fs, "/numbers", numbers);
+      g_assert_cmpint (h2k_disk_is_writable (node->volume->disk), ==, round == 3);
+      if (round < 3)
+        assert_text_of (node->notes, "not all of its images are there and up to date");
+    }
+}
+
+/* Neither the first image, nor a log that says that the other one is the same. */
+static void
+test_mirror_lost (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-mirror");
+  g_autoptr (H2kStack) stack = NULL;
+  const H2kNode *node;
+
+  g_assert_true (h2k_disk_pwrite (disks->pdata[2], MIRROR_LOG + 1024, 1, "\5", NULL));
+  g_ptr_array_remove_index (disks, 0);
+  stack = open_stack (disks, NULL);
+  node = find_node (stack, "/dev/vg/root");
+  g_assert_error (node->problem, H2K_ERROR, H2K_ERROR_SOURCE);
+  g_assert_nonnull (strstr (node->problem->message, "needs the physical volume"));
 }
 
 /* The pool is none to read, its volumes are, each with what it had; nothing of them is written, and
@@ -354,6 +429,31 @@ test_thin (void)
   g_assert_false (h2k_disk_pwrite (root->volume->disk, 0, 1, "x", &error));
   g_assert_nonnull (error);
   assert_text_of (root->notes, "copy it in the guest to an ordinary volume");
+  g_assert_true (before->origin == root);
+  g_assert_null (root->origin);
+  g_assert_true (h2k_node_is_snapshot_of (before, root));
+  g_assert_false (h2k_node_is_snapshot_of (root, before));
+}
+
+/* What lvs says: of each kind of segment once, and of stripes whether there are several. */
+static void
+test_types (void)
+{
+  static const struct
+  {
+    const char *sample, *device, *type;
+  } rows[] = {
+      {"lvm-linear", "/dev/vg-0/root", "linear"}, {"lvm-striped", "/dev/vg/root", "striped"},
+      {"lvm-raid", "/dev/vg/snap", "snapshot"},   {"lvm-thin", "/dev/vg/pool", "thin-pool"},
+      {"lvm-raid", "/dev/vg/mirrored", "raid1"},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+    {
+      g_autoptr (GPtrArray) disks = sample_load (rows[i].sample);
+      g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+      g_assert_cmpstr (find_node (stack, rows[i].device)->type, ==, rows[i].type);
+    }
 }
 
 /* --- what Linux read ---------------------------------------------------------------------------
@@ -851,6 +951,9 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/name-clash", test_name_clash);
   g_test_add_func ("/stack/snapshot", test_snapshot);
   g_test_add_func ("/stack/thin", test_thin);
+  g_test_add_func ("/stack/mirror", test_mirror);
+  g_test_add_func ("/stack/mirror-lost", test_mirror_lost);
+  g_test_add_func ("/stack/types", test_types);
   g_test_add_func ("/stack/degraded", test_degraded);
   g_test_add_func ("/stack/mirrored-write", test_mirrored_write);
   g_test_add_func ("/stack/raid6", test_raid6);
