@@ -1,10 +1,11 @@
 /* lvm-usage.c - which blocks of an LVM2 physical volume are in use.
  *
- * Extents that no logical volume of any kind claims are not. What plain logical volumes hold, whose
- * extents all lie on this physical volume, is looked into: their filesystems tell more. Whatever
- * else there is (the label, the metadata areas, the rest behind the last extent, and volumes that
- * are striped, mirrored, thin, snapshots, encrypted...) is in use, and where the metadata may not
- * be the group's present state, everything is.
+ * Extents that no logical volume of any kind claims are not. What plain logical volumes hold is
+ * looked into, since their filesystems tell more: those whose extents all lie on this physical
+ * volume, and others where the caller has them as disks. Whatever else there is (the label, the
+ * metadata areas, the rest behind the last extent, and volumes that are striped, mirrored, thin,
+ * snapshots, encrypted...) is in use, and where the metadata may not be the group's present state,
+ * everything is.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,8 +37,9 @@ typedef struct
   H2kLvmMember *member;
   guint64 extent_size, start, end; /* bytes: where the extents lie */
   gboolean drop_swap;
-  GArray *claims; /* Claim, by start, apart from each other */
-  Lv *lvs;        /* one for each of the group's */
+  GHashTable *known; /* may be NULL: usage.h */
+  GArray *claims;    /* Claim, by start, apart from each other */
+  Lv *lvs;           /* one for each of the group's */
   guint n_open;
   guint64 clock;
 } LvmUsage;
@@ -136,15 +138,35 @@ collect_claims (LvmUsage *lvm, H2kDisk *volume, GError **error)
 /* --- what the logical volumes hold --------------------------------------------------------------
  */
 
+/* The disk of LV, which lies on several physical volumes, if somebody put it together as this one
+ * describes it. */
+static H2kDisk *
+find_known (const LvmUsage *lvm, const H2kLvmLv *lv)
+{
+  g_autofree char *identity = h2k_lvm_lv_identity (lvm->member->group, lv);
+  H2kDisk *disk = lvm->known && lv->is_plain ? g_hash_table_lookup (lvm->known, identity) : NULL;
+
+  return disk && disk->size == lv->extents * lvm->extent_size ? h2k_disk_ref (disk) : NULL;
+}
+
 /* The disk of the logical volume LV if it can be looked into; NULL and no error if not: partitions
  * (a virtual machine's disk), or a group within the group. */
 static H2kDisk *
 open_disk (LvmUsage *lvm, const H2kLvmLv *lv, GError **error)
 {
-  g_autoptr (H2kDisk) disk = h2k_lvm_lv_disk (lvm->base.volume, lvm->member, lv, error);
-  g_autoptr (H2kTable) table = disk ? h2k_table_read (disk, error) : NULL;
+  g_autoptr (GError) local = NULL;
+  g_autoptr (H2kDisk) disk = h2k_lvm_lv_disk (lvm->base.volume, lvm->member, lv, &local);
+  g_autoptr (H2kTable) table = NULL;
   H2kFsId id;
 
+  if (local)
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return NULL;
+    }
+  if (!disk)
+    disk = find_known (lvm, lv);
+  table = disk ? h2k_table_read (disk, error) : NULL;
   if (!table || table->type != H2K_TABLE_NONE || !h2k_fs_identify (disk, &id, error)
       || g_str_equal (id.type, "LVM2_member"))
     return NULL;
@@ -185,7 +207,7 @@ open_lv (LvmUsage *lvm, guint number, GError **error)
     return TRUE;
   disk = open_disk (lvm, lv, &reason);
   if (disk)
-    state->usage = h2k_usage_open (disk, lvm->drop_swap, &reason);
+    state->usage = h2k_usage_open_known (disk, lvm->known, lvm->drop_swap, &reason);
   if (state->usage)
     {
       if (++lvm->n_open > MAX_OPEN)
@@ -283,6 +305,7 @@ free_state (LvmUsage *lvm)
     h2k_usage_free (lvm->lvs[i].usage);
   g_free (lvm->lvs);
   g_clear_pointer (&lvm->claims, g_array_unref);
+  g_clear_pointer (&lvm->known, g_hash_table_unref);
   h2k_lvm_member_free (lvm->member);
   g_free (lvm);
 }
@@ -295,14 +318,13 @@ lvm_close (H2kUsage *base)
   free_state ((LvmUsage *)base);
 }
 
-static H2kUsage *
-lvm_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
+H2kUsage *
+h2k_lvm_usage_new (H2kDisk *volume, GHashTable *known, gboolean drop_swap, GError **error)
 {
   g_autoptr (LvmUsage) lvm = g_new0 (LvmUsage, 1);
   const H2kLvmGroup *group;
   const H2kLvmPv *pv;
 
-  (void)id;
   lvm->member = h2k_lvm_member_read (volume, error);
   if (!lvm->member)
     return NULL;
@@ -314,6 +336,7 @@ lvm_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
     }
   pv = group->pvs->pdata[lvm->member->pv];
   lvm->drop_swap = drop_swap;
+  lvm->known = known ? g_hash_table_ref (known) : NULL;
   lvm->extent_size = group->extent_size;
   lvm->start = pv->pe_start;
   lvm->end = pv->pe_start + pv->pe_count * group->extent_size;
@@ -323,6 +346,13 @@ lvm_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error
   lvm->lvs = g_new0 (Lv, group->lvs->len + 1);
   h2k_usage_init (&lvm->base, &h2k_lvm_usage_ops, volume);
   return &((LvmUsage *)g_steal_pointer (&lvm))->base;
+}
+
+static H2kUsage *
+lvm_open (H2kDisk *volume, const H2kFsId *id, gboolean drop_swap, GError **error)
+{
+  (void)id;
+  return h2k_lvm_usage_new (volume, NULL, drop_swap, error);
 }
 
 const H2kUsageOps h2k_lvm_usage_ops = {

@@ -48,16 +48,45 @@ find_driver (H2kDisk *volume, const H2kFsId *id, GError **error)
   return NULL;
 }
 
+typedef H2kUsage *(*KnownFunc) (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
+                                GError **error);
+
+/* What opens a volume with what is KNOWN of others; NULL: nothing does. */
+static KnownFunc
+find_known_func (const H2kFsId *id, GHashTable *known)
+{
+  static const struct
+  {
+    const char *type;
+    KnownFunc open;
+  } funcs[] = {{"crypto_LUKS", h2k_luks_usage_new}, {"LVM2_member", h2k_lvm_usage_new}};
+
+  for (gsize i = 0; known && i < G_N_ELEMENTS (funcs); i++)
+    if (g_str_equal (funcs[i].type, id->type))
+      return funcs[i].open;
+  return NULL;
+}
+
 H2kUsage *
-h2k_usage_open (H2kDisk *volume, gboolean drop_swap, GError **error)
+h2k_usage_open_known (H2kDisk *volume, GHashTable *known, gboolean drop_swap, GError **error)
 {
   const H2kUsageOps *driver;
+  KnownFunc open;
   H2kFsId id;
 
   if (!h2k_fs_identify (volume, &id, error))
     return NULL;
+  open = find_known_func (&id, known);
+  if (open)
+    return check_signs (volume, &id, error) ? open (volume, known, drop_swap, error) : NULL;
   driver = find_driver (volume, &id, error);
   return driver ? driver->open (volume, &id, drop_swap, error) : NULL;
+}
+
+H2kUsage *
+h2k_usage_open (H2kDisk *volume, gboolean drop_swap, GError **error)
+{
+  return h2k_usage_open_known (volume, NULL, drop_swap, error);
 }
 
 void
@@ -238,9 +267,10 @@ is_disk_error (const GError *error)
 /* What the view of a disk is made from. */
 typedef struct
 {
-  GPtrArray *disks; /* H2kDisk *: the guest's */
-  guint number;     /* of the disk, among these */
-  H2kTable *table;  /* of the disk */
+  GPtrArray *disks;  /* H2kDisk *: the guest's */
+  guint number;      /* of the disk, among these */
+  H2kTable *table;   /* of the disk */
+  GHashTable *known; /* may be NULL */
   gboolean drop_swap;
   GPtrArray *notes; /* may be NULL */
 } Source;
@@ -284,12 +314,15 @@ static H2kUsage *
 open_volume (const Source *source, H2kDisk *volume, const H2kFsId *id, guint64 *start,
              GError **error)
 {
-  const H2kUsageOps *driver = find_driver (volume, id, error);
+  const H2kUsageOps *driver;
   g_autoptr (GPtrArray) volumes = NULL;
   g_autoptr (H2kDisk) whole = NULL;
   H2kUsage *usage;
 
   *start = 0;
+  if (find_known_func (id, source->known))
+    return h2k_usage_open_known (volume, source->known, source->drop_swap, error);
+  driver = find_driver (volume, id, error);
   if (!driver)
     return NULL;
   if (!driver->whole)
@@ -335,9 +368,16 @@ add_part (UsedView *view, const Source *source, const H2kVolume *volume, GError 
 H2kDisk *
 h2k_used_view_of (GPtrArray *disks, guint i, gboolean drop_swap, GPtrArray *notes, GError **error)
 {
+  return h2k_used_view_known (disks, i, NULL, drop_swap, notes, error);
+}
+
+H2kDisk *
+h2k_used_view_known (GPtrArray *disks, guint i, GHashTable *known, gboolean drop_swap,
+                     GPtrArray *notes, GError **error)
+{
   H2kDisk *disk = disks->pdata[i];
   g_autoptr (H2kTable) table = h2k_table_read (disk, error);
-  const Source source = {disks, i, table, drop_swap, notes};
+  const Source source = {disks, i, table, known, drop_swap, notes};
   UsedView *view;
 
   if (!table)

@@ -95,6 +95,22 @@ extern const H2kUsageOps h2k_fat_usage_ops;
 extern const H2kUsageOps h2k_btrfs_usage_ops;
 extern const H2kUsageOps h2k_lvm_usage_ops;
 
+/* --- what one disk does not tell ---------------------------------------------------------------
+ *
+ * Volumes that were put together or opened elsewhere, KNOWN below: char * -> H2kDisk *, by
+ * h2k_luks_identity() and h2k_lvm_lv_identity(). A container whose content is not among them is in
+ * use as a whole, and so is a logical volume that does not lie on one physical volume alone.
+ */
+
+/* As h2k_usage_open(). KNOWN may be NULL; the usage keeps a reference. */
+H2kUsage *h2k_usage_open_known (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
+                                GError **error);
+/* As the driver's open(), by the volume's type. */
+H2kUsage *h2k_luks_usage_new (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
+                              GError **error);
+H2kUsage *h2k_lvm_usage_new (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
+                             GError **error);
+
 /* A view of disk number I of DISKS (H2kDisk *), which are a guest's, in which unused blocks are
  * unallocated extents and read as zeros. The volumes are those of its partition table, or the disk
  * itself; for what one is made of together with those of the other disks, these are read, too.
@@ -105,5 +121,8 @@ extern const H2kUsageOps h2k_lvm_usage_ops;
  * Errors: those of the disks. */
 H2kDisk *h2k_used_view_of (GPtrArray *disks, guint i, gboolean drop_swap, GPtrArray *notes,
                            GError **error);
+/* The same with what is KNOWN (may be NULL). */
+H2kDisk *h2k_used_view_known (GPtrArray *disks, guint i, GHashTable *known, gboolean drop_swap,
+                              GPtrArray *notes, GError **error);
 /* The same for a disk alone. */
 H2kDisk *h2k_used_view_new (H2kDisk *disk, gboolean drop_swap, GPtrArray *notes, GError **error);

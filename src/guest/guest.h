@@ -135,6 +135,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kGuest, h2k_guest_free)
  * found or not. */
 H2kGuestVolume *h2k_guest_find_volume (H2kGuest *guest, const char *spec, gboolean *stable);
 
+/* Disk NUMBER of GUEST without what is not in use on it, as h2k_used_view_of() with what is known
+ * of the guest's volumes: containers that were opened and logical volumes on several disks are
+ * looked into. The guest must live as long. Errors: those of the disks. */
+H2kDisk *h2k_guest_used_view (H2kGuest *guest, guint number, gboolean drop_swap, GPtrArray *notes,
+                              GError **error);
+
 /* Words for people and JSON: "grub2", "initramfs-tools", "systemd", "bios". Static. */
 const char *h2k_firmware_name (H2kFirmware firmware);
 const char *h2k_bootloader_name (H2kBootloader bootloader);

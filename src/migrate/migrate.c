@@ -503,7 +503,8 @@ used_view (Migration *m, guint i, GError **error)
 
   if (!m->options->sparsify)
     return h2k_disk_ref (disk);
-  view = h2k_used_view_of (m->disks, i, m->options->drop_swap, notes, error);
+  view = m->guest ? h2k_guest_used_view (m->guest, i, m->options->drop_swap, notes, error)
+                  : h2k_used_view_of (m->disks, i, m->options->drop_swap, notes, error);
   for (guint n = 0; n < notes->len; n++)
     g_message ("%s", (char *)notes->pdata[n]);
   return view;

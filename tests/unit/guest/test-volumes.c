@@ -4,6 +4,7 @@
  */
 #include "../volume/samples.h"
 
+#include "fs/usage.h"
 #include "guest/guest.h"
 
 #define VARIABLE "H2K_TEST_GUEST_KEY"
@@ -145,6 +146,232 @@ test_missing (void)
   g_assert_nonnull (strstr (error->message, "vg/root needs the physical volume "));
 }
 
+/* --- snapshots ---------------------------------------------------------------------------------
+ */
+
+/* A thin snapshot of the root is no second system: the origin is taken, also by what both have in
+ * common, and the snapshot is told of. */
+static void
+test_thin_snapshot (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-thin");
+  g_autoptr (H2kGuest) guest = open_guest (disks);
+  const H2kGuestVolume *snapshot = h2k_guest_find_volume (guest, "/dev/vg/before", NULL);
+  g_autofree char *json = h2k_guest_to_json (guest), *text = h2k_guest_to_text (guest);
+
+  g_assert_cmpstr (guest->root->node->name, ==, "logical volume vg/root");
+  assert_host (guest, "changed\n");
+  g_assert_nonnull (snapshot);
+  g_assert_true (snapshot != guest->root);
+  g_assert_true (h2k_guest_find_volume (guest, "UUID=11111111-2222-3333-4444-555555555555", NULL)
+                 == guest->root);
+  g_assert_true (h2k_guest_find_volume (guest, "LABEL=ROOT", NULL) == guest->root);
+  g_assert_true (mentions (guest->warnings, "logical volume vg/before is a snapshot of logical "
+                                            "volume vg/root and no other system"));
+  g_assert_nonnull (strstr (json, "\"snapshot_of\" : \"logical volume vg/root\""));
+  g_assert_nonnull (strstr (text, "thin snapshot of /dev/vg/root"));
+}
+
+/* Two systems that are no snapshots of each other are still two. */
+static void
+test_two_systems (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (GPtrArray) more = sample_load ("lvm-on-md1");
+  g_autoptr (GError) error = NULL;
+
+  for (guint i = 0; i < more->len; i++)
+    g_ptr_array_add (disks, h2k_disk_ref (more->pdata[i]));
+  g_assert_null (h2k_guest_open (disks, NULL, &error));
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_NO_OS);
+  g_assert_nonnull (strstr (error->message, "operating systems were found"));
+}
+
+/* A change on a volume that is only read is refused with the reason, and what to do. */
+static void
+test_why_read_only (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-thin");
+  g_autoptr (H2kGuest) guest = open_guest (disks);
+  g_autoptr (GBytes) text = g_bytes_new_static ("changed\n", 8);
+  g_autoptr (GError) error = NULL;
+
+  g_assert_false (h2k_tree_write (guest->tree, "/etc/hostname", text, 0644, &error));
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
+  g_test_message ("%s", error->message);
+  g_assert_nonnull (strstr (error->message,
+                            "logical volume vg/root: files on it can be read, but not "
+                            "changed, because its blocks are a thin pool's"));
+  g_assert_nonnull (strstr (error->message, "copy it in the guest to an ordinary volume"));
+}
+
+/* The layouts that inspect shows are LVM's own words. */
+static void
+test_layouts (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (H2kGuest) guest = open_guest (disks);
+  g_autofree char *json = h2k_guest_to_json (guest), *text = h2k_guest_to_text (guest);
+
+  g_assert_nonnull (strstr (json, "\"layout\" : \"linear\""));
+  g_assert_null (strstr (json, "striped"));
+  g_assert_nonnull (strstr (text, "linear"));
+}
+
+/* --- what is in use ----------------------------------------------------------------------------
+ */
+
+#define BLOCK 4096u
+
+/* Whether every byte of DISK has been written to is not the question here: let it be so, from
+ * behind what describes the volumes. */
+static void
+fill_zeros (H2kDisk *disk)
+{
+  guint8 block[BLOCK], noise[BLOCK];
+
+  memset (noise, 0xa5, sizeof noise);
+  for (guint64 at = 4u << 20; at + (1u << 20) < disk->size; at += BLOCK)
+    {
+      g_assert_true (h2k_disk_pread (disk, at, BLOCK, block, NULL));
+      if (h2k_is_zero (block, BLOCK))
+        g_assert_true (h2k_disk_pwrite (disk, at, BLOCK, noise, NULL));
+    }
+}
+
+/* What of VIEW is to be copied; COPY gets it. */
+static guint64
+copy_view (H2kDisk *view, H2kDisk *copy)
+{
+  g_autofree guint8 *buffer = g_malloc (65536);
+  guint64 sum = 0;
+  H2kExtent extent;
+
+  for (guint64 at = 0; at < view->size; at += extent.length)
+    {
+      g_assert_true (h2k_disk_extent (view, at, MIN (view->size, at + 65536), &extent, NULL));
+      g_assert_true (h2k_disk_pread (view, at, (gsize)extent.length, buffer, NULL));
+      if (extent.kind != H2K_EXTENT_DATA)
+        g_assert_true (h2k_is_zero (buffer, (gsize)extent.length));
+      else
+        {
+          sum += extent.length;
+          g_assert_true (h2k_disk_pwrite (copy, at, (gsize)extent.length, buffer, NULL));
+        }
+    }
+  return sum;
+}
+
+static guint64
+total_size (GPtrArray *disks)
+{
+  guint64 sum = 0;
+
+  for (guint i = 0; i < disks->len; i++)
+    sum += ((const H2kDisk *)disks->pdata[i])->size;
+  return sum;
+}
+
+/* With the key, or with all physical volumes, what the filesystems inside do not use is not copied,
+ * and what is copied is the same system to another reader. By one disk alone all of it is. */
+static void
+test_used (gconstpointer data)
+{
+  const Case *c = data;
+  g_autoptr (GPtrArray) disks = sample_load (c->sample);
+  g_autoptr (GPtrArray) copies = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  g_autofree char *numbers = NULL;
+  guint64 used = 0, plain = 0;
+
+  for (guint i = 0; i < disks->len; i++)
+    fill_zeros (disks->pdata[i]);
+  {
+    g_autoptr (H2kGuest) guest = open_guest (disks);
+    g_autoptr (GBytes) text = h2k_tree_read (guest->tree, "/numbers", 0, NULL);
+
+    g_assert_nonnull (text);
+    numbers = g_strndup (g_bytes_get_data (text, NULL), g_bytes_get_size (text));
+    for (guint i = 0; i < disks->len; i++)
+      {
+        H2kDisk *copy = h2k_memory_disk_new (((H2kDisk *)disks->pdata[i])->size);
+        g_autoptr (H2kDisk) view = h2k_guest_used_view (guest, i, FALSE, NULL, NULL);
+        g_autoptr (H2kDisk) alone = h2k_used_view_new (disks->pdata[i], FALSE, NULL, NULL);
+        g_autoptr (H2kDisk) scratch = h2k_memory_disk_new (copy->size);
+
+        g_assert_true (view && alone);
+        used += copy_view (view, copy);
+        plain += copy_view (alone, scratch);
+        g_ptr_array_add (copies, copy);
+      }
+  }
+  g_test_message ("%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " bytes",
+                  used, plain, total_size (disks));
+  g_assert_cmpuint (used, <, plain);
+  g_assert_cmpuint (used, <, total_size (disks) / 2);
+  {
+    g_autoptr (H2kGuest) guest = open_guest (copies);
+    g_autoptr (GBytes) text = h2k_tree_read (guest->tree, "/numbers", 0, NULL);
+
+    g_assert_nonnull (text);
+    g_assert_cmpmem (g_bytes_get_data (text, NULL), g_bytes_get_size (text), numbers,
+                     strlen (numbers));
+    for (guint i = 0; i < guest->volumes->len; i++)
+      {
+        const H2kGuestVolume *volume = guest->volumes->pdata[i];
+        if (strcmp (volume->id.type, "ext4") == 0)
+          sample_claim_clean (volume->volume->disk);
+      }
+  }
+}
+
+/* Take what makes it a system from what is in the container of the sample "luks1" on DISK. */
+static void
+make_data (H2kDisk *disk)
+{
+  g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+  g_autoptr (H2kKeys) keys = h2k_keys_new ();
+  g_autoptr (H2kStack) stack = NULL;
+  g_autoptr (H2kFs) fs = NULL;
+
+  g_ptr_array_add (disks, disk);
+  g_setenv (VARIABLE, "correct horse", TRUE);
+  g_assert_true (h2k_keys_add (keys, "all:env:" VARIABLE, NULL));
+  stack = h2k_stack_new (disks, keys, NULL);
+  fs = h2k_fs_open (
+      h2k_stack_find (stack, "/dev/mapper/luks-aaaaaaaa-0000-4000-8000-000000000003")->volume->disk,
+      NULL);
+  g_assert_nonnull (fs);
+  g_assert_true (fs->ops->remove (fs, "/etc/os-release", NULL));
+  g_assert_true (fs->ops->flush (fs, NULL));
+}
+
+/* A container is looked into when it is the only one of its UUID: of a copy nobody knows which one
+ * was opened. */
+static void
+test_used_twins (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("luks2-on-lvm"), one = sample_load ("luks1");
+  g_autoptr (GPtrArray) other = sample_load ("luks1");
+
+  make_data (one->pdata[0]);
+  make_data (other->pdata[0]);
+  fill_zeros (one->pdata[0]);
+  g_ptr_array_add (disks, h2k_disk_ref (one->pdata[0]));
+  for (guint n = 1; n <= 2; n++)
+    {
+      g_autoptr (GPtrArray) notes = g_ptr_array_new_with_free_func (g_free);
+      g_autoptr (H2kGuest) guest = open_guest (disks);
+      g_autoptr (H2kDisk) view = h2k_guest_used_view (guest, 1, FALSE, notes, NULL);
+      g_autoptr (H2kDisk) alone = h2k_used_view_new (one->pdata[0], FALSE, NULL, NULL);
+      g_autoptr (H2kDisk) scratch = h2k_memory_disk_new (view->size);
+      guint64 used = copy_view (view, scratch), whole = copy_view (alone, scratch);
+
+      g_assert_true (n == 1 ? used + (2u << 20) < whole : used == whole);
+      g_assert_cmpint (mentions (notes, "known with its key only"), ==, n == 2);
+      g_ptr_array_add (disks, h2k_disk_ref (other->pdata[0]));
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -154,6 +381,17 @@ main (int argc, char **argv)
       g_autofree char *name = g_strdup_printf ("/guest-volumes/%s", cases[i].sample);
       g_test_add_data_func (name, &cases[i], test_case);
     }
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+    if (strcmp (cases[i].sample, "lvm-striped") != 0 && strcmp (cases[i].sample, "lvm-on-md1") != 0)
+      {
+        g_autofree char *name = g_strdup_printf ("/guest-volumes/used/%s", cases[i].sample);
+        g_test_add_data_func (name, &cases[i], test_used);
+      }
+  g_test_add_func ("/guest-volumes/used-twins", test_used_twins);
+  g_test_add_func ("/guest-volumes/thin-snapshot", test_thin_snapshot);
+  g_test_add_func ("/guest-volumes/two-systems", test_two_systems);
+  g_test_add_func ("/guest-volumes/why-read-only", test_why_read_only);
+  g_test_add_func ("/guest-volumes/layouts", test_layouts);
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
   g_test_add_func ("/guest-volumes/whole-disk", test_whole_disk);
   g_test_add_func ("/guest-volumes/locked", test_locked);
