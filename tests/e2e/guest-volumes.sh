@@ -51,7 +51,7 @@ migrated() {
 boots_after() {
     local mac
     mac=$(sed -n "s/.*<mac address=['\"]\([^'\"]*\)['\"].*/\1/p" "$work/$1.xml" | head -n 1)
-    "$serial" --bus virtio-blk --nic virtio-net-pci --mac "$mac" --timeout 900 "${firmware[@]}" \
+    "$serial" --bus virtio-blk --nic virtio-net-pci --mac "$mac" --timeout 1800 "${firmware[@]}" \
         --run "$network" --reboot "$work/$1.qcow2"
 }
 
