@@ -27,3 +27,32 @@ int h2k_version_compare (const char *a, const char *b);
 
 /* The value of a shell assignment's right side: quotes removed, escapes undone. The caller's. */
 char *h2k_shell_value (const char *text);
+
+/* --- the steps of h2k_guest_open() ------------------------------------------------------------ */
+
+/* Open every filesystem that can be; ERRORS gets, by volume, why another one is not open
+ * (GError *, or NULL). A corrupt one only matters when the system turns out to need it. */
+gboolean h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors,
+                                     GError **error);
+/* Find the volume that is the root, and on btrfs its subvolume. */
+gboolean h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error);
+/* Mount it, and on it what its fstab names. */
+gboolean h2k_guest_mount_all (H2kGuest *guest, GPtrArray *errors, GError **error);
+
+/* --- for these ----------------------------------------------------------------------------------
+ */
+
+/* The entries of TREE's fstab that name block devices, the upper mountpoints first (H2kFstabEntry
+ * *; the caller's), and in REMOTE (may be NULL) those that name servers. */
+GPtrArray *h2k_guest_read_fstab (H2kTree *tree, GPtrArray *remote, GError **error);
+/* The tree of one candidate's root filesystem alone. The caller's. */
+H2kTree *h2k_guest_lone_tree (H2kGuest *guest, H2kGuestVolume *volume);
+/* Of the systems on one filesystem: the one that is booted. The others are its snapshots. */
+void h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume);
+/* The subvolume that ENTRY names, as a path with a slash; NULL: it names none. The caller's. */
+char *h2k_subvolume_named (const H2kFstabEntry *entry, GPtrArray *subvolumes);
+/* The one that is mounted where none is named. */
+const char *h2k_subvolume_default (GPtrArray *subvolumes);
+/* Add to TEXT what the system may lie on, but what cannot be read: a key is missing, or a disk. The
+ * first of these problems, GUEST's; NULL: there are none. */
+const GError *h2k_guest_list_problems (const H2kGuest *guest, GString *text);
