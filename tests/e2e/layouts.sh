@@ -34,17 +34,16 @@ id_of() {
     btrfs inspect-internal rootid "$m/$1"
 }
 
-# made COMMAND...: a new filesystem, filled by the command
+# made COMMAND...: a new filesystem, filled by the command. Linux takes two with one UUID for one.
 made() {
     local ok
+    uuid=$(</proc/sys/kernel/random/uuid)
     rm -f "$disk"
     truncate -s 256M "$disk" && mkfs.btrfs -q -U "$uuid" "$disk" >/dev/null && mount -o loop "$disk" "$m" || return 1
     "$@"
     ok=$?
     umount "$m" && [ $ok -eq 0 ]
 }
-# Of this run: Linux takes two btrfs filesystems with one UUID for one.
-uuid=$(</proc/sys/kernel/random/uuid)
 
 # The root is on SUBVOLUME; of whatever else is found on the disk, nothing is taken for a system.
 root_is() {
