@@ -19,21 +19,6 @@ const guint64 h2k_btrfs_supers[BTRFS_N_SUPERS] = {BTRFS_SUPER, 64ull << 20, 256u
 /* --- errors ----------------------------------------------------------------------------------- */
 
 gboolean
-h2k_btrfs_corrupt (const BtrfsVolume *volume, GError **error, const char *format, ...)
-{
-  g_autofree char *text = NULL;
-  va_list args;
-
-  va_start (args, format);
-  text = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the btrfs filesystem is corrupt: %s; look at it with btrfs check",
-               volume->disk->name, text);
-  return FALSE;
-}
-
-gboolean
 h2k_btrfs_unsupported (const BtrfsVolume *volume, GError **error, const char *format, ...)
 {
   g_autofree char *text = NULL;

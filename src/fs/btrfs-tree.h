@@ -13,6 +13,7 @@
 
 #include "disk/cache.h"
 #include "disk/disk.h"
+#include "fs/corrupt.h"
 
 #define BTRFS_SUPER_SIZE 4096u
 
@@ -143,8 +144,10 @@ typedef struct
 gboolean h2k_btrfs_open (BtrfsVolume *volume, H2kDisk *disk, BtrfsPurpose purpose, GError **error);
 void h2k_btrfs_clear (BtrfsVolume *volume);
 
-gboolean h2k_btrfs_corrupt (const BtrfsVolume *volume, GError **error, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
+/* Set that it is corrupt (see corrupt.h), or that something in it is not understood. Always FALSE.
+ */
+#define h2k_btrfs_corrupt(btrfs, error, ...)                                                       \
+  h2k_set_fs_corrupt ((btrfs)->disk, error, "btrfs", "look at it with btrfs check", __VA_ARGS__)
 gboolean h2k_btrfs_unsupported (const BtrfsVolume *volume, GError **error, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
 

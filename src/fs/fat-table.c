@@ -5,15 +5,6 @@
  */
 #include "fs/fat-table.h"
 
-gboolean
-h2k_fat_corrupt (H2kDisk *volume, GError **error, const char *why)
-{
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the FAT filesystem is corrupt: %s; let chkdsk or fsck.fat repair it",
-               volume->name, why);
-  return FALSE;
-}
-
 /* --- the boot sector -------------------------------------------------------------------------- */
 
 static gboolean

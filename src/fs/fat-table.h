@@ -8,6 +8,7 @@
 #pragma once
 
 #include "disk/disk.h"
+#include "fs/corrupt.h"
 
 /* Even, so that a pair of FAT12 is not torn apart. */
 #define H2K_FAT_WINDOW 16384u
@@ -34,8 +35,9 @@ typedef struct
 #define H2K_FAT_STATE_DIRTY 1u
 #define H2K_FAT_STATE_ERRORS 2u
 
-/* Set ERROR to WHY (H2K_ERROR_FILESYSTEM) and return FALSE. */
-gboolean h2k_fat_corrupt (H2kDisk *volume, GError **error, const char *why);
+/* Set that it is corrupt (see corrupt.h). Always FALSE. */
+#define h2k_fat_corrupt(volume, error, ...)                                                        \
+  h2k_set_fs_corrupt (volume, error, "FAT", "let chkdsk or fsck.fat repair it", __VA_ARGS__)
 
 /* Read and check the boot sector. Errors: those of the disk, H2K_ERROR_FILESYSTEM, and
  * H2K_ERROR_UNSUPPORTED when it cannot be told which of two kinds it is. */

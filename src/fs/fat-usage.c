@@ -42,7 +42,7 @@ typedef struct
 static gboolean
 corrupt (const FatUsage *usage, GError **error, const char *why)
 {
-  return h2k_fat_corrupt (usage->base.volume, error, why);
+  return h2k_fat_corrupt (usage->base.volume, error, "%s", why);
 }
 
 static gboolean

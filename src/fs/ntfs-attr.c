@@ -20,21 +20,6 @@
 
 #define RECORD_NUMBER(ref) ((ref)&0xffffffffffffull)
 
-gboolean
-h2k_ntfs_corrupt (const NtfsVolume *volume, GError **error, const char *format, ...)
-{
-  g_autofree char *text = NULL;
-  va_list args;
-
-  va_start (args, format);
-  text = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the NTFS filesystem is corrupt: %s; let chkdsk repair it", volume->disk->name,
-               text);
-  return FALSE;
-}
-
 /* --- records ---------------------------------------------------------------------------------- */
 
 gboolean

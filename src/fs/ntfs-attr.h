@@ -12,6 +12,7 @@
 #pragma once
 
 #include "disk/disk.h"
+#include "fs/corrupt.h"
 
 /* Attribute types. */
 #define NTFS_VOLUME_INFORMATION 0x70u
@@ -82,5 +83,6 @@ gboolean h2k_ntfs_read (NtfsVolume *volume, const NtfsStream *stream, guint64 of
  * array replaced. */
 gboolean h2k_ntfs_fix (guint8 *record, gsize length, const char *magic);
 
-gboolean h2k_ntfs_corrupt (const NtfsVolume *volume, GError **error, const char *format, ...)
-    G_GNUC_PRINTF (3, 4);
+/* Set that it is corrupt (see corrupt.h). Always FALSE. */
+#define h2k_ntfs_corrupt(ntfs, error, ...)                                                         \
+  h2k_set_fs_corrupt ((ntfs)->disk, error, "NTFS", "let chkdsk repair it", __VA_ARGS__)

@@ -57,15 +57,6 @@ enum
   BB_CRC_RECORDS = 72,
 };
 
-gboolean
-h2k_xfs_corrupt (const XfsFs *xfs, GError **error, const char *why)
-{
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the XFS filesystem is corrupt: %s; run xfs_repair on a copy of it",
-               xfs->base.volume->name, why);
-  return FALSE;
-}
-
 /* --- reading ---------------------------------------------------------------------------------- */
 
 static GBytes *

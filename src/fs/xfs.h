@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "fs/corrupt.h"
 #include "fs/fs.h"
 
 /* --- xfs-super.c ------------------------------------------------------------------------------ */
@@ -108,8 +109,10 @@ typedef struct
   guint64 offset; /* bytes on the volume; 0: they are zeros */
 } XfsExtent;
 
-/* The filesystem is corrupt: set ERROR and return FALSE. */
-gboolean h2k_xfs_corrupt (const XfsFs *xfs, GError **error, const char *why);
+/* Set that it is corrupt (see corrupt.h). Always FALSE. */
+#define h2k_xfs_corrupt(xfs, error, ...)                                                           \
+  h2k_set_fs_corrupt ((xfs)->base.volume, error, "XFS", "run xfs_repair on a copy of it",          \
+                      __VA_ARGS__)
 /* Read metadata. */
 gboolean h2k_xfs_read (XfsFs *xfs, guint64 offset, gsize length, guint8 *buffer, GError **error);
 gboolean h2k_xfs_read_inode (XfsFs *xfs, guint64 number, XfsInode *inode, GError **error);
