@@ -224,25 +224,7 @@ mount_entry (H2kGuest *guest, const H2kFstabEntry *entry, GPtrArray *errors, GEr
          && mount_failed (guest, entry, volume, g_ptr_array_index (errors, index), error);
 }
 
-/* --- names that the guest gives ----------------------------------------------------------------
- */
-
-static void add_name (const H2kNode *node, const char *format, ...) G_GNUC_PRINTF (2, 3);
-
-static void
-add_name (const H2kNode *node, const char *format, ...)
-{
-  char *name;
-  va_list args;
-
-  va_start (args, format);
-  name = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (g_ptr_array_find_with_equal_func (node->names, name, g_str_equal, NULL))
-    g_free (name);
-  else
-    g_ptr_array_insert (node->names, 0, name);
-}
+/* --- names that the guest gives --------------------------------------------------------------- */
 
 static char *
 line_field (const char *line, guint n)
@@ -257,13 +239,14 @@ static void
 name_container (H2kGuest *guest, const char *line)
 {
   g_autofree char *name = line_field (line, 0), *spec = line_field (line, 1);
+  g_autofree char *path = g_strconcat ("/dev/mapper/", name, NULL);
   H2kGuestVolume *volume = spec ? h2k_guest_find_volume (guest, spec, NULL) : NULL;
 
   for (guint i = 0; volume && i < guest->stack->nodes->len; i++)
     {
       const H2kNode *node = guest->stack->nodes->pdata[i];
       if (node->kind == H2K_NODE_LUKS && g_ptr_array_find (node->parents, volume->node, NULL))
-        add_name (node, "/dev/mapper/%s", name);
+        h2k_node_prefer_name (node, path);
     }
 }
 
@@ -282,7 +265,7 @@ name_array (H2kGuest *guest, const char *line)
         const H2kNode *node = guest->stack->nodes->pdata[i];
         if (node->kind == H2K_NODE_MD && g_ascii_strncasecmp (words[w], "UUID=", 5) == 0
             && g_ascii_strcasecmp (words[w] + 5, node->uuid) == 0)
-          add_name (node, "%s", device);
+          h2k_node_prefer_name (node, device);
       }
 }
 

@@ -113,6 +113,17 @@ stack_add_name (H2kNode *node, const char *format, ...)
 }
 
 void
+h2k_node_prefer_name (const H2kNode *node, const char *name)
+{
+  char *first = g_strdup (name);
+  guint index;
+
+  if (g_ptr_array_find_with_equal_func (node->names, name, g_str_equal, &index))
+    g_ptr_array_remove_index (node->names, index);
+  g_ptr_array_insert (node->names, 0, first);
+}
+
+void
 stack_set_problem (H2kNode *node, GError *problem)
 {
   if (node->problem)

@@ -70,6 +70,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kStack, h2k_stack_free)
 H2kNode *h2k_stack_find (const H2kStack *stack, const char *name);
 /* Whether NODE lies on OTHER, on however many layers. */
 gboolean h2k_node_lies_on (const H2kNode *node, const H2kNode *other);
+/* The guest itself calls NODE by NAME ("/dev/mapper/root"): make that the first of its names. */
+void h2k_node_prefer_name (const H2kNode *node, const char *name);
 /* Whether NODE is a snapshot of OTHER, or of one of its snapshots. */
 gboolean h2k_node_is_snapshot_of (const H2kNode *node, const H2kNode *other);
 /* Why NODE cannot be written although the disks can, for people; the caller's. NULL: there is no

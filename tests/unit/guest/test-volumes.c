@@ -133,6 +133,57 @@ test_locked (void)
   g_assert_nonnull (strstr (error->message, "--key UUID=aaaaaaaa-0000-4000-8000-000000000002:"));
 }
 
+/* What the guest itself calls an array or a container is its first name, whether it would have been
+ * one of its names anyway or not. */
+static void
+claim_given_name (const char *sample, const char *file, const char *line_of_uuid, const char *usual,
+                  const char *given)
+{
+  g_auto (GStrv) parts = g_strsplit (line_of_uuid, "@", 2);
+  g_autoptr (GPtrArray) disks = sample_load (sample);
+  g_autofree char *text = NULL;
+
+  {
+    g_autoptr (H2kGuest) guest = open_guest (disks);
+    const H2kNode *node = h2k_stack_find (guest->stack, usual);
+    g_autoptr (GBytes) line = NULL;
+
+    g_assert_nonnull (node);
+    text = g_strjoinv (node->uuid, parts);
+    line = g_bytes_new_static (text, strlen (text));
+    g_assert_true (h2k_tree_write (guest->tree, file, line, 0644, NULL));
+    g_assert_true (h2k_tree_flush (guest->tree, NULL));
+  }
+  {
+    g_autoptr (H2kGuest) guest = open_guest (disks);
+    const H2kNode *node = h2k_stack_find (guest->stack, usual);
+
+    g_assert_nonnull (node);
+    g_assert_cmpstr (node->names->pdata[0], ==, given);
+    for (guint i = 1; i < node->names->len; i++)
+      g_assert_cmpstr (node->names->pdata[i], !=, given);
+    g_assert_true (h2k_stack_find (guest->stack, given) == node);
+  }
+}
+
+static void
+test_given_names (void)
+{
+  const char *usual = "/dev/mapper/luks-aaaaaaaa-0000-4000-8000-000000000003";
+
+  claim_given_name ("lvm-on-md1", "/etc/mdadm.conf",
+                    "# arrays\nARRAY /dev/md/renamed metadata=1.2 UUID=@\n", "/dev/md/system",
+                    "/dev/md/renamed");
+  claim_given_name ("lvm-on-md1", "/etc/mdadm.conf", "ARRAY /dev/md127 uuid=@ name=x\n",
+                    "/dev/md/system", "/dev/md127");
+  claim_given_name ("lvm-on-md1", "/etc/mdadm.conf",
+                    "ARRAY /dev/md/other UUID=00000000:00000000:00000000:00000000\n#@\n",
+                    "/dev/md/system", "/dev/md/system");
+  claim_given_name ("luks1", "/etc/crypttab", "secret UUID=@ none luks\n", usual,
+                    "/dev/mapper/secret");
+  claim_given_name ("luks1", "/etc/crypttab", "# secret UUID=@ none luks\n", usual, usual);
+}
+
 /* With a disk missing the message says which. */
 static void
 test_missing (void)
@@ -395,6 +446,7 @@ main (int argc, char **argv)
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
   g_test_add_func ("/guest-volumes/whole-disk", test_whole_disk);
   g_test_add_func ("/guest-volumes/locked", test_locked);
+  g_test_add_func ("/guest-volumes/given-names", test_given_names);
   g_test_add_func ("/guest-volumes/missing", test_missing);
   return g_test_run ();
 }
