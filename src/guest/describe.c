@@ -93,53 +93,32 @@ add_texts (JsonBuilder *json, const char *key, GPtrArray *texts)
 }
 
 static void
-add_volume (JsonBuilder *json, const H2kGuestVolume *volume)
-{
-  json_builder_begin_object (json);
-  add_number (json, "number", volume->volume->number);
-  add_number (json, "offset", volume->volume->offset);
-  add_number (json, "size", volume->volume->length);
-  add_text (json, "role", h2k_volume_role (volume->volume));
-  add_text (json, "type", volume->id.type);
-  add_text (json, "uuid", volume->id.uuid);
-  add_text (json, "label", volume->id.label);
-  add_text (json, "part_uuid", volume->volume->part_uuid);
-  add_text (json, "part_label", volume->volume->part_label);
-  add_text (json, "mountpoint", volume->mountpoint);
-  add_text (json, "fstab", volume->spec);
-  add_text (json, "subvolume", volume->subvolume);
-  add_text (json, "backend", volume->backend);
-  add_text (json, "backend_reason", volume->backend_why);
-  json_builder_set_member_name (json, "opened");
-  json_builder_add_boolean_value (json, volume->fs != NULL);
-  add_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
-  json_builder_end_object (json);
-}
-
-static void
 add_bool (JsonBuilder *json, const char *key, gboolean value)
 {
   json_builder_set_member_name (json, key);
   json_builder_add_boolean_value (json, value);
 }
 
-/* A volume that is made of others. */
+/* An array of objects, whose members MEMBERS adds. */
 static void
-add_made (JsonBuilder *json, const H2kGuestVolume *volume)
+add_objects (JsonBuilder *json, const char *key, GPtrArray *items,
+             void (*members) (JsonBuilder *json, gconstpointer item))
 {
-  const H2kNode *node = volume->node;
-  g_autoptr (GPtrArray) parents = g_ptr_array_new ();
+  json_builder_set_member_name (json, key);
+  json_builder_begin_array (json);
+  for (guint i = 0; i < items->len; i++)
+    {
+      json_builder_begin_object (json);
+      members (json, items->pdata[i]);
+      json_builder_end_object (json);
+    }
+  json_builder_end_array (json);
+}
 
-  for (guint i = 0; i < node->parents->len; i++)
-    g_ptr_array_add (parents, ((const H2kNode *)node->parents->pdata[i])->name);
-  json_builder_begin_object (json);
-  add_text (json, "kind", h2k_node_kind_name (node->kind));
-  add_text (json, "name", node->name);
-  add_texts (json, "devices", node->names);
-  add_text (json, "layout", node->type);
-  add_text (json, "own_uuid", node->uuid);
-  add_texts (json, "lies_on", parents);
-  add_text (json, "snapshot_of", node->origin ? node->origin->name : NULL);
+/* What VOLUME holds, and what becomes of that. */
+static void
+add_content (JsonBuilder *json, const H2kGuestVolume *volume)
+{
   add_number (json, "size", volume->volume->length);
   add_text (json, "type", volume->id.type);
   add_text (json, "uuid", volume->id.uuid);
@@ -150,41 +129,79 @@ add_made (JsonBuilder *json, const H2kGuestVolume *volume)
   add_text (json, "backend", volume->backend);
   add_text (json, "backend_reason", volume->backend_why);
   add_bool (json, "opened", volume->fs != NULL);
+  add_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
+}
+
+static void
+add_volume (JsonBuilder *json, gconstpointer item)
+{
+  const H2kGuestVolume *volume = item;
+
+  add_number (json, "number", volume->volume->number);
+  add_number (json, "offset", volume->volume->offset);
+  add_text (json, "role", h2k_volume_role (volume->volume));
+  add_text (json, "part_uuid", volume->volume->part_uuid);
+  add_text (json, "part_label", volume->volume->part_label);
+  add_content (json, volume);
+}
+
+/* A volume that is made of others. */
+static void
+add_made (JsonBuilder *json, gconstpointer item)
+{
+  const H2kGuestVolume *volume = item;
+  const H2kNode *node = volume->node;
+  g_autoptr (GPtrArray) parents = g_ptr_array_new ();
+
+  for (guint i = 0; i < node->parents->len; i++)
+    g_ptr_array_add (parents, ((const H2kNode *)node->parents->pdata[i])->name);
+  add_text (json, "kind", h2k_node_kind_name (node->kind));
+  add_text (json, "name", node->name);
+  add_texts (json, "devices", node->names);
+  add_text (json, "layout", node->type);
+  add_text (json, "own_uuid", node->uuid);
+  add_texts (json, "lies_on", parents);
+  add_text (json, "snapshot_of", node->origin ? node->origin->name : NULL);
+  add_content (json, volume);
   add_bool (json, "writable", volume->volume->disk && h2k_disk_is_writable (volume->volume->disk));
   add_texts (json, "notes", node->notes);
-  add_text (json, "problem", node->problem ? node->problem->message : NULL);
-  json_builder_end_object (json);
 }
 
 static void
-add_all_made (JsonBuilder *json, H2kGuest *guest)
+add_remote (JsonBuilder *json, gconstpointer item)
 {
-  json_builder_set_member_name (json, "volumes");
-  json_builder_begin_array (json);
+  const H2kFstabEntry *entry = item;
+
+  add_text (json, "mountpoint", entry->path);
+  add_text (json, "type", entry->type);
+  add_text (json, "source", entry->spec);
+}
+
+static void
+add_kernel (JsonBuilder *json, gconstpointer item)
+{
+  const H2kKernel *kernel = item;
+
+  add_text (json, "version", kernel->version);
+  add_text (json, "image", kernel->image);
+  add_text (json, "initramfs", kernel->initramfs);
+  add_text (json, "modules", kernel->modules_dir);
+}
+
+/* Those of GUEST's volumes that are partitions of the disk INDEX, or, with G_MAXUINT, those that
+ * are made of others; borrowed. */
+static GPtrArray *
+volumes_on (H2kGuest *guest, guint index)
+{
+  GPtrArray *found = g_ptr_array_new ();
+
   for (guint i = 0; i < guest->volumes->len; i++)
     {
-      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
-      if (volume->node->depth > 0)
-        add_made (json, volume);
+      H2kGuestVolume *volume = guest->volumes->pdata[i];
+      if (volume->node->depth ? index == G_MAXUINT : volume->disk == index)
+        g_ptr_array_add (found, volume);
     }
-  json_builder_end_array (json);
-}
-
-static void
-add_remote (JsonBuilder *json, H2kGuest *guest)
-{
-  json_builder_set_member_name (json, "remote_mounts");
-  json_builder_begin_array (json);
-  for (guint i = 0; i < guest->remote->len; i++)
-    {
-      const H2kFstabEntry *entry = g_ptr_array_index (guest->remote, i);
-      json_builder_begin_object (json);
-      add_text (json, "mountpoint", entry->path);
-      add_text (json, "type", entry->type);
-      add_text (json, "source", entry->spec);
-      json_builder_end_object (json);
-    }
-  json_builder_end_array (json);
+  return found;
 }
 
 static void
@@ -192,6 +209,7 @@ add_disk (JsonBuilder *json, H2kGuest *guest, guint index)
 {
   const H2kDisk *disk = g_ptr_array_index (guest->disks, index);
   const H2kTable *table = g_ptr_array_index (guest->tables, index);
+  g_autoptr (GPtrArray) volumes = volumes_on (guest, index);
 
   json_builder_begin_object (json);
   add_text (json, "name", disk->name);
@@ -201,35 +219,8 @@ add_disk (JsonBuilder *json, H2kGuest *guest, guint index)
   add_number (json, "sector_size", disk->sector_size);
   add_text (json, "table", table_name (table->type));
   add_text (json, "id", table->disk_id);
-  json_builder_set_member_name (json, "volumes");
-  json_builder_begin_array (json);
-  for (guint i = 0; i < guest->volumes->len; i++)
-    {
-      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
-      if (volume->disk == index && volume->node->depth == 0)
-        add_volume (json, volume);
-    }
-  json_builder_end_array (json);
+  add_objects (json, "volumes", volumes, add_volume);
   json_builder_end_object (json);
-}
-
-static void
-add_kernels (JsonBuilder *json, H2kGuest *guest)
-{
-  json_builder_set_member_name (json, "kernels");
-  json_builder_begin_array (json);
-  for (guint i = 0; i < guest->kernels->len; i++)
-    {
-      const H2kKernel *kernel = g_ptr_array_index (guest->kernels, i);
-
-      json_builder_begin_object (json);
-      add_text (json, "version", kernel->version);
-      add_text (json, "image", kernel->image);
-      add_text (json, "initramfs", kernel->initramfs);
-      add_text (json, "modules", kernel->modules_dir);
-      json_builder_end_object (json);
-    }
-  json_builder_end_array (json);
 }
 
 static void
@@ -261,17 +252,18 @@ h2k_guest_to_json (H2kGuest *guest)
 {
   g_autoptr (JsonBuilder) json = json_builder_new ();
   g_autoptr (JsonNode) root = NULL;
+  g_autoptr (GPtrArray) made = volumes_on (guest, G_MAXUINT);
 
   json_builder_begin_object (json);
   add_system (json, guest);
-  add_kernels (json, guest);
+  add_objects (json, "kernels", guest->kernels, add_kernel);
   json_builder_set_member_name (json, "disks");
   json_builder_begin_array (json);
   for (guint i = 0; i < guest->disks->len; i++)
     add_disk (json, guest, i);
   json_builder_end_array (json);
-  add_all_made (json, guest);
-  add_remote (json, guest);
+  add_objects (json, "volumes", made, add_made);
+  add_objects (json, "remote_mounts", guest->remote, add_remote);
   add_texts (json, "warnings", guest->warnings);
   json_builder_end_object (json);
   root = json_builder_get_root (json);
