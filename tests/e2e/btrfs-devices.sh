@@ -6,16 +6,9 @@
 # shellcheck source=tests/e2e/lib.sh
 source "$H2K_TOP/tests/e2e/lib.sh"
 
-mkdir "$work/tmp" "$work/mnt"
-export LIBGUESTFS_CACHEDIR="${LIBGUESTFS_CACHEDIR:-/var/tmp}"
-
-skip_all() {
-    echo "1..0 # SKIP $1"
-    exit 0
-}
-
-[ "$(id -u)" -eq 0 ] || skip_all "mounting the test filesystems needs root"
+is_root || skip_all "mounting the test filesystems needs root"
 command -v mkfs.btrfs >/dev/null || skip_all "mkfs.btrfs is not installed"
+mkdir "$work/tmp" "$work/mnt"
 
 # with_mounted OPTIONS FILE FILE COMMAND...: runs COMMAND with both mounted at $work/mnt.
 with_mounted() {

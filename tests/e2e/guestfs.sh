@@ -9,15 +9,8 @@ source "$H2K_TOP/tests/e2e/lib.sh"
 
 # Everything of these runs is below it, so that what is left behind can be seen.
 mkdir "$work/tmp" "$work/mnt"
-# But for the appliance's image, which libguestfs makes once.
-export LIBGUESTFS_CACHEDIR="${LIBGUESTFS_CACHEDIR:-/var/tmp}"
 
-skip_all() {
-    echo "1..0 # SKIP $1"
-    exit 0
-}
-
-[ "$(id -u)" -eq 0 ] || skip_all "mounting the test filesystems needs root"
+is_root || skip_all "mounting the test filesystems needs root"
 "$H2K" inspect --backend=guestfs /dev/null 2>&1 | grep -q 'built without' &&
     skip_all "built without libguestfs"
 

@@ -7,10 +7,7 @@
 # shellcheck source=tests/e2e/lib.sh
 source "$H2K_TOP/tests/e2e/lib.sh"
 
-if [ "$(id -u)" -ne 0 ]; then
-    echo "1..0 # SKIP mounting the test filesystems needs root"
-    exit 0
-fi
+is_root || skip_all "mounting the test filesystems needs root"
 disk=$work/disk.raw
 m=$work/mnt
 mkdir "$m"

@@ -8,6 +8,8 @@ count=0
 bad=0
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/h2k-e2e.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# libguestfs makes its appliance's image once for all of them, not once in each TMPDIR.
+export LIBGUESTFS_CACHEDIR="${LIBGUESTFS_CACHEDIR:-/var/tmp}"
 
 # claim TEXT COMMAND...: one test; what the command prints is shown when it fails
 claim() {
@@ -32,6 +34,26 @@ fails() {
 
 negate() {
     ! "$@"
+}
+
+# skip TEXT REASON: a claim that cannot be tried on this machine
+skip() {
+    count=$((count + 1))
+    echo "ok $count - $1 # SKIP $2"
+}
+
+# skip_all REASON: none of the script's claims can
+skip_all() {
+    echo "1..0 # SKIP $1"
+    exit 0
+}
+
+is_root() {
+    [ "$(id -u)" -eq 0 ]
+}
+
+has_loop_devices() {
+    is_root && losetup -f >/dev/null 2>&1
 }
 
 finish() {

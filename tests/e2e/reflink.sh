@@ -136,15 +136,11 @@ not_shared() {
         cat "$work/said" && ! grep -q 'shared with the source' "$work/said"
 }
 
-if [ "$(id -u)" -ne 0 ] || ! losetup -f >/dev/null 2>&1; then
-    echo "1..0 # SKIP mounting needs root and loop devices"
-    exit 0
-fi
+has_loop_devices || skip_all "mounting needs root and loop devices"
 for mkfs in "mkfs.xfs -m reflink=1" mkfs.btrfs; do
     # shellcheck disable=SC2086
     if ! place $mkfs; then
-        count=$((count + 1))
-        echo "ok $count - ${mkfs%% *} # SKIP it cannot be mounted here"
+        skip "${mkfs%% *}" "it cannot be mounted here"
         continue
     fi
     fs=${mkfs%% *} fs=${fs#mkfs.}
