@@ -5,6 +5,8 @@
 #include "disk/remote.h"
 #include "remote-fixture.h"
 
+#include <zlib.h>
+
 #define SIZE ((gsize)9 << 20)
 
 /* How many qemu-nbds this process has. */
@@ -47,6 +49,208 @@ test_formats (Fixture *f, gconstpointer data)
         g_assert_cmpuint (children (), ==, 0);
     }
 }
+
+/* --- formats that QEMU reads and does not write -------------------------------------------------
+ */
+
+#define CHUNK ((gsize)256 << 10)
+
+static void
+add_be (GByteArray *out, guint bytes, guint64 value)
+{
+  guint64 be = GUINT64_TO_BE (value);
+
+  g_byte_array_append (out, (const guint8 *)&be + 8 - bytes, bytes);
+}
+
+static void
+add_le32 (GByteArray *out, guint32 value)
+{
+  guint32 le = GUINT32_TO_LE (value);
+
+  g_byte_array_append (out, (const guint8 *)&le, 4);
+}
+
+/* TEXT, with zeros up to LENGTH. */
+static void
+add_text (GByteArray *out, const char *text, guint length)
+{
+  guint end = out->len + length;
+
+  g_byte_array_append (out, (const guint8 *)text, (guint)strlen (text));
+  while (out->len < end)
+    add_be (out, 1, 0);
+}
+
+static void
+add_zlib (GByteArray *out, const guint8 *data, gsize length)
+{
+  uLongf packed = compressBound (length);
+  g_autofree guint8 *buffer = g_malloc (packed);
+
+  g_assert_cmpint (compress (buffer, &packed, data, length), ==, Z_OK);
+  g_byte_array_append (out, buffer, (guint)packed);
+}
+
+/* Bochs' growing image, version 2: a catalog of extents, each behind the bitmap of its sectors. */
+static GByteArray *
+make_bochs (const guint8 *data)
+{
+  const guint n = SIZE / CHUNK, bitmap = CHUNK / 512 / 8;
+  GByteArray *out = g_byte_array_new ();
+  guint next = 0;
+
+  add_text (out, "Bochs Virtual HD Image", 32);
+  add_text (out, "Redolog", 16);
+  add_text (out, "Growing", 16);
+  add_le32 (out, 0x20000);
+  add_le32 (out, 512);
+  add_le32 (out, n);
+  add_le32 (out, bitmap);
+  add_le32 (out, CHUNK);
+  add_le32 (out, 0);
+  add_le32 (out, SIZE);
+  add_text (out, "", 512 - out->len);
+  for (guint i = 0; i < n; i++)
+    add_le32 (out, h2k_is_zero (data + i * CHUNK, CHUNK) ? ~0u : next++);
+  for (guint i = 0; i < n; i++)
+    {
+      const guint8 *chunk = data + i * CHUNK;
+      guint start = out->len;
+
+      if (h2k_is_zero (chunk, CHUNK))
+        continue;
+      add_text (out, "", MAX (512, bitmap));
+      for (guint k = 0; k < CHUNK / 512; k++)
+        if (!h2k_is_zero (chunk + k * 512, 512))
+          out->data[start + k / 8] |= (guint8)(1u << k % 8);
+      g_byte_array_append (out, chunk, CHUNK);
+    }
+  return out;
+}
+
+/* A compressed loop device: a shell script that mounts itself, and deflated blocks. */
+static GByteArray *
+make_cloop (const guint8 *data)
+{
+  const guint n = SIZE / CHUNK;
+  g_autoptr (GByteArray) blocks = g_byte_array_new ();
+  GByteArray *out = g_byte_array_new ();
+  guint start = 128 + 8 + (n + 1) * 8;
+
+  add_text (
+      out, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n",
+      128);
+  add_be (out, 4, CHUNK);
+  add_be (out, 4, n);
+  for (guint i = 0; i < n; i++)
+    {
+      add_be (out, 8, start + blocks->len);
+      add_zlib (blocks, data + i * CHUNK, CHUNK);
+    }
+  add_be (out, 8, start + blocks->len);
+  g_byte_array_append (out, blocks->data, blocks->len);
+  return out;
+}
+
+static void
+add_dmg_chunk (GByteArray *mish, guint32 type, guint64 at, guint64 length, const GByteArray *out,
+               guint start)
+{
+  add_be (mish, 4, type);
+  add_be (mish, 4, 0);
+  add_be (mish, 8, at / 512);
+  add_be (mish, 8, length / 512);
+  add_be (mish, 8, start);
+  add_be (mish, 8, out->len - start);
+}
+
+/* Apple's disk image: chunks that are zeros, plain or deflated, a table of them within a property
+ * list, and a trailer that tells where that is. */
+static GByteArray *
+make_dmg (const guint8 *data)
+{
+  g_autoptr (GByteArray) mish = g_byte_array_new ();
+  GByteArray *out = g_byte_array_new ();
+  g_autofree char *table = NULL, *plist = NULL;
+  guint plist_at, trailer;
+
+  add_text (mish, "mish", 4);
+  add_be (mish, 4, 1);
+  add_be (mish, 8, 0);
+  add_be (mish, 8, SIZE / 512);
+  add_text (mish, "", 204 - mish->len);
+  for (guint64 at = 0; at < SIZE; at += CHUNK)
+    {
+      guint start = out->len;
+
+      if (h2k_is_zero (data + at, CHUNK))
+        add_dmg_chunk (mish, 2, at, CHUNK, out, start);
+      else if (at / CHUNK % 3 == 0)
+        {
+          g_byte_array_append (out, data + at, CHUNK);
+          add_dmg_chunk (mish, 1, at, CHUNK, out, start);
+        }
+      else
+        {
+          add_zlib (out, data + at, CHUNK);
+          add_dmg_chunk (mish, 0x80000005u, at, CHUNK, out, start);
+        }
+    }
+  add_dmg_chunk (mish, 0xffffffffu, SIZE, 0, out, out->len);
+  table = g_base64_encode (mish->data, mish->len);
+  plist = g_strdup_printf ("<?xml version=\"1.0\"?><plist version=\"1.0\"><dict>"
+                           "<key>resource-fork</key><dict><key>blkx</key><array><dict><key>Data"
+                           "</key><data>%s</data></dict></array></dict></dict></plist>",
+                           table);
+  plist_at = out->len;
+  add_text (out, plist, (guint)strlen (plist));
+  trailer = out->len;
+  add_text (out, "koly", 4);
+  add_be (out, 4, 4);
+  add_be (out, 4, 512);
+  add_text (out, "", 0xd8 - (out->len - trailer));
+  add_be (out, 8, plist_at);
+  add_be (out, 8, trailer - plist_at);
+  add_text (out, "", 0x1ec - (out->len - trailer));
+  add_be (out, 8, SIZE / 512);
+  add_text (out, "", 512 - (out->len - trailer));
+  return out;
+}
+
+static void
+test_read_only_formats (Fixture *f, gconstpointer data)
+{
+  static const struct
+  {
+    const char *format;
+    GByteArray *(*make) (const guint8 *data);
+    gint damage; /* a byte that makes it unreadable; negative: of the trailer */
+  } formats[] = {{"bochs", make_bochs, 64}, {"cloop", make_cloop, 131}, {"dmg", make_dmg, -0xd8}};
+  g_autofree guint8 *expected = make_raw (f, "r.raw", SIZE, 5);
+
+  for (guint i = 0; i < G_N_ELEMENTS (formats); i++)
+    {
+      g_autofree char *name = g_strdup_printf ("qemu:%s", formats[i].format);
+      g_autofree char *path = g_build_filename (f->folder, formats[i].format, NULL);
+      g_autoptr (GByteArray) image = formats[i].make (expected);
+
+      save (f, formats[i].format, image->data, image->len);
+      {
+        g_autoptr (H2kDisk) disk = open_uri (path);
+        g_assert_cmpstr (disk->format, ==, name);
+        check_content (disk, expected, SIZE);
+      }
+      image->data[formats[i].damage < 0 ? image->len - 512 + (guint)-formats[i].damage
+                                        : (guint)formats[i].damage]
+          ^= 0x41;
+      save (f, formats[i].format, image->data, image->len);
+      expect_refusal (f, formats[i].format, NULL, H2K_ERROR_FORMAT, "QEMU cannot read it");
+    }
+}
+
+/* --- what becomes of the process ----------------------------------------------------------------
+ */
 
 /* Neither the socket nor its folder has a name when the disk is open. */
 static void
@@ -144,6 +348,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_setenv ("H2K_PATIENCE", "5", TRUE);
   add ("/qemu-nbd/formats", test_formats);
+  add ("/qemu-nbd/read-only-formats", test_read_only_formats);
   add ("/qemu-nbd/leaves-nothing", test_leaves_nothing);
   add ("/qemu-nbd/refused", test_refused);
   add ("/qemu-nbd/protocols", test_protocols);
