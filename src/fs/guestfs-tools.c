@@ -1,7 +1,7 @@
-/* guestfs-tools.c - reads what xfs_repair -n and btrfs check say.
+/* guestfs-tools.c - reads what xfs_repair -n, btrfs check, e2fsck -n and fsck.fat -n say.
  *
- * Their exit status is the verdict: xfs_repair(8), btrfs-check(8). Of their lines all is a finding
- * that is not about their own progress.
+ * Their exit status is the verdict: xfs_repair(8), btrfs-check(8), e2fsck(8), fsck.fat(8). Of their
+ * lines all is a finding that is not about their own progress.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,27 +11,30 @@
 
 typedef struct
 {
-  const char *type;
+  const char *const *types;
   const char *command;
   const char *package; /* that puts the program into the appliance, on Debian */
-  /* How lines begin that are no findings, those that are about sums which can be made again, and
-   * parts of those that say that the program does not check this filesystem. */
+  /* How lines begin that are no findings, those that are about sums which can be made again and
+   * other untidiness, and parts of those that say that the program does not check this filesystem.
+   */
   const char *const *progress, *const *harmless, *const *undecided;
+  const char *const *closing; /* parts of the last lines, the last one first */
 } Tool;
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static const Tool tools[] = {
     {
-        .type = "xfs",
+        .types = WORDS ("xfs"),
         .command = "xfs_repair -n",
         .package = "libguestfs-xfs",
         .progress = WORDS ("Phase ", "- ", "No modify flag set"),
         .harmless = WORDS (NULL),
         .undecided = WORDS ("unsupported filesystem features", "Only one AG detected"),
+        .closing = WORDS (NULL),
     },
     {
-        .type = "btrfs",
+        .types = WORDS ("btrfs"),
         .command = "btrfs check --readonly",
         .package = "btrfs-progs",
         .progress
@@ -40,6 +43,27 @@ static const Tool tools[] = {
         .harmless
         = WORDS ("Counts for qgroup id", "our:", "disk:", "diff:", "Qgroup ", "Rescan hasn't been"),
         .undecided = WORDS ("unsupported option features"),
+        .closing = WORDS (NULL),
+    },
+    {
+        .types = WORDS ("ext2", "ext3", "ext4"),
+        .command = "e2fsck -fn",
+        .package = "e2fsprogs",
+        .progress = WORDS ("e2fsck ", "Pass ", "Fix? no"),
+        .harmless = WORDS ("Free blocks count wrong", "Free inodes count wrong"),
+        .undecided = WORDS ("has unsupported feature(s)", "Get a newer version of e2fsck"),
+        .closing = WORDS (" files (", "WARNING: Filesystem still has errors"),
+    },
+    {
+        .types = WORDS ("vfat"),
+        .command = "fsck.fat -n",
+        .package = "dosfstools",
+        .progress = WORDS ("fsck.fat ", "Leaving filesystem unchanged", "Automatically removing "),
+        .harmless = WORDS ("Dirty bit is set", "There are differences between boot sector",
+                           "This is mostly harmless", "Not automatically fixing this",
+                           "Free cluster summary ", "Reclaimed "),
+        .undecided = WORDS (NULL),
+        .closing = WORDS (" files, "),
     },
 };
 
@@ -47,7 +71,7 @@ static const Tool *
 find_tool (const char *type)
 {
   for (gsize i = 0; i < G_N_ELEMENTS (tools); i++)
-    if (strcmp (tools[i].type, type) == 0)
+    if (g_strv_contains (tools[i].types, type))
       return &tools[i];
   return NULL;
 }
@@ -89,6 +113,29 @@ shown (const char *line)
   return h2k_escape_text (line, (gssize)length);
 }
 
+/* Take away the empty lines, and the progress, at the end of LINES, and what closes it: each of
+ * those once, so that a file's name can imitate no more than that. */
+static void
+cut_end (const Tool *tool, char **lines)
+{
+  guint n = g_strv_length (lines);
+  const char *const *closing = tool->closing;
+
+  for (; n; n--)
+    {
+      const char *line = g_strstrip (lines[n - 1]);
+      if (!*line || begins_with_one (line, tool->progress))
+        *lines[n - 1] = '\0';
+      else if (*closing && strstr (line, *closing))
+        {
+          *lines[n - 1] = '\0';
+          closing++;
+        }
+      else
+        break;
+    }
+}
+
 /* Take the lines of OUTPUT. FALSE: the program did not check, CHECK says why. */
 static gboolean
 read_lines (const Tool *tool, gboolean ok, const char *output, H2kFsCheck *check)
@@ -96,6 +143,7 @@ read_lines (const Tool *tool, gboolean ok, const char *output, H2kFsCheck *check
   g_autofree char *valid = g_utf8_make_valid (output, -1);
   g_auto (GStrv) lines = g_strsplit_set (valid, "\r\n", -1);
 
+  cut_end (tool, lines);
   for (guint i = 0; lines[i]; i++)
     {
       const char *line = g_strstrip (lines[i]);
