@@ -524,7 +524,8 @@ guestfs_fs_set_xattr (H2kFs *base, const char *path, const char *name, GBytes *v
   g_autofree char *p = inside (fs, path);
   gsize size = 0;
   const char *bytes = value ? g_bytes_get_data (value, &size) : NULL;
-  g_autofree char *text = bytes ? g_strndup (bytes, size) : NULL;
+  /* Of an empty value there are no bytes. */
+  g_autofree char *text = value ? g_strndup (bytes ? bytes : "", size) : NULL;
   gboolean ok, none;
   guestfs_h *g;
   H2kStat st;
@@ -538,7 +539,10 @@ guestfs_fs_set_xattr (H2kFs *base, const char *path, const char *name, GBytes *v
   h2k_guestfs_begin (fs->guestfs, CALL_SECONDS);
   ok = text ? guestfs_lsetxattr (g, name, text, (int)size, p) == 0
             : guestfs_lremovexattr (g, name, p) == 0;
-  return end_attributes (fs, g, ok, path, &none, error) || (none && !value);
+  if (end_attributes (fs, g, ok, path, &none, error) || (none && !value))
+    return TRUE;
+  return none ? refuse (fs, H2K_ERROR_UNSUPPORTED, path, "the filesystem has no attributes", error)
+              : FALSE;
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
