@@ -170,7 +170,7 @@ read_file (const char *path, GPtrArray *secrets, GError **error)
       const guint8 *end = memchr (buffer, '\n', size);
       gsize line = end ? (gsize)(end - buffer) : size;
       add_secret (secrets, buffer, line);
-      if (line + 1 < size || memchr (buffer, '\0', line))
+      if (line < size)
         add_secret (secrets, buffer, size);
     }
   if (buffer)

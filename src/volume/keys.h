@@ -29,7 +29,8 @@ H2kKeys *h2k_keys_parse (GPtrArray *specs, GError **error);
 
 /* The keys for a container that is called NAMES (char *) and has UUID, in the order given, those
  * for all containers last: GBytes *, wiped when they are freed. A passphrase is the first line of
- * its file, without the line's end; a file that holds more than that is tried as a whole, too. KEYS
- * may be NULL. Empty: nothing was given for this one. Errors: H2K_ERROR_SOURCE: a file cannot be
- * read; H2K_ERROR_USAGE: a variable is not set. */
+ * its file, without the line's end; a file that holds more than that, and be it the line's end, is
+ * tried as a whole, too, as cryptsetup reads key files. KEYS may be NULL. Empty: nothing was given
+ * for this one. Errors: H2K_ERROR_SOURCE: a file cannot be read; H2K_ERROR_USAGE: a variable is not
+ * set. */
 GPtrArray *h2k_keys_find (const H2kKeys *keys, GPtrArray *names, const char *uuid, GError **error);

@@ -224,6 +224,42 @@ test_keys (void)
     }
 }
 
+/* What is tried of a key file that holds CONTENT: WANTED, and WHOLE says whether all of it as well.
+ */
+static void
+check_key_file (const char *content, gsize length, gsize wanted, gboolean whole)
+{
+  g_autofree char *path = NULL, *spec = NULL;
+  int fd = g_file_open_tmp ("h2k-key-XXXXXX", &path, NULL);
+  g_autoptr (GPtrArray) names = g_ptr_array_new (), secrets = NULL;
+  g_autoptr (H2kKeys) keys = NULL;
+
+  g_assert_cmpint (h2k_pwrite_full (fd, content, length, 0), ==, 0);
+  close (fd);
+  spec = g_strdup_printf ("all:file:%s", path);
+  keys = keys_of (spec, "");
+  secrets = h2k_keys_find (keys, names, NULL, NULL);
+  g_unlink (path);
+  g_assert_nonnull (secrets);
+  g_assert_cmpuint (secrets->len, ==, whole ? 2 : 1);
+  for (guint i = 0; i < secrets->len; i++)
+    {
+      gsize size;
+      const void *data = g_bytes_get_data (secrets->pdata[i], &size);
+      g_assert_cmpmem (data, size, content, i == 0 ? wanted : length);
+    }
+}
+
+/* A key file is a key with its line's end, too: that is how cryptsetup and crypttab take it. */
+static void
+test_key_files (void)
+{
+  check_key_file ("secret", 6, 6, FALSE);
+  check_key_file ("secret\n", 7, 6, TRUE);
+  check_key_file ("secret\nmore", 11, 6, TRUE);
+  check_key_file ("sec\0ret", 7, 7, FALSE);
+}
+
 static void
 test_key_forms (void)
 {
@@ -945,6 +981,7 @@ main (int argc, char **argv)
       g_test_add_data_func (name, with_digests[i], test_digests);
     }
   g_test_add_func ("/stack/keys", test_keys);
+  g_test_add_func ("/stack/key-files", test_key_files);
   g_test_add_func ("/stack/key-forms", test_key_forms);
   g_test_add_func ("/stack/missing-pv", test_missing_pv);
   g_test_add_func ("/stack/twins", test_twins);
