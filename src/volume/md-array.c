@@ -57,6 +57,19 @@ slot_of (const Array *array, guint slot)
   return &g_array_index (array->slots, H2kMdDisk, slot);
 }
 
+/* Whether MEMBER knows what became of it. With the newest event but one it may have failed in the
+ * last one, which only the others have noted then. */
+static gboolean
+is_up_to_date (const Array *array, const H2kMdMember *member)
+{
+  const H2kMdMember *newest = array->super;
+
+  if (member->events >= newest->events)
+    return TRUE;
+  return member->events + 1 == newest->events
+         && (!newest->roles || h2k_md_slot_by (newest, member->number) == member->slot);
+}
+
 /* Put each member that is up to date into its slot. FALSE: two claim the same one. */
 static gboolean
 fill_slots (Array *array, const H2kMdDisk *members, guint n)
@@ -74,7 +87,7 @@ fill_slots (Array *array, const H2kMdDisk *members, guint n)
         }
       if (member->slot == H2K_MD_NO_SLOT || member->slot >= array->slots->len)
         continue;
-      if (member->events + 1 < array->super->events)
+      if (!is_up_to_date (array, member))
         {
           g_autofree char *text
               = g_strdup_printf ("%s is out of date and was left out", members[i].disk->name);

@@ -112,6 +112,14 @@ bytes_of (guint64 sectors)
   return sectors > G_MAXINT64 / SECTOR ? G_MAXINT64 : sectors * SECTOR;
 }
 
+guint
+h2k_md_slot_by (const H2kMdMember *member, guint number)
+{
+  guint role = number < member->n_roles ? member->roles[number] : G_MAXUINT16;
+
+  return role < member->raid_disks ? role : H2K_MD_NO_SLOT;
+}
+
 /* --- version 1 ---------------------------------------------------------------------------------
  */
 
@@ -137,10 +145,8 @@ static gboolean
 parse_v1 (H2kDisk *disk, const guint8 *sb, H2kMdMember *member, GError **error)
 {
   guint32 n_roles = h2k_le32 (sb + V1_MAX_DEV), features = h2k_le32 (sb + V1_FEATURES);
-  guint32 device = h2k_le32 (sb + V1_DEVICE);
   guint64 resync = h2k_le64 (sb + V1_RESYNC);
   const guint8 *u = sb + V1_UUID;
-  guint role;
 
   if (n_roles > (V1_LENGTH - V1_ROLES) / 2
       || checksum_v1 (sb, V1_ROLES + 2 * n_roles) != h2k_le32 (sb + V1_CHECKSUM))
@@ -158,8 +164,12 @@ parse_v1 (H2kDisk *disk, const guint8 *sb, H2kMdMember *member, GError **error)
   member->size = member->level > 0 ? bytes_of (h2k_le64 (sb + V1_SIZE)) : 0;
   member->data_offset = bytes_of (h2k_le64 (sb + V1_DATA_OFFSET));
   member->data_length = bytes_of (h2k_le64 (sb + V1_DATA_SIZE));
-  role = device < n_roles ? h2k_le16 (sb + V1_ROLES + 2 * device) : G_MAXUINT16;
-  member->slot = role < member->raid_disks ? role : H2K_MD_NO_SLOT;
+  member->number = h2k_le32 (sb + V1_DEVICE);
+  member->n_roles = n_roles;
+  member->roles = g_new (guint16, n_roles + 1);
+  for (guint i = 0; i < n_roles; i++)
+    member->roles[i] = h2k_le16 (sb + V1_ROLES + 2 * i);
+  member->slot = h2k_md_slot_by (member, member->number);
   member->events = h2k_le64 (sb + V1_EVENTS);
   member->is_dirty = member->level > 0 && resync != G_MAXUINT64;
   member->is_recovering = (features & FEATURE_RECOVERY) != 0;
@@ -301,5 +311,6 @@ h2k_md_member_free (H2kMdMember *member)
   if (!member)
     return;
   g_free (member->name);
+  g_free (member->roles);
   g_free (member);
 }

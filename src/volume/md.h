@@ -3,7 +3,7 @@
  * After md(4), mdadm(8) and include/uapi/linux/raid/md_p.h: superblocks of version 0.90 (in either
  * byte order), 1.0, 1.1 and 1.2; linear, RAID 0, 1, 4, 5 and 10 with every layout. The rules by
  * which members count are the kernel's: one is up to date when it has seen the newest event but
- * one.
+ * one, unless that was its own failure.
  *
  * Thread-safety: what is returned is not changed any more.
  *
@@ -28,6 +28,10 @@ typedef struct
   guint64 size;     /* bytes of each member that the array uses; 0: all of data_size */
 
   guint slot; /* of this member, or H2K_MD_NO_SLOT: a spare, faulty, a journal */
+  /* Of each member by its number, this one's being the first of these, as far as it knows: its
+   * slot, or what is none. NULL: not used (0.90). */
+  guint number, n_roles;
+  guint16 *roles;
   guint64 data_offset, data_length; /* bytes: of this member's part of the array */
   guint64 events;
   gboolean is_dirty;       /* members may differ where the array was written last */
@@ -45,6 +49,8 @@ typedef struct
 H2kMdMember *h2k_md_member_read (H2kDisk *disk, GError **error);
 void h2k_md_member_free (H2kMdMember *member);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kMdMember, h2k_md_member_free)
+/* The slot that MEMBER, which has roles, knows the member NUMBER in; H2K_MD_NO_SLOT: in none. */
+guint h2k_md_slot_by (const H2kMdMember *member, guint number);
 
 /* A member and the disk that it is on. */
 typedef struct

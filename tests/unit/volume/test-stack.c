@@ -708,8 +708,12 @@ spoil (H2kDisk *disk)
 enum
 {
   SB_FEATURES = 8,
+  SB_NUMBER = 160,
   SB_EVENTS = 200,
   SB_RESYNC = 208,
+  SB_ROLES = 256,
+
+  ROLE_FAULTY = 0xfffe,
 };
 
 /* The array of DISKS reads as it did, and the report says TEXT; whether it is written is WRITABLE.
@@ -764,6 +768,26 @@ test_stale (void)
       if (i == 1)
         claim_refused (disks, H2K_ERROR_SOURCE,
                        "of its 3 members the ones in the slots 0, 2 are missing, out of date");
+    }
+}
+
+/* One that missed the last event because it failed then is not believed, though its own superblock
+ * does not say so: the others' do. */
+static void
+test_failed (void)
+{
+  static const char *const samples[] = {"md1-1.0", "md5"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (samples); i++)
+    {
+      g_autoptr (GPtrArray) disks = sample_load (samples[i]);
+      guint number = (guint)(super_value (disks->pdata[0], SB_NUMBER) & 0xffffffff);
+
+      edit_super (disks->pdata[0], SB_EVENTS, 8, super_value (disks->pdata[0], SB_EVENTS) - 1);
+      for (guint k = 1; k < disks->len; k++)
+        edit_super (disks->pdata[k], SB_ROLES + 2 * number, 2, ROLE_FAULTY);
+      spoil (disks->pdata[0]);
+      claim_reads (disks, "is out of date and was left out", i == 0);
     }
 }
 
@@ -996,6 +1020,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/raid6", test_raid6);
   g_test_add_func ("/stack/missing-members", test_missing_members);
   g_test_add_func ("/stack/stale", test_stale);
+  g_test_add_func ("/stack/failed", test_failed);
   g_test_add_func ("/stack/bad-blocks", test_bad_blocks);
   g_test_add_func ("/stack/parity-states", test_parity_states);
   g_test_add_func ("/stack/parity-write", test_parity_write);
