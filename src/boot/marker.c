@@ -218,5 +218,5 @@ h2k_marker_install (H2kGuest *guest, const char *nonce, gboolean reboot, GError 
   if (!h2k_tree_is_dir (guest->tree, dir) && !h2k_tree_mkdir (guest->tree, dir, 0755, error))
     return FALSE;
   return h2k_tree_symlink (guest->tree, "../" UNIT_NAME, wants, error)
-         && h2k_tree_flush (guest->tree, error);
+         && h2k_guest_flush (guest, error);
 }

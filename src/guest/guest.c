@@ -168,3 +168,22 @@ h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GError **error
   h2k_guest_identify (guest);
   return g_steal_pointer (&guest);
 }
+
+gboolean
+h2k_guest_flush (H2kGuest *guest, GError **error)
+{
+  if (!h2k_tree_flush (guest->tree, error))
+    return FALSE;
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      H2kFs *fs = volume->fs;
+
+      if (fs && fs->writable && fs->ops->flush && !fs->ops->flush (fs, error))
+        {
+          g_prefix_error (error, "%s: ", volume->node->name);
+          return FALSE;
+        }
+    }
+  return TRUE;
+}

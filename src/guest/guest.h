@@ -125,6 +125,11 @@ H2kGuest *h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GErr
 void h2k_guest_free (H2kGuest *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kGuest, h2k_guest_free)
 
+/* Write everything that is cached to the guest's disks. That is not what is mounted alone: others
+ * were looked at, too, and an appliance that did so is at work on them until then. Errors: those of
+ * H2kFsOps. */
+gboolean h2k_guest_flush (H2kGuest *guest, GError **error);
+
 /* The volume that a device name in the guest's files means: "/dev/sda1", "sda1", "/dev/vda1",
  * "/dev/xvda1", "/dev/hda1", "/dev/nvme0n1p1" (letters and numbers count disks in the order
  * given), "UUID=...", "LABEL=...", "PARTUUID=...", "PARTLABEL=...", also quoted, and

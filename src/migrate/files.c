@@ -187,7 +187,7 @@ h2k_files_save (H2kFiles *files, const char *output, GPtrArray *paths, GError **
 {
   g_autoptr (GPtrArray) saved = g_ptr_array_new_with_free_func (g_free);
 
-  if (!h2k_tree_flush (files->guest->tree, error) || !save_all (files, output, saved, error))
+  if (!h2k_guest_flush (files->guest, error) || !save_all (files, output, saved, error))
     return FALSE;
   if (!saved->len)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, "nothing was changed");

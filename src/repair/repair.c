@@ -88,7 +88,7 @@ h2k_repair_run (H2kRepairContext *context, H2kRepairSet set, GError **error)
         }
     }
   context->current = NULL;
-  return h2k_tree_flush (context->guest->tree, error);
+  return h2k_guest_flush (context->guest, error);
 }
 
 /* --- recording -------------------------------------------------------------------------------- */

@@ -108,6 +108,54 @@ test_mounts (void)
   g_assert_nonnull (strstr (text, "disk 1, partition 1; disk 2"));
 }
 
+static guint n_flushed;
+
+static gboolean
+count_flush (H2kFs *fs, GError **error)
+{
+  n_flushed++;
+  if (n_flushed == 1)
+    return TRUE;
+  g_set_error_literal (error, H2K_ERROR, H2K_ERROR_TOOL, "no flushing");
+  return FALSE;
+}
+
+/* What fstab does not mount is flushed with the rest: it was looked at, and by an appliance that
+ * may write to it as long as it has it mounted. */
+static void
+test_flush (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (GBytes) text = g_bytes_new_static ("/dev/vg-0/root / ext4 defaults 0 1\n", 35);
+
+  {
+    g_autoptr (H2kGuest) guest = open_guest (disks);
+
+    g_assert_true (h2k_tree_write (guest->tree, "/etc/fstab", text, 0644, NULL));
+    g_assert_true (h2k_guest_flush (guest, NULL));
+  }
+  {
+    g_autoptr (H2kGuest) guest = open_guest (disks);
+    const H2kGuestVolume *data = h2k_guest_find_volume (guest, "/dev/vg-0/data", NULL);
+    g_autoptr (GError) error = NULL;
+    const H2kFsOps *ops;
+    H2kFsOps counted;
+
+    g_assert_nonnull (data);
+    g_assert_null (data->mountpoint);
+    ops = data->fs->ops;
+    counted = *ops;
+    counted.flush = count_flush;
+    data->fs->ops = &counted;
+    g_assert_true (h2k_guest_flush (guest, NULL));
+    g_assert_cmpuint (n_flushed, ==, 1);
+    g_assert_false (h2k_guest_flush (guest, &error));
+    g_assert_error (error, H2K_ERROR, H2K_ERROR_TOOL);
+    g_assert_cmpstr (error->message, ==, "logical volume vg-0/data: no flushing");
+    data->fs->ops = ops;
+  }
+}
+
 /* A name that counts partitions means those of disks, not a logical volume. */
 static void
 test_whole_disk (void)
@@ -444,6 +492,7 @@ main (int argc, char **argv)
   g_test_add_func ("/guest-volumes/why-read-only", test_why_read_only);
   g_test_add_func ("/guest-volumes/layouts", test_layouts);
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
+  g_test_add_func ("/guest-volumes/flush", test_flush);
   g_test_add_func ("/guest-volumes/whole-disk", test_whole_disk);
   g_test_add_func ("/guest-volumes/locked", test_locked);
   g_test_add_func ("/guest-volumes/given-names", test_given_names);
