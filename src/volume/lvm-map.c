@@ -619,6 +619,11 @@ place_segment (Builder *builder, const H2kLvmLv *lv, const H2kLvmSegment *segmen
                H2kMapRun *run, GArray *members, gboolean *intact, GError **error)
 {
   run->length = segment->count * builder->group->extent_size;
+  if (segment->reshape_count && g_str_has_prefix (segment->type, "raid"))
+    return refuse (error, H2K_ERROR_UNSUPPORTED,
+                   "%s/%s (%s) was reshaped, and its images still have the room for that, so that "
+                   "it cannot be read" ELSEWHERE,
+                   builder->group->name, h2k_lvm_lv_name (lv), segment->type);
   if (is_type (segment, "striped") || is_type (segment, "linear"))
     return place_striped (builder, lv, segment, depth, run, members, error);
   if (is_type (segment, "raid1"))

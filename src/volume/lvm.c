@@ -311,6 +311,7 @@ read_details (Reader *reader, const LvmNode *node, H2kLvmSegment *segment)
       {"device_id", &segment->device_id, 1},
       {"transaction_id", &segment->transaction_id, 1},
       {"region_size", &segment->region_size, SECTOR},
+      {"reshape_count", &segment->reshape_count, 1},
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (details); i++)

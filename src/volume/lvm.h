@@ -45,6 +45,7 @@ typedef struct
   guint64 chunk_size;  /* bytes: of a thin pool's blocks */
   guint64 region_size; /* bytes: what a bit of a mirror's log is about */
   guint64 device_id, transaction_id;
+  guint64 reshape_count; /* extents of each image that hold no data: before or behind those */
 } H2kLvmSegment;
 
 typedef struct

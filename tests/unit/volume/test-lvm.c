@@ -413,6 +413,10 @@ static const struct
      "vg/a is made of itself"},
     {LV ("a", SEEN, "type = \"raid6_ls_6\""), H2K_ERROR_UNSUPPORTED,
      "is a RAID 6 volume, which cannot be read: copy it in the guest"},
+    {LV ("a", SEEN,
+         "reshape_count = 1 type = \"raid10\" stripe_size = 128 raids = [ \"b\", \"b\" ]")
+         LV ("b", HIDDEN, STRIPED ("0")),
+     H2K_ERROR_UNSUPPORTED, "vg/a (raid10) was reshaped, and its images still have the room"},
     {LV ("a", SEEN, "type = \"error\""), H2K_ERROR_UNSUPPORTED, "has parts that were lost"},
     {LV ("a", SEEN ", \"LOCKED\"", STRIPED ("0")), H2K_ERROR_UNSUPPORTED,
      "is being changed (LOCKED): let that finish in the guest"},
