@@ -147,6 +147,7 @@ mount_volume (H2kGuest *guest, const H2kFstabEntry *entry, H2kGuestVolume *volum
 {
   g_autoptr (GPtrArray) subvolumes = NULL;
   g_autofree char *named = NULL;
+  g_autoptr (GError) why = NULL;
   H2kFs *fs = volume->fs;
   H2kStat st;
 
@@ -158,14 +159,23 @@ mount_volume (H2kGuest *guest, const H2kFstabEntry *entry, H2kGuestVolume *volum
       named = h2k_subvolume_named (entry, subvolumes);
       fs = part_of (guest, volume, named ? named : h2k_subvolume_default (subvolumes));
     }
-  if (!fs->ops->lstat (fs, "/", &st, NULL))
+  if (fs->ops->lstat (fs, "/", &st, &why))
     {
-      g_autoptr (GError) why
-          = g_error_new (H2K_ERROR, H2K_ERROR_FILESYSTEM, "there is no subvolume %s", named);
-      return mount_failed (guest, entry, volume, why, error);
+      h2k_tree_mount (guest->tree, entry->path, fs);
+      return TRUE;
     }
-  h2k_tree_mount (guest->tree, entry->path, fs);
-  return TRUE;
+  if (!g_error_matches (why, H2K_ERROR, H2K_ERROR_FAILED)
+      && !g_error_matches (why, H2K_ERROR, H2K_ERROR_FILESYSTEM))
+    {
+      g_propagate_error (error, g_steal_pointer (&why));
+      return FALSE;
+    }
+  if (named && g_error_matches (why, H2K_ERROR, H2K_ERROR_FAILED))
+    {
+      g_clear_error (&why);
+      why = g_error_new (H2K_ERROR, H2K_ERROR_FILESYSTEM, "there is no subvolume %s", named);
+    }
+  return mount_failed (guest, entry, volume, why, error);
 }
 
 /* "/srv/data /mnt none bind": a folder at another place. */

@@ -156,6 +156,39 @@ test_flush (void)
   }
 }
 
+/* The root directory of the ext4 on VOLUME is none. */
+static void
+spoil_root (H2kDisk *volume)
+{
+  static const guint8 zeros[128] = {0};
+  guint8 super[1024], group[64];
+  guint64 block, table;
+
+  g_assert_true (h2k_disk_pread (volume, 1024, sizeof super, super, NULL));
+  block = (guint64)1024 << h2k_le32 (super + 24);
+  g_assert_true (
+      h2k_disk_pread (volume, (h2k_le32 (super + 20) + 1) * block, sizeof group, group, NULL));
+  table = h2k_le32 (group + 8) * block;
+  g_assert_true (
+      h2k_disk_pwrite (volume, table + h2k_le16 (super + 88), sizeof zeros, zeros, NULL));
+}
+
+/* What cannot be mounted is told of with its own reason. */
+static void
+test_damaged_root (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (H2kGuest) guest = open_guest (disks);
+
+  spoil_root (h2k_guest_find_volume (guest, "/dev/vg-0/data", NULL)->volume->disk);
+  h2k_guest_free (g_steal_pointer (&guest));
+  guest = open_guest (disks);
+  for (guint i = 0; i < guest->warnings->len; i++)
+    g_test_message ("%s", (const char *)guest->warnings->pdata[i]);
+  g_assert_true (mentions (guest->warnings, "/etc/fstab mounts /data from "));
+  g_assert_false (mentions (guest->warnings, "subvolume"));
+}
+
 /* A name that counts partitions means those of disks, not a logical volume. */
 static void
 test_whole_disk (void)
@@ -493,6 +526,7 @@ main (int argc, char **argv)
   g_test_add_func ("/guest-volumes/layouts", test_layouts);
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
   g_test_add_func ("/guest-volumes/flush", test_flush);
+  g_test_add_func ("/guest-volumes/damaged-root", test_damaged_root);
   g_test_add_func ("/guest-volumes/whole-disk", test_whole_disk);
   g_test_add_func ("/guest-volumes/locked", test_locked);
   g_test_add_func ("/guest-volumes/given-names", test_given_names);
