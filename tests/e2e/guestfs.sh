@@ -156,6 +156,22 @@ is_checked() {
 }
 claim "btrfs is checked by the appliance that changes it, before and after" is_checked btrfs
 
+# On ext4, which needs no appliance.
+make_ext() {
+    mkdir "$work/tree" && system "$work/tree" && echo "/dev/sda / ext4 defaults 0 1" >"$work/tree/etc/fstab" &&
+        truncate -s 64M "$work/ext.raw" && mke2fs -q -t ext4 -d "$work/tree" "$work/ext.raw" &&
+        sha256sum "$work/ext.raw" >"$work/ext.sum"
+}
+make_ext
+by_wish() {
+    migrate ext --fix-fstab --backend=guestfs && nothing_left && sha256sum -c "$work/ext.sum" &&
+        json "$work/ext.json" \
+            '[(f["status"], f["checked_by"], f["checked_after_repair"]) for f in d["filesystems"]] == [("clean", "guestfs", True)]' &&
+        qemu-img convert -O raw "$work/ext-out.qcow2" "$work/ext2.raw" && e2fsck -fn "$work/ext2.raw" &&
+        h2k cat "$work/ext-out.qcow2" /etc/fstab | grep '^UUID='
+}
+claim "--backend=guestfs changes and checks ext4, too" by_wish
+
 not_changed() {
     migrate xfs --clean-udev-rules && launches 0 &&
         json "$work/xfs.json" '[(f["status"], "appliance" in f["reason"]) for f in d["filesystems"]] == [("not checked", True)]'
