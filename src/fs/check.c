@@ -51,7 +51,7 @@ h2k_fs_check (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError **
         return (!fs->writable || fs->ops->flush (fs, error))
                && checks[i].check (fs, check, cancellable, error);
       }
-  h2k_fs_check_leave (check, "there is no check for filesystems of this type");
+  h2k_fs_check_leave (check, "hyper2kvm has no check of its own for filesystems of this type");
   return TRUE;
 }
 

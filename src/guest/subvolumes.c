@@ -111,6 +111,8 @@ h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume)
                       local->message);
       return;
     }
+  if (strcmp (volume->id.type, "btrfs") != 0) /* the appliance tells of one on everything */
+    return;
   for (guint i = 0; i < MIN (all->len, MAX_SUBVOLUMES); i++)
     {
       guint rank = rank_of (guest, volume, all->pdata[i], all);

@@ -210,6 +210,7 @@ check_side_file (Migration *m, const char *path, const char *what, GError **erro
 {
   g_autoptr (GPtrArray) files = source_files (m);
   g_autofree char *mine = g_canonicalize_filename (path, NULL);
+  g_autofree char *folder = g_path_get_dirname (mine);
   struct stat own, other;
   gboolean exists = stat (path, &own) == 0;
 
@@ -221,6 +222,12 @@ check_side_file (Migration *m, const char *path, const char *what, GError **erro
                      "%s would replace the source %s: choose another name", what, path);
         return FALSE;
       }
+  if (access (folder, W_OK | X_OK) != 0)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "%s cannot be written to %s: %s", what,
+                   folder, g_strerror (errno));
+      return FALSE;
+    }
   for (guint i = 0; m->options->output && i < m->sources->len; i++)
     {
       g_autofree char *disk = h2k_disk_output_path (m->options->output, i);

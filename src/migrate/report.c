@@ -190,12 +190,14 @@ void
 h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet selected)
 {
   JsonArray *array = h2k_report_array (report->root, "repairs");
+  gboolean reached = TRUE;
 
   for (guint r = 0; h2k_repairs[r]; r++)
     {
       const H2kRepair *repair = h2k_repairs[r];
       JsonObject *entry = json_object_new ();
       JsonArray *changes = h2k_report_array (entry, "changes");
+      gboolean failed = g_strcmp0 (context->current, repair->name) == 0;
 
       for (guint i = 0; i < context->changes->len; i++)
         {
@@ -207,9 +209,12 @@ h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet s
       json_object_set_string_member (entry, "why", repair->why);
       json_object_set_string_member (entry, "status",
                                      !(selected & repair->flag)        ? "not selected"
+                                     : failed                          ? "failed"
+                                     : !reached                        ? "not reached"
                                      : json_array_get_length (changes) ? "changed"
                                                                        : "nothing to do");
       json_array_add_object_element (array, entry);
+      reached = reached && !failed;
     }
 }
 

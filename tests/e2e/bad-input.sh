@@ -199,6 +199,9 @@ else
 fi
 claim "a corrupt filesystem of the guest, with what was found" corrupt_filesystem
 claim "--skip-fsck goes on all the same" corrupt_filesystem_skipped
+claim "a report that will have no place is found out first" refused 10 'the report cannot be written to .*nowhere' \
+    "$H2K" local --vmdk "$sparse" --to-output "$work/no-report.qcow2" --report "$work/nowhere/r.json"
+claim "and nothing was made" test ! -e "$work/no-report.qcow2"
 claim "a missing output directory" refused 10 'nowhere' "$H2K" local --vmdk "$sparse" --to-output "$work/nowhere/guest.qcow2"
 claim "an existing output is kept" existing
 claim "an existing definition is kept" existing_definition

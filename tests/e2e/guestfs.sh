@@ -125,6 +125,13 @@ not_allowed() {
 }
 claim "--backend=native changes nothing on XFS" not_allowed
 
+# The repair that failed is told from those that were done, and from those that were not begun.
+native_only() {
+    status 5 migrate xfs --backend=native &&
+        json "$work/xfs.json" '{r["name"]: r["status"] for r in d["repairs"]}["fstab"] == "failed"' &&
+        json "$work/xfs.json" '"not reached" in [r["status"] for r in d["repairs"]]'
+}
+
 # --- consistency ----------------------------------------------------------------------------------
 
 # migrate NAME OPTION...: NAME.raw becomes NAME-out.qcow2
@@ -138,6 +145,8 @@ migrate() {
     cat "$work/err"
     return $code
 }
+
+claim "a report says which repair failed" native_only
 
 launches() {
     [ "$(grep -c 'starting the libguestfs appliance' "$work/err")" -eq "$1" ]
@@ -174,6 +183,7 @@ claim "--backend=guestfs changes and checks ext4, too" by_wish
 
 not_changed() {
     migrate xfs --clean-udev-rules && launches 0 &&
+        json "$work/xfs.json" '[v["subvolume"] for k in d["guest"]["disks"] for v in k["volumes"]] == [None]' &&
         json "$work/xfs.json" '[(f["status"], "appliance" in f["reason"]) for f in d["filesystems"]] == [("not checked", True)]'
 }
 claim "no appliance is started only for a check" not_changed
