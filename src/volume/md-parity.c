@@ -17,6 +17,7 @@ typedef struct
   guint64 chunk;
   guint layout, n_members;
   H2kMapMember *members;
+  GMutex lock; /* of a parity, from when it is read until it is written */
 } ParityDisk;
 
 /* A piece of a chunk. */
@@ -164,7 +165,8 @@ parity_extent (H2kDisk *base, guint64 offset, H2kExtent *extent, GError **error)
 /* --- writing, where all members are there ------------------------------------------------------
  */
 
-/* Put the N bytes at DATA where PIECE lies: the parity changes by what the data changes. */
+/* Put the N bytes at DATA where PIECE lies: the parity changes by what the data changes. With the
+ * lock: volumes on the array that share a row are written by several threads. */
 static gboolean
 write_piece (ParityDisk *disk, const Piece *piece, gsize n, const guint8 *data, GError **error)
 {
@@ -188,11 +190,15 @@ parity_pwrite (H2kDisk *base, guint64 offset, gsize length, const void *buffer, 
   for (const guint8 *p = buffer; length;)
     {
       Piece piece;
+      gboolean ok;
       gsize n;
 
       locate (disk, offset, &piece);
       n = (gsize)MIN (MIN (piece.length, length), MAX_PIECE);
-      if (!write_piece (disk, &piece, n, p, error))
+      g_mutex_lock (&disk->lock);
+      ok = write_piece (disk, &piece, n, p, error);
+      g_mutex_unlock (&disk->lock);
+      if (!ok)
         return FALSE;
       p += n;
       offset += n;
@@ -220,6 +226,7 @@ parity_finalize (H2kDisk *base)
   for (guint i = 0; i < disk->n_members; i++)
     h2k_disk_unref (disk->members[i].disk);
   g_free (disk->members);
+  g_mutex_clear (&disk->lock);
 }
 
 static const H2kDiskOps read_ops = {
@@ -282,6 +289,7 @@ h2k_md_parity_disk (const H2kMapMember *members, guint n, guint layout, guint64 
   disk = g_new0 (ParityDisk, 1);
   h2k_disk_init (&disk->base, writable && n_lost == 0 ? &write_ops : &read_ops, length * (n - 1),
                  "md", name);
+  g_mutex_init (&disk->lock);
   disk->chunk = chunk;
   disk->layout = layout;
   disk->n_members = n;

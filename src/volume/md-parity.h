@@ -4,6 +4,8 @@
  * A row has one chunk of each member, and one of those is the others' exclusive or. Which one that
  * is, and in which order the others come, is the layout.
  *
+ * Thread-safety: as of the members' disks; writes of several threads do not disturb the parity.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #pragma once

@@ -249,6 +249,61 @@ test_refused (void)
   g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
 }
 
+/* --- several writers ---------------------------------------------------------------------------
+ */
+
+#define N_WRITES 4000u
+
+typedef struct
+{
+  H2kDisk *disk;
+  guint number; /* of the chunk */
+} Writer;
+
+static gpointer
+write_often (gpointer data)
+{
+  const Writer *writer = data;
+  guint8 chunk[CHUNK];
+
+  for (guint i = 0; i < N_WRITES; i++)
+    {
+      memset (chunk, (int)(i * 7 + writer->number), sizeof chunk);
+      g_assert_true (h2k_disk_pwrite (writer->disk, writer->number * CHUNK, CHUNK, chunk, NULL));
+    }
+  return NULL;
+}
+
+/* The chunks of a row have one parity: what several volumes on the array write there at once, all
+ * goes into it. */
+static void
+test_writers (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (5);
+  g_auto (Array) array = {0};
+  g_autoptr (H2kDisk) disk = NULL;
+  guint8 sum[CHUNK] = {0}, chunk[CHUNK];
+  GThread *threads[N - 1];
+  Writer writers[N - 1];
+
+  array_init (&array, rand, drawings[2].rows);
+  disk = open_without (&array, H2K_PARITY_LEFT_SYMMETRIC, N, FALSE);
+  for (guint i = 0; i < N - 1; i++)
+    {
+      writers[i] = (Writer){disk, i};
+      threads[i] = g_thread_new ("writer", write_often, &writers[i]);
+    }
+  for (guint i = 0; i < N - 1; i++)
+    g_thread_join (threads[i]);
+  for (guint m = 0; m < N; m++)
+    {
+      g_assert_true (h2k_disk_pread (array.members[m].disk, OFFSET, CHUNK, chunk, NULL));
+      for (guint i = 0; i < CHUNK; i++)
+        sum[i] ^= chunk[i];
+    }
+  g_assert_true (h2k_is_zero (sum, sizeof sum));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -257,5 +312,6 @@ main (int argc, char **argv)
   g_test_add_func ("/parity/writes", test_writes);
   g_test_add_func ("/parity/extents", test_extents);
   g_test_add_func ("/parity/refused", test_refused);
+  g_test_add_func ("/parity/writers", test_writers);
   return g_test_run ();
 }
