@@ -4,6 +4,11 @@
  */
 #include "guest/private.h"
 
+/* No machine has more of them; volumes that share their blocks can show one as often as they like.
+ */
+#define MAX_SYSTEMS 64u
+#define MAX_LISTED 16u
+
 static GPtrArray *
 find_systems (H2kGuest *guest)
 {
@@ -25,12 +30,14 @@ find_systems (H2kGuest *guest)
   return systems;
 }
 
-/* Whether CANDIDATE's fstab says that it is a copy (its root is another of SYSTEMS), or whether
- * another one's mounts it somewhere below its own root. Names that depend on the order of disks
- * prove nothing here. */
-static gboolean
-is_secondary (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
+/* Those of SYSTEMS whose fstab says that they are copies (their root is another of them), and those
+ * that the fstab of another one mounts somewhere below its own root. Names that depend on the order
+ * of disks prove nothing here. */
+static GHashTable *
+find_secondary (H2kGuest *guest, GPtrArray *systems)
 {
+  GHashTable *secondary = g_hash_table_new (NULL, NULL);
+
   for (guint i = 0; i < systems->len; i++)
     {
       H2kGuestVolume *reader = g_ptr_array_index (systems, i);
@@ -43,16 +50,15 @@ is_secondary (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
           gboolean is_root = strcmp (entry->path, "/") == 0, stable;
           H2kGuestVolume *named = h2k_guest_find_volume (guest, entry->spec, &stable);
 
-          if (!named || !stable)
+          if (!named || !stable || named == reader)
             continue;
-          if (reader == candidate && is_root && named != candidate
-              && g_ptr_array_find (systems, named, NULL))
-            return TRUE;
-          if (reader != candidate && !is_root && named == candidate)
-            return TRUE;
+          if (!is_root)
+            g_hash_table_add (secondary, named);
+          else if (g_ptr_array_find (systems, named, NULL))
+            g_hash_table_add (secondary, reader);
         }
     }
-  return FALSE;
+  return secondary;
 }
 
 /* Whether the fstab of CANDIDATE says that it is itself the root, by a name that tells it from what
@@ -78,11 +84,12 @@ names_itself (H2kGuest *guest, H2kGuestVolume *candidate)
 static H2kGuestVolume *
 origin_of (H2kGuest *guest, GPtrArray *systems, H2kGuestVolume *candidate)
 {
+  if (!candidate->node->origin || names_itself (guest, candidate))
+    return NULL;
   for (guint i = 0; i < systems->len; i++)
     {
       H2kGuestVolume *other = g_ptr_array_index (systems, i);
-      if (h2k_node_is_snapshot_of (candidate->node, other->node)
-          && !names_itself (guest, candidate))
+      if (h2k_node_is_snapshot_of (candidate->node, other->node))
         return other;
     }
   return NULL;
@@ -114,7 +121,7 @@ list_systems (H2kGuest *guest, GPtrArray *systems)
 {
   GString *text = g_string_new (NULL);
 
-  for (guint i = 0; i < systems->len; i++)
+  for (guint i = 0; i < MIN (systems->len, MAX_LISTED); i++)
     {
       H2kGuestVolume *volume = g_ptr_array_index (systems, i);
       g_autofree char *place = h2k_guest_volume_name (volume);
@@ -123,6 +130,8 @@ list_systems (H2kGuest *guest, GPtrArray *systems)
 
       g_string_append_printf (text, "%s%s (%s)", i ? ", " : "", name, place);
     }
+  if (systems->len > MAX_LISTED)
+    g_string_append_printf (text, " and %u more", systems->len - MAX_LISTED);
   return g_string_free (text, FALSE);
 }
 
@@ -203,6 +212,7 @@ h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
 {
   g_autoptr (GPtrArray) systems = find_systems (guest);
   g_autoptr (GPtrArray) first = g_ptr_array_new ();
+  g_autoptr (GHashTable) secondary = NULL;
   g_autofree char *list = NULL;
 
   if (systems->len == 0)
@@ -211,9 +221,11 @@ h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
       return FALSE;
     }
   leave_out_snapshots (guest, systems);
-  for (guint i = 0; systems->len > 1 && i < systems->len; i++)
-    if (!is_secondary (guest, systems, g_ptr_array_index (systems, i)))
-      g_ptr_array_add (first, g_ptr_array_index (systems, i));
+  if (systems->len > 1 && systems->len <= MAX_SYSTEMS)
+    secondary = find_secondary (guest, systems);
+  for (guint i = 0; secondary && i < systems->len; i++)
+    if (!g_hash_table_contains (secondary, systems->pdata[i]))
+      g_ptr_array_add (first, systems->pdata[i]);
   if (systems->len == 1 || first->len == 1)
     {
       guest->root = g_ptr_array_index (first->len == 1 ? first : systems, 0);

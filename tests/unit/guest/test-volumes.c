@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "../volume/lvm-images.h"
 #include "../volume/samples.h"
 
 #include "fs/usage.h"
@@ -319,6 +320,60 @@ test_two_systems (void)
   g_assert_nonnull (strstr (error->message, "operating systems were found"));
 }
 
+/* The metadata area of the first physical volume of the sample "lvm-linear". */
+#define LINEAR_AREA 0x101000u
+
+/* Give the group of DISKS, by its metadata alone, N more volumes where the root is. */
+static void
+multiply_root (GPtrArray *disks, guint n)
+{
+  g_autofree char *text = lvm_text (disks->pdata[0], LINEAR_AREA);
+  g_autoptr (GString) more = g_string_new (NULL);
+  char *root = strstr (text, "\nroot {"), *end = root ? strstr (root, "\n}\n}\n") : NULL;
+  g_autofree char *own = NULL;
+
+  g_assert_nonnull (end);
+  own = g_strndup (root, (gsize)(end - root) + strlen ("\n}\n}\n"));
+  g_string_append (more, own);
+  for (guint i = 0; i < n; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("\nr%u {", i), *uuid = g_strdup_printf ("zq%04u", i);
+      g_autoptr (GString) copy = g_string_new (own);
+
+      g_assert_cmpuint (g_string_replace (copy, "\nroot {", name, 1), ==, 1);
+      g_assert_cmpuint (g_string_replace (copy, "zqIBd3", uuid, 1), ==, 1);
+      g_string_append (more, copy->str);
+    }
+  lvm_edit (disks->pdata[0], LINEAR_AREA, own, more->str);
+  lvm_edit (disks->pdata[0], LINEAR_AREA, "seqno = 3", "seqno = 4");
+}
+
+/* Volumes that lie on the same blocks show one system as often as the metadata wants: a few are
+ * told apart by their fstab, hundreds are refused in no time. */
+static void
+test_many_systems (void)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+      g_autoptr (GError) error = NULL;
+      g_autoptr (H2kGuest) guest = NULL;
+
+      multiply_root (disks, i == 0 ? 3 : 300);
+      guest = h2k_guest_open (disks, NULL, &error);
+      if (i == 0)
+        {
+          g_assert_no_error (error);
+          g_assert_cmpstr (guest->root->node->name, ==, "logical volume vg-0/root");
+          continue;
+        }
+      g_assert_error (error, H2K_ERROR, H2K_ERROR_NO_OS);
+      g_test_message ("%s", error->message);
+      g_assert_nonnull (strstr (error->message, "302 operating systems were found"));
+      g_assert_nonnull (strstr (error->message, " and 286 more"));
+    }
+}
+
 /* A change on a volume that is only read is refused with the reason, and what to do. */
 static void
 test_why_read_only (void)
@@ -522,6 +577,7 @@ main (int argc, char **argv)
   g_test_add_func ("/guest-volumes/used-twins", test_used_twins);
   g_test_add_func ("/guest-volumes/thin-snapshot", test_thin_snapshot);
   g_test_add_func ("/guest-volumes/two-systems", test_two_systems);
+  g_test_add_func ("/guest-volumes/many-systems", test_many_systems);
   g_test_add_func ("/guest-volumes/why-read-only", test_why_read_only);
   g_test_add_func ("/guest-volumes/layouts", test_layouts);
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
