@@ -307,12 +307,15 @@ guestfs_fs_subvolumes (H2kFs *base, GError **error)
 
 /* --- changing --------------------------------------------------------------------------------- */
 
-/* PATH and what is said about its folder are not as they were. */
+/* PATH and what is said about its folder are not as they were; nor are the other names of the file,
+ * which ST is of (NULL: there was none). */
 static void
-forget (GuestfsFs *fs, const char *path)
+forget (GuestfsFs *fs, const char *path, const H2kStat *st)
 {
   g_autofree char *above = g_path_get_dirname (path);
 
+  if (st && st->nlink > 1 && !S_ISDIR (st->mode))
+    g_hash_table_remove_all (fs->stats);
   g_hash_table_remove (fs->stats, path);
   g_hash_table_remove (fs->stats, above);
 }
@@ -328,7 +331,7 @@ guestfs_fs_write (H2kFs *base, const char *path, guint64 offset, gconstpointer d
 
   if (!look_for (fs, &g, path, S_IFREG, &st, error))
     return FALSE;
-  forget (fs, path);
+  forget (fs, path, &st);
   for (gsize done = 0; done < length;)
     {
       int written;
@@ -353,7 +356,7 @@ guestfs_fs_truncate (H2kFs *base, const char *path, guint64 size, GError **error
 
   if (!look_for (fs, &g, path, S_IFREG, &st, error))
     return FALSE;
-  forget (fs, path);
+  forget (fs, path, &st);
   h2k_guestfs_begin (fs->guestfs, CALL_SECONDS);
   return h2k_guestfs_end (fs->guestfs, guestfs_truncate_size (g, p, (int64_t)size) == 0, path,
                           error);
@@ -377,7 +380,7 @@ guestfs_fs_create (H2kFs *base, const char *path, guint32 mode, guint32 uid, gui
       g_propagate_error (error, g_steal_pointer (&local));
       return FALSE;
     }
-  forget (fs, path);
+  forget (fs, path, NULL);
   h2k_guestfs_begin (fs->guestfs, CALL_SECONDS);
   if (target)
     ok = guestfs_ln_s (g, target, p) == 0;
@@ -434,7 +437,7 @@ guestfs_fs_set_stat (H2kFs *base, const char *path, const H2kStat *st, GError **
 
   if (!look (fs, &g, path, &now, error))
     return FALSE;
-  forget (fs, path);
+  forget (fs, path, &now);
   h2k_guestfs_begin (fs->guestfs, CALL_SECONDS);
   ok = guestfs_lchown (g, (int)st->uid, (int)st->gid, p) == 0;
   /* Links have no permissions, and utimens would follow them. */
@@ -535,7 +538,7 @@ guestfs_fs_set_xattr (H2kFs *base, const char *path, const char *name, GBytes *v
   if (text && strlen (text) + 1 < size)
     return refuse (fs, H2K_ERROR_UNSUPPORTED, path, "libguestfs sets no attribute with zero bytes",
                    error);
-  forget (fs, path);
+  forget (fs, path, &st);
   h2k_guestfs_begin (fs->guestfs, CALL_SECONDS);
   ok = text ? guestfs_lsetxattr (g, name, text, (int)size, p) == 0
             : guestfs_lremovexattr (g, name, p) == 0;
