@@ -4,35 +4,12 @@
  */
 #include "samples.h"
 
+#include "../packed.h"
+
 #include <glib/gstdio.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #define BLOCK 65536u
-
-static H2kDisk *
-load_disk (const char *path)
-{
-  g_autofree char *packed = NULL, *data = NULL;
-  g_autoptr (H2kDisk) base = NULL;
-  unsigned long long size;
-  gsize length;
-
-  if (!g_file_get_contents (path, &packed, &length, NULL))
-    return NULL;
-  size = ZSTD_getFrameContentSize (packed, length);
-  g_assert_cmpuint (size, <, 64u << 20);
-  data = g_malloc (size);
-  g_assert_cmpuint (ZSTD_decompress (data, size, packed, length), ==, size);
-  base = h2k_memory_disk_new (size);
-  for (gsize at = 0; at < size; at += BLOCK)
-    {
-      gsize n = MIN (BLOCK, size - at);
-      if (!h2k_is_zero (data + at, n))
-        g_assert_true (h2k_disk_pwrite (base, at, n, data + at, NULL));
-    }
-  return h2k_overlay_new (base, NULL, 64u << 20);
-}
 
 GPtrArray *
 sample_load (const char *name)
@@ -42,9 +19,7 @@ sample_load (const char *name)
   for (guint i = 1;; i++)
     {
       g_autofree char *file = g_strdup_printf ("disk%u.zst", i);
-      g_autofree char *path
-          = g_test_build_filename (G_TEST_DIST, "fixtures", "volumes", name, file, NULL);
-      H2kDisk *disk = load_disk (path);
+      H2kDisk *disk = packed_disk ("volumes", name, file);
       if (!disk)
         break;
       g_ptr_array_add (disks, disk);
