@@ -6,6 +6,7 @@
 #pragma once
 
 #include "images.h"
+#include "mounted-files.h"
 
 #include <sys/stat.h>
 
@@ -17,26 +18,6 @@ gboolean mounted_allowed (void);
 gboolean mounted_mount (const char *type, const char *options);
 /* Unmount what a test may have left mounted. */
 void mounted_cleanup (void);
-
-/* Where the file NAME of the filesystem is. */
-char *mounted_path (const char *name);
-/* Write LENGTH bytes at OFFSET of the file NAME. PERIOD: how well they can be packed; 0: not. */
-void mounted_put (const char *name, guint64 offset, gsize length, guint period);
-void mounted_punch (const char *name, guint64 offset, guint64 length);
-/* A directory of ENTRIES names, all of one file; each REMOVED_EVERY-th (0: none) is removed again.
- */
-void mounted_make_dir (const char *name, guint entries, guint removed_every);
-/* The file NAME with these times. */
-void mounted_put_times (const char *name, gint64 atime, gint64 mtime);
-
-/* COUNT attributes of LENGTH bytes each, of a file of their own. */
-typedef struct
-{
-  const char *name, *attribute;
-  guint length, count;
-} MountedAttributes;
-
-void mounted_set_attributes (const MountedAttributes *sets, gsize n);
 
 /* Fail unless ST is what stat(2) says. A driver that numbers its inodes otherwise has its own. */
 typedef void (*MountedStat) (const H2kStat *st, const struct stat *real);

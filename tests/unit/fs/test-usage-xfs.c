@@ -3,7 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "../packed.h"
 #include "images.h"
+#include "xfs-files.h"
 
 #include "fs/usage.h"
 
@@ -32,6 +34,8 @@ static const Config configs[] = {
     {"tiny", "32M", "--unsupported -l size=6m"},
     {"100-gib", "100G", "-d agcount=9"},
 };
+
+static const char *const samples[] = XFS_FILES_SAMPLES;
 
 typedef struct
 {
@@ -270,6 +274,20 @@ test_config (gconstpointer data)
   disk = image_open ("image");
   assert_same (disk);
   assert_same_at_random (disk);
+}
+
+/* As a kernel left it, which had many files to make and to remove. */
+static void
+test_sample (gconstpointer sample)
+{
+  g_autoptr (H2kDisk) disk = packed_disk ("xfs-v4", sample, "image.zst");
+
+  g_assert_nonnull (disk);
+  if (!have_tools ())
+    return;
+  g_clear_pointer (&made, g_free);
+  image_save (disk, "image");
+  assert_same (disk);
 }
 
 /* Every other file is destroyed, and xfs_repair makes trees of several levels over what is left. */
@@ -779,6 +797,11 @@ main (int argc, char **argv)
     {
       g_autofree char *name = g_strconcat ("/xfs/free/", configs[i].name, NULL);
       g_test_add_data_func (name, &configs[i], test_config);
+    }
+  for (gsize i = 0; i < G_N_ELEMENTS (samples); i++)
+    {
+      g_autofree char *name = g_strconcat ("/xfs/sample/", samples[i], NULL);
+      g_test_add_data_func (name, samples[i], test_sample);
     }
   g_test_add_data_func ("/xfs/fragmented/1k", "-b size=1024 -m rmapbt=1", test_fragmented);
   g_test_add_data_func ("/xfs/fragmented/no-crc-512", "-m crc=0,finobt=0 -b size=512",

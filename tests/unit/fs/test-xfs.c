@@ -1,13 +1,16 @@
 /* test-xfs.c - files of XFS: what is read is what the kernel sees in the same filesystem, or what
- * mkfs.xfs was given.
+ * mkfs.xfs was given. New kernels do not mount version 4 any more: what an older one saw is in
+ * tests/fixtures/xfs-v4/.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "../packed.h"
+#include "manifest.h"
 #include "mounted.h"
 #include "usages.h"
+#include "xfs-files.h"
 
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 static const char *const configs[] = {
     "",
@@ -39,69 +42,7 @@ make_junk_image (const char *options, guint mebibytes)
   image_must_run ("mkfs.xfs -q -f -K %s @/image", options);
 }
 
-/* --- populating ------------------------------------------------------------------------------- */
-
-/* Files in pieces: holes in FILE at every other block. */
-static void
-make_pieces (const char *name, guint pieces)
-{
-  mounted_put (name, 0, pieces * 8192u, 13);
-  for (guint i = 0; i < pieces; i++)
-    mounted_punch (name, i * 8192u, 4096);
-}
-
-static const MountedAttributes attributes[] = {
-    {"attr-short", "user.a", 5, 2},
-    {"attr-empty", "user.none", 0, 1},
-    {"attr-leaf", "user.leaf", 300, 3},
-    {"attr-many", "user.many", 90, 200},
-    {"attr-large", "user.large", 9000, 2},
-    {"attr-largest", "user.largest", 65536, 1},
-    {"attr-label", "security.selinux", 30, 1},
-    {"attr-trusted", "trusted.x", 30, 1},
-};
-
-static void
-populate (void)
-{
-  g_autofree char *fifo = mounted_path ("fifo"), *null = mounted_path ("null");
-  g_autofree char *owned = mounted_path ("owned"), *deep = g_strdup ("deep");
-
-  mounted_put ("empty", 0, 0, 13);
-  mounted_put ("small", 0, 100, 13);
-  mounted_put ("big", 0, 3000000, 13);
-  mounted_put ("sparse", 5000000, 100, 13);
-  mounted_put ("sparse", 40000001, 5000, 13);
-  make_pieces ("pieces-some", 15);
-  make_pieces ("pieces-many", 3000);
-  mounted_put ("unwritten", 100000, 5000, 13);
-  image_must_run ("fallocate -o 0 -l 300000 @/mnt/unwritten");
-  mounted_make_dir ("dir-empty", 0, 0);
-  mounted_make_dir ("dir-short", 4, 3);
-  mounted_make_dir ("dir-block", 30, 4);
-  mounted_make_dir ("dir-leaf", 700, 3);
-  mounted_make_dir ("dir-node", 10000, 5);
-  for (guint i = 0; i < 40; i++)
-    {
-      char *next = g_build_filename (deep, "deeper", NULL);
-      mounted_make_dir (deep, 1, 0);
-      g_free (deep);
-      deep = next;
-    }
-  image_must_run ("ln -s small @/mnt/link");
-  image_must_run ("ln -s /%0300d @/mnt/link-long", 7);
-  image_must_run ("ln -s /%0250d/%0250d/%0250d/%0250d @/mnt/link-longest", 1, 2, 3, 4);
-  mounted_set_attributes (attributes, G_N_ELEMENTS (attributes));
-  mounted_put ("owned", 0, 1, 13);
-  g_assert_cmpint (chown (owned, 70000, 80000), ==, 0);
-  g_assert_cmpint (chmod (owned, 06711), ==, 0);
-  g_assert_cmpint (mknod (null, S_IFCHR | 0600, makedev (300, 60000)), ==, 0);
-  g_assert_cmpint (mkfifo (fifo, 0622), ==, 0);
-  mounted_put_times ("time-old", -1000000000, -999999999);
-  mounted_put_times ("time-late", 2147483000, 2147483001);
-  /* Cut off without bigtime. */
-  mounted_put_times ("time-later", G_GINT64_CONSTANT (5000000000), G_GINT64_CONSTANT (5000000001));
-}
+/* --- what the kernel sees --------------------------------------------------------------------- */
 
 static void
 test_mounted (gconstpointer options)
@@ -117,7 +58,7 @@ test_mounted (gconstpointer options)
     make_junk_image (options, 320);
   if (!mounted_mount ("xfs", ""))
     return;
-  populate ();
+  xfs_files_make ();
   image_must_run ("umount @/mnt");
   disk = image_open ("image");
   fs = image_open_fs (disk, "xfs");
@@ -125,6 +66,130 @@ test_mounted (gconstpointer options)
   g_assert_true (mounted_mount ("xfs", ",ro,noatime"));
   g_assert_cmpuint (mounted_assert_same (fs, "/", mounted_assert_stat), >, 8000);
   image_must_run ("umount @/mnt");
+  image_must_run ("rm @/image");
+}
+
+/* --- what an older kernel saw --------------------------------------------------------------- */
+
+static const char *const samples[] = XFS_FILES_SAMPLES;
+
+static char *
+digest_of_file (H2kFs *fs, const char *path, guint64 size)
+{
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+  const gsize step = 1000003;
+
+  for (guint64 at = 0; at < size; at += step)
+    {
+      g_autoptr (GError) error = NULL;
+      g_autoptr (GBytes) bytes = fs->ops->read (fs, path, at, step, &error);
+      g_assert_no_error (error);
+      g_checksum_update (sum, g_bytes_get_data (bytes, NULL), (gssize)g_bytes_get_size (bytes));
+    }
+  return g_strdup (g_checksum_get_string (sum));
+}
+
+static GPtrArray *
+attributes_of (H2kFs *fs, const char *path)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GPtrArray) names = fs->ops->list_xattr (fs, path, &error);
+  GPtrArray *attributes = g_ptr_array_new_with_free_func (g_free);
+
+  g_assert_no_error (error);
+  for (guint i = 0; i < names->len; i++)
+    {
+      g_autoptr (GBytes) value = fs->ops->get_xattr (fs, path, names->pdata[i], &error);
+      g_assert_no_error (error);
+      g_assert_nonnull (value);
+      g_ptr_array_add (attributes,
+                       manifest_attribute (names->pdata[i], g_bytes_get_data (value, NULL),
+                                           g_bytes_get_size (value)));
+    }
+  return attributes;
+}
+
+static char *
+line_of (H2kFs *fs, const char *path, const H2kStat *st)
+{
+  g_autoptr (GPtrArray) attributes = attributes_of (fs, path);
+  g_autofree char *what = NULL;
+
+  if (S_ISREG (st->mode))
+    what = digest_of_file (fs, path, st->size);
+  if (S_ISLNK (st->mode))
+    what = fs->ops->readlink (fs, path, NULL);
+  return manifest_line (path, st, what ? what : "", attributes);
+}
+
+/* The file PATH and all below it, into LINES. */
+static void
+list_all (H2kFs *fs, GPtrArray *lines, const char *path)
+{
+  g_autoptr (GPtrArray) names = NULL;
+  g_autoptr (GError) error = NULL;
+  H2kStat st;
+
+  fs->ops->lstat (fs, path, &st, &error);
+  g_assert_no_error (error);
+  g_ptr_array_add (lines, line_of (fs, path, &st));
+  if (!S_ISDIR (st.mode))
+    return;
+  names = fs->ops->list (fs, path, &error);
+  g_assert_no_error (error);
+  for (guint i = 0; i < names->len; i++)
+    {
+      g_autofree char *sub = g_build_filename (path, names->pdata[i], NULL);
+      list_all (fs, lines, sub);
+    }
+}
+
+/* DISK has the files of the manifest of SAMPLE: these, as they are, and no others. */
+static void
+assert_manifest (H2kDisk *disk, const char *sample)
+{
+  g_autoptr (GPtrArray) lines = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *expected = packed_text ("xfs-v4", sample, "manifest.zst");
+  g_autoptr (H2kFs) fs = image_open_fs (disk, "xfs");
+  g_auto (GStrv) expected_lines = g_strsplit (expected, "\n", -1);
+  g_autofree char *text = NULL;
+
+  g_assert_null (fs->note);
+  list_all (fs, lines, "/");
+  text = manifest_text (lines);
+  for (guint i = 0; i < lines->len && expected_lines[i]; i++)
+    g_assert_cmpstr (lines->pdata[i], ==, expected_lines[i]);
+  g_assert_cmpstr (text, ==, expected);
+  g_assert_cmpuint (lines->len, >, 8000);
+}
+
+static void
+test_sample (gconstpointer sample)
+{
+  g_autoptr (H2kDisk) disk = packed_disk ("xfs-v4", sample, "image.zst");
+
+  g_assert_nonnull (disk);
+  assert_manifest (disk, sample);
+}
+
+/* What is not in use is not needed for anything. */
+static void
+test_sample_usage (gconstpointer sample)
+{
+  g_autoptr (H2kDisk) disk = packed_disk ("xfs-v4", sample, "image.zst");
+  g_autoptr (H2kDisk) copy = NULL;
+  g_autofree char *output = NULL;
+  guint64 in_use;
+
+  g_assert_nonnull (disk);
+  if (!image_have ("xfs_repair"))
+    return;
+  copy = usage_copy (disk, FALSE, &in_use);
+  g_assert_cmpuint (in_use, <, disk->size / 2);
+  assert_manifest (copy, sample);
+  image_save (copy, "image");
+  if (image_run (&output, "xfs_repair -n -f @/image") != 0)
+    g_error ("%s", output);
   image_must_run ("rm @/image");
 }
 
@@ -510,8 +575,17 @@ main (int argc, char **argv)
     {
       g_autofree char *mounted = g_strdup_printf ("/xfs/mounted/%zu%s", i, configs[i]);
       g_autofree char *proto = g_strdup_printf ("/xfs/proto/%zu%s", i, configs[i]);
-      g_test_add_data_func (mounted, configs[i], test_mounted);
+      /* Of version 4 there are samples. */
+      if (!strstr (configs[i], "crc=0"))
+        g_test_add_data_func (mounted, configs[i], test_mounted);
       g_test_add_data_func (proto, configs[i], test_proto);
+    }
+  for (gsize i = 0; i < G_N_ELEMENTS (samples); i++)
+    {
+      g_autofree char *files = g_strdup_printf ("/xfs/sample/%s/files", samples[i]);
+      g_autofree char *usage = g_strdup_printf ("/xfs/sample/%s/usage", samples[i]);
+      g_test_add_data_func (files, samples[i], test_sample);
+      g_test_add_data_func (usage, samples[i], test_sample_usage);
     }
   g_test_add_data_func ("/xfs/damage/crc", "", test_damage);
   g_test_add_data_func ("/xfs/damage/no-crc", "-m crc=0 -i size=512", test_damage);
