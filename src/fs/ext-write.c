@@ -410,6 +410,7 @@ add_entry (ExtFs *ext, ExtInode *dir, const char *name, const ExtInode *inode)
   int type = entry_type (inode->small.i_mode);
   errcode_t err = ext2fs_link (ext->fs, dir->ino, name, inode->ino, type);
 
+  h2k_ext_forget_names (ext);
   if (err == EXT2_ET_DIR_NO_SPACE)
     {
       /* An index that is full has grown by itself as far as it can. */
@@ -428,6 +429,7 @@ remove_entry (ExtFs *ext, ExtInode *dir, const char *name, ext2_ino_t ino)
 {
   errcode_t err = ext2fs_unlink (ext->fs, dir->ino, name, ino, 0);
 
+  h2k_ext_forget_names (ext);
   return err ? err : touch_on_disk (ext, dir, TRUE);
 }
 
@@ -617,7 +619,7 @@ check_new (ExtFs *ext, const ExtInode *parent, const char *path, const char *nam
   ext2_ino_t existing;
 
   if (!check_dir_flags (ext, parent, quoted, error)
-      || !h2k_ext_lookup (ext, parent, name, &existing, error))
+      || !h2k_ext_lookup (ext, parent, path, name, strlen (name), &existing, error))
     return FALSE;
   if (existing)
     return h2k_ext_refuse (ext, H2K_ERROR_FILESYSTEM, error, "%s: exists already", quoted);
@@ -686,6 +688,7 @@ move_directory (ExtFs *ext, ExtInode *inode, ExtInode *from, ExtInode *to, const
 
   if (from->ino == to->ino)
     return TRUE;
+  h2k_ext_forget_names (ext);
   if (!h2k_ext_walk_dir (ext, inode, path, replace_parent, &to->ino, error))
     return FALSE;
   err = add_to_links (ext, from, -1);
@@ -744,7 +747,7 @@ h2k_ext_rename (H2kFs *fs, const char *from, const char *to, GError **error)
       || !h2k_ext_find (ext, from, &inode, error)
       || !check_dir_flags (ext, &from_dir, quoted, error)
       || !check_dir_flags (ext, &to_dir, quoted_to, error)
-      || !h2k_ext_lookup (ext, &to_dir, to_name, &old_ino, error))
+      || !h2k_ext_lookup (ext, &to_dir, to, to_name, strlen (to_name), &old_ino, error))
     return FALSE;
   if (old_ino == inode.ino)
     return TRUE;

@@ -132,59 +132,28 @@ gboolean
 h2k_ext_walk_dir (ExtFs *ext, const ExtInode *dir, const char *path, ExtEntryFunc func,
                   gpointer data, GError **error)
 {
+  const gboolean is_dir = S_ISDIR (dir->small.i_mode);
+  const gboolean encrypted = is_dir && dir->small.i_flags & EXT4_ENCRYPT_FL;
   Walk walk = {func, data};
-  g_autofree char *quoted = h2k_ext_quote (path);
-  errcode_t err;
+  g_autofree char *quoted = NULL;
+  errcode_t err = 0;
 
-  if (!S_ISDIR (dir->small.i_mode))
+  /* Every block gives at least one call this way, so that the count bounds the walk. */
+  if (is_dir && !encrypted)
+    err = ext2fs_dir_iterate2 (ext->fs, dir->ino, DIRENT_FLAG_INCLUDE_EMPTY, NULL, walk_entry,
+                               &walk);
+  if (!err && walk.too_many)
+    err = EXT2_ET_DIR_CORRUPTED;
+  if (is_dir && !encrypted && !err)
+    return TRUE;
+  quoted = h2k_ext_quote (path);
+  if (!is_dir)
     return h2k_ext_refuse (ext, H2K_ERROR_FAILED, error, "%s: not a directory", quoted);
-  if (dir->small.i_flags & EXT4_ENCRYPT_FL)
+  if (encrypted)
     return h2k_ext_refuse (ext, H2K_ERROR_UNSUPPORTED, error,
                            "%s: the directory is encrypted (fscrypt), its names cannot be read",
                            quoted);
-  /* Every block gives at least one call this way, so that the count bounds the walk. */
-  err = ext2fs_dir_iterate2 (ext->fs, dir->ino, DIRENT_FLAG_INCLUDE_EMPTY, NULL, walk_entry, &walk);
-  if (!err && walk.too_many)
-    err = EXT2_ET_DIR_CORRUPTED;
-  if (err)
-    return h2k_ext_fail (ext, err, error, "cannot read the directory %s", quoted);
-  return TRUE;
-}
-
-typedef struct
-{
-  const char *name;
-  gsize length;
-  ext2_ino_t ino;
-} Search;
-
-static int
-compare_entry (struct ext2_dir_entry *entry, const char *name, gsize length, gpointer data)
-{
-  Search *search = data;
-
-  if (length != search->length || memcmp (name, search->name, length) != 0)
-    return 0;
-  search->ino = entry->inode;
-  return DIRENT_ABORT;
-}
-
-static gboolean
-lookup (ExtFs *ext, const ExtInode *dir, const char *path, const char *name, gsize length,
-        ext2_ino_t *ino, GError **error)
-{
-  Search search = {name, length};
-
-  if (!h2k_ext_walk_dir (ext, dir, path, compare_entry, &search, error))
-    return FALSE;
-  *ino = search.ino;
-  return TRUE;
-}
-
-gboolean
-h2k_ext_lookup (ExtFs *ext, const ExtInode *dir, const char *name, ext2_ino_t *ino, GError **error)
-{
-  return lookup (ext, dir, name, name, strlen (name), ino, error);
+  return h2k_ext_fail (ext, err, error, "cannot read the directory %s", quoted);
 }
 
 /* Walk from the root along the LENGTH first bytes of PATH. */
@@ -213,7 +182,7 @@ find (ExtFs *ext, const char *path, gsize length, ExtInode *inode, GError **erro
           return h2k_ext_refuse (ext, H2K_ERROR_FILESYSTEM, error,
                                  "%s: symbolic links are not followed here", link);
         }
-      if (!lookup (ext, inode, path, name, (gsize)(p - name), &ino, error))
+      if (!h2k_ext_lookup (ext, inode, path, name, (gsize)(p - name), &ino, error))
         return FALSE;
       if (!ino)
         return refuse_missing (ext, path, error);
@@ -760,6 +729,7 @@ ext_close (H2kFs *fs)
 
   if (ext->fs)
     ext2fs_free (ext->fs);
+  h2k_ext_forget_names (ext);
   g_free (ext);
 }
 

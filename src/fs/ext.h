@@ -38,7 +38,9 @@ typedef struct
 {
   H2kFs base;
   ext2_filsys fs;
-  gboolean changes; /* the library may write to the volume: it is writable or an overlay of ours */
+  gboolean changes;  /* the library may write to the volume: it is writable or an overlay of ours */
+  GHashTable *names; /* see ext-names.c */
+  guint n_names;
 } ExtFs;
 
 /* An inode with the fields past the first 128 bytes; what the disk's inode does not have is 0. */
@@ -76,9 +78,12 @@ gboolean h2k_ext_find (ExtFs *ext, const char *path, ExtInode *inode, GError **e
  * error. */
 gboolean h2k_ext_find_parent (ExtFs *ext, const char *path, ExtInode *parent, const char **name,
                               GError **error);
-/* Look NAME up in DIR: *INO is 0 when it is not there. */
-gboolean h2k_ext_lookup (ExtFs *ext, const ExtInode *dir, const char *name, ext2_ino_t *ino,
-                         GError **error);
+/* Look NAME, of LENGTH bytes, up in DIR, which is (a part of) PATH: *INO is 0 when it is not there.
+ */
+gboolean h2k_ext_lookup (ExtFs *ext, const ExtInode *dir, const char *path, const char *name,
+                         gsize length, ext2_ino_t *ino, GError **error);
+/* To be called where an entry of a directory changes. */
+void h2k_ext_forget_names (ExtFs *ext);
 gboolean h2k_ext_read_inode (ExtFs *ext, ext2_ino_t ino, const char *path, ExtInode *inode,
                              GError **error);
 /* Call FUNC for each entry in use; a result other than 0 ends the walk (DIRENT_CHANGED and

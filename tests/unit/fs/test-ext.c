@@ -111,6 +111,52 @@ test_nothing_written (void)
   g_assert_cmpuint (h2k_overlay_bytes (overlay), <=, 5 * 65536);
 }
 
+static gboolean
+is_there (H2kFs *fs, const char *path)
+{
+  H2kStat st;
+
+  return fs->ops->lstat (fs, path, &st, NULL) && fs->ops->lstat (fs, path, &st, NULL);
+}
+
+/* Names that were looked up before, and are kept, change like those that were not; also where the
+ * inode of a directory becomes another directory. */
+static void
+test_names (void)
+{
+  g_autoptr (H2kDisk) disk = image_mke2fs ("-t ext4", "16M", FALSE);
+  g_autoptr (H2kFs) fs = image_open_fs (disk, "ext");
+  H2kStat st, other;
+
+  CHECK (fs->ops->create (fs, "/d", S_IFDIR | 0755, 0, 0, NULL, &error));
+  CHECK (fs->ops->create (fs, "/f", S_IFDIR | 0755, 0, 0, NULL, &error));
+  image_put (fs, "/d/a", "a");
+  image_put (fs, "/d/b", "b");
+  g_assert_true (is_there (fs, "/d/a") && is_there (fs, "/d/b") && !is_there (fs, "/d/c"));
+  CHECK (fs->ops->rename (fs, "/d/a", "/d/c", &error));
+  g_assert_true (!is_there (fs, "/d/a") && is_there (fs, "/d/b") && is_there (fs, "/d/c"));
+  CHECK (fs->ops->remove (fs, "/d/b", &error));
+  g_assert_true (!is_there (fs, "/d/b") && is_there (fs, "/d/c"));
+  CHECK (fs->ops->rename (fs, "/d/c", "/f/c", &error));
+  g_assert_true (!is_there (fs, "/d/c") && is_there (fs, "/f/c"));
+  CHECK (fs->ops->rename (fs, "/f", "/d/f", &error));
+  g_assert_true (!is_there (fs, "/f") && is_there (fs, "/d/f/c"));
+  CHECK (fs->ops->lstat (fs, "/d", &st, &error));
+  CHECK (fs->ops->lstat (fs, "/d/f/..", &other, &error));
+  g_assert_cmpuint (st.inode, ==, other.inode);
+  CHECK (fs->ops->rename (fs, "/d/f", "/f", &error));
+  CHECK (fs->ops->lstat (fs, "/d", &st, &error));
+  CHECK (fs->ops->remove (fs, "/d", &error));
+  CHECK (fs->ops->create (fs, "/e", S_IFDIR | 0755, 0, 0, NULL, &error));
+  CHECK (fs->ops->lstat (fs, "/e", &other, &error));
+  g_assert_cmpuint (st.inode, ==, other.inode);
+  g_assert_true (is_there (fs, "/f/c") && !is_there (fs, "/e/f") && !is_there (fs, "/e/x"));
+  image_put (fs, "/e/x", "x");
+  g_assert_true (is_there (fs, "/e/x"));
+  CHECK (fs->ops->flush (fs, &error));
+  image_assert_clean (disk);
+}
+
 static void
 test_stat (void)
 {
@@ -589,6 +635,7 @@ main (int argc, char **argv)
         g_test_add_data_func (xattrs, configs[i], test_xattrs);
     }
   g_test_add_func ("/ext/nothing-written", test_nothing_written);
+  g_test_add_func ("/ext/names", test_names);
   g_test_add_func ("/ext/stat", test_stat);
   g_test_add_func ("/ext/errors", test_errors);
   g_test_add_func ("/ext/full", test_full);
