@@ -230,8 +230,28 @@ name_exists (H2kTree *tree, const char *path)
   return h2k_tree_lstat (tree, path, &st, NULL);
 }
 
+/* What is looked at first cannot be read, which is not the same as that it is missing. */
+static void
+set_unread (H2kTree *tree, GError **error)
+{
+  static const char *const paths[]
+      = {"/", "/etc/os-release", "/usr/lib/os-release", "/bin", "/etc/passwd"};
+  H2kStat st;
+
+  for (guint i = 0; i < G_N_ELEMENTS (paths); i++)
+    {
+      g_autoptr (GError) local = NULL;
+
+      if (h2k_tree_lstat (tree, paths[i], &st, &local)
+          || g_error_matches (local, H2K_ERROR, H2K_ERROR_FAILED))
+        continue;
+      g_propagate_error (error, g_steal_pointer (&local));
+      return;
+    }
+}
+
 gboolean
-h2k_guest_is_system (H2kTree *tree)
+h2k_guest_is_system (H2kTree *tree, GError **error)
 {
   static const char *const live[] = {"/casper", "/live", "/.disk/info", "/LiveOS", NULL};
   gboolean release = name_exists (tree, "/etc/os-release")
@@ -240,8 +260,11 @@ h2k_guest_is_system (H2kTree *tree)
 
   for (guint i = 0; !release && i < G_N_ELEMENTS (releases); i++)
     release = name_exists (tree, releases[i].path);
-  return release && (name_exists (tree, "/bin") || h2k_tree_is_dir (tree, "/usr/bin"))
-         && h2k_tree_is_file (tree, "/etc/passwd") && !any_exists (tree, live);
+  if (release && (name_exists (tree, "/bin") || h2k_tree_is_dir (tree, "/usr/bin"))
+      && h2k_tree_is_file (tree, "/etc/passwd"))
+    return !any_exists (tree, live);
+  set_unread (tree, error);
+  return FALSE;
 }
 
 static void

@@ -12,8 +12,9 @@ void h2k_guest_identify (H2kGuest *guest);
 /* Fill GUEST's kernels. */
 void h2k_guest_find_kernels (H2kGuest *guest);
 
-/* Whether TREE holds an installed system; the tree needs the root filesystem only. */
-gboolean h2k_guest_is_system (H2kTree *tree);
+/* Whether TREE holds an installed system; the tree needs the root filesystem only. FALSE without an
+ * error: there is none; with one (H2K_ERROR_FILESYSTEM, the disk's): that cannot be seen. */
+gboolean h2k_guest_is_system (H2kTree *tree, GError **error);
 /* The name for people of the system in TREE. The caller's. */
 char *h2k_guest_pretty_name (H2kTree *tree);
 
@@ -47,8 +48,9 @@ gboolean h2k_guest_mount_all (H2kGuest *guest, GPtrArray *errors, GError **error
 GPtrArray *h2k_guest_read_fstab (H2kTree *tree, GPtrArray *remote, GError **error);
 /* The tree of one candidate's root filesystem alone. The caller's. */
 H2kTree *h2k_guest_lone_tree (H2kGuest *guest, H2kGuestVolume *volume);
-/* Of the systems on one filesystem: the one that is booted. The others are its snapshots. */
-void h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume);
+/* Of the systems on one filesystem: the one that is booted. The others are its snapshots. *WHY
+ * (NULL before) becomes the first reason why some of it could not be looked at; NULL: all was. */
+void h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume, GError **why);
 /* The subvolume that ENTRY names, as a path with a slash; NULL: it names none. The caller's. */
 char *h2k_subvolume_named (const H2kFstabEntry *entry, GPtrArray *subvolumes);
 /* The one that is mounted where none is named. */

@@ -79,14 +79,15 @@ enum
 };
 
 static guint
-rank_of (H2kGuest *guest, H2kGuestVolume *volume, const H2kSubvolume *subvolume, GPtrArray *all)
+rank_of (H2kGuest *guest, H2kGuestVolume *volume, const H2kSubvolume *subvolume, GPtrArray *all,
+         GError **why)
 {
   g_autoptr (H2kTree) tree = NULL;
 
   g_free (volume->subvolume);
   volume->subvolume = g_strdup (subvolume->path);
   tree = h2k_guest_lone_tree (guest, volume);
-  if (!h2k_guest_is_system (tree))
+  if (!h2k_guest_is_system (tree, *why ? NULL : why))
     return RANK_NONE;
   if (subvolume->is_default && strcmp (subvolume->path, "/") != 0)
     return RANK_SAID + 1; /* SUSE boots what a rollback made the default one */
@@ -98,7 +99,7 @@ rank_of (H2kGuest *guest, H2kGuestVolume *volume, const H2kSubvolume *subvolume,
 }
 
 void
-h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume)
+h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume, GError **why)
 {
   g_autoptr (GError) local = NULL;
   g_autoptr (GPtrArray) all = volume->fs->ops->subvolumes (volume->fs, &local);
@@ -109,13 +110,14 @@ h2k_guest_choose_subvolume (H2kGuest *guest, H2kGuestVolume *volume)
     {
       h2k_guest_warn (guest, "%s: its subvolumes cannot be read: %s", volume->node->name,
                       local->message);
+      g_propagate_error (why, g_steal_pointer (&local));
       return;
     }
   if (strcmp (volume->id.type, "btrfs") != 0) /* the appliance tells of one on everything */
     return;
   for (guint i = 0; i < MIN (all->len, MAX_SUBVOLUMES); i++)
     {
-      guint rank = rank_of (guest, volume, all->pdata[i], all);
+      guint rank = rank_of (guest, volume, all->pdata[i], all, why);
 
       if (rank == best_rank && rank > RANK_COPY)
         h2k_guest_warn (guest, "%s: the subvolumes %s and %s hold systems; the first one is taken",

@@ -2,29 +2,34 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "fs/signs.h"
 #include "guest/private.h"
 
 /* No machine has more of them; volumes that share their blocks can show one as often as they like.
  */
 #define MAX_SYSTEMS 64u
 #define MAX_LISTED 16u
+/* A volume that has nothing in its first bytes is blank. */
+#define UNKNOWN_LENGTH 131072u
 
+/* ERRORS gets why a volume could not be looked at, though it was opened. */
 static GPtrArray *
-find_systems (H2kGuest *guest)
+find_systems (H2kGuest *guest, GPtrArray *errors)
 {
   GPtrArray *systems = g_ptr_array_new ();
 
   for (guint i = 0; i < guest->volumes->len; i++)
     {
       H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      GError **why = (GError **)&errors->pdata[i];
       g_autoptr (H2kTree) tree = NULL;
 
       if (!volume->fs)
         continue;
       if (volume->fs->ops->subvolumes)
-        h2k_guest_choose_subvolume (guest, volume);
+        h2k_guest_choose_subvolume (guest, volume, why);
       tree = h2k_guest_lone_tree (guest, volume);
-      if (h2k_guest_is_system (tree))
+      if (h2k_guest_is_system (tree, *why ? NULL : why))
         g_ptr_array_add (systems, volume);
     }
   return systems;
@@ -135,82 +140,171 @@ list_systems (H2kGuest *guest, GPtrArray *systems)
   return g_string_free (text, FALSE);
 }
 
-/* Types that can hold a system, but that no driver here reads. */
-static gboolean
-may_hold_system (const H2kFsId *id)
-{
-  static const char *const types[]
-      = {"xfs",      "btrfs",      "LVM2_member", "crypto_LUKS", "ntfs",      "jfs",
-         "reiserfs", "zfs_member", "f2fs",        "VMFS",        "BitLocker", "linux_raid_member",
-         NULL};
+/* --- none was found ----------------------------------------------------------------------------
+ */
 
-  return g_strv_contains (types, id->type);
+/* What the kinds of errors are worth to somebody who looks for the system: the least first. */
+static guint
+weight_of (const GError *why)
+{
+  static const int codes[] = {H2K_ERROR_UNSUPPORTED, H2K_ERROR_TOOL, H2K_ERROR_FILESYSTEM,
+                              H2K_ERROR_SOURCE, H2K_ERROR_CANCELLED};
+
+  for (guint i = 0; i < G_N_ELEMENTS (codes); i++)
+    if (why->code == codes[i])
+      return i;
+  return 1;
+}
+
+/* Reasons why there may be a system all the same, each of them once. */
+typedef struct
+{
+  GString *text;
+  GHashTable *said;
+  const GError *worst;
+} Reasons;
+
+static void
+add_reason (Reasons *reasons, const char *name, const GError *why)
+{
+  gboolean named = g_str_has_prefix (why->message, name);
+
+  if (!reasons->worst || weight_of (why) > weight_of (reasons->worst))
+    reasons->worst = why;
+  if (g_hash_table_add (reasons->said, why->message))
+    g_string_append_printf (reasons->text, "%s%s%s%s", reasons->text->len ? "; " : "",
+                            named ? "" : name, named ? "" : ": ", why->message);
+}
+
+/* Pools cannot be read, but what lies in them can, and is a volume of its own. */
+static gboolean
+is_pool (const H2kNode *node)
+{
+  return node->kind == H2K_NODE_LV && node->type && g_str_has_suffix (node->type, "-pool");
+}
+
+static void
+add_problems (Reasons *reasons, const H2kGuest *guest)
+{
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kNode *node = ((const H2kGuestVolume *)guest->volumes->pdata[i])->node;
+
+      if (node->problem && !is_pool (node))
+        add_reason (reasons, node->name, node->problem);
+    }
 }
 
 const GError *
 h2k_guest_list_problems (const H2kGuest *guest, GString *text)
 {
-  const GError *first = NULL;
+  g_autoptr (GHashTable) said = g_hash_table_new (g_str_hash, g_str_equal);
+  Reasons reasons = {text, said, NULL};
 
-  for (guint i = 0; i < guest->volumes->len; i++)
-    {
-      const H2kNode *node = ((const H2kGuestVolume *)guest->volumes->pdata[i])->node;
+  add_problems (&reasons, guest);
+  return reasons.worst;
+}
 
-      if (!node->problem)
-        continue;
-      if (!first)
-        first = node->problem;
-      g_string_append_printf (text, "%s%s: %s", text->len ? "; " : "", node->name,
-                              node->problem->message);
-    }
-  return first;
+/* What there is on VOLUME, of which no driver knows anything: by its signature, or because it is
+ * not blank. Static; NULL: nothing. */
+static const char *
+unknown_content (const H2kGuestVolume *volume)
+{
+  static const char *const empty_roles[] = {"extended", "bios-boot", NULL};
+  H2kDisk *disk = volume->volume->disk;
+  g_autofree guint8 *start = NULL;
+  const char *type = NULL;
+  gsize length;
+
+  if (!disk || g_strv_contains (empty_roles, h2k_volume_role (volume->volume)))
+    return NULL;
+  if (!h2k_fs_other_sign (disk, "", &type, NULL) || type)
+    return type;
+  length = (gsize)MIN (disk->size, UNKNOWN_LENGTH);
+  start = g_malloc (length + 1);
+  if (!h2k_disk_pread (disk, 0, length, start, NULL) || h2k_is_zero (start, length))
+    return NULL;
+  return "unknown content";
+}
+
+/* Why VOLUME, which has no problem of its own, was not looked at, or not all of it; NULL: it was,
+ * or it can hold no system. ERROR is what came of the attempt. The caller's. */
+static GError *
+why_unread (const H2kGuestVolume *volume, const GError *error)
+{
+  static const char *const others[] = {"swap", "swsuspend", "iso9660", "jbd", NULL};
+  const char *type = *volume->id.type ? volume->id.type : unknown_content (volume);
+  gboolean unsupported = g_error_matches (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
+
+  if (volume->node->is_member || !type || g_strv_contains (others, type))
+    return NULL;
+  if (error && !(unsupported && volume->id.type[0] == '\0'))
+    return g_error_new (H2K_ERROR, error->code, "%s (%s): %s", volume->node->name, type,
+                        error->message);
+  return volume->fs ? NULL
+                    : g_error_new (H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                                   "%s (%s): files on it cannot be read", volume->node->name, type);
+}
+
+static void
+error_free (gpointer data)
+{
+  g_error_free (data);
 }
 
 static void
 set_no_system (H2kGuest *guest, GPtrArray *errors, GError **error)
 {
-  g_autoptr (GString) problems = g_string_new (NULL);
-  const GError *problem = h2k_guest_list_problems (guest, problems);
-  g_autoptr (GString) unread = g_string_new (NULL);
-  const GError *broken = NULL;
+  g_autoptr (GString) text = g_string_new (NULL);
+  g_autoptr (GHashTable) said = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (GPtrArray) unread = g_ptr_array_new_with_free_func (error_free);
+  Reasons reasons = {text, said, NULL};
 
+  add_problems (&reasons, guest);
   for (guint i = 0; i < guest->volumes->len; i++)
     {
-      H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
-      g_autofree char *place = h2k_guest_volume_name (volume);
-      const GError *why = g_ptr_array_index (errors, i);
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      GError *why = volume->node->problem ? NULL : why_unread (volume, errors->pdata[i]);
 
-      if (why && !broken && g_error_matches (why, H2K_ERROR, H2K_ERROR_FILESYSTEM))
-        broken = why;
-      if (!volume->fs && !volume->node->is_member && may_hold_system (&volume->id))
-        g_string_append_printf (unread, "%s%s (%s)", unread->len ? ", " : "", volume->id.type,
-                                place);
+      if (!why)
+        continue;
+      g_ptr_array_add (unread, why);
+      add_reason (&reasons, volume->node->name, why);
     }
-  if (problem)
-    g_set_error (error, H2K_ERROR, problem->code,
-                 "no operating system was found where one can be looked for; %s", problems->str);
-  else if (broken)
-    {
-      g_propagate_error (error, g_error_copy (broken));
-      g_prefix_error (error, "no operating system could be found: ");
-    }
-  else if (unread->len)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                 "no operating system was found where one can be looked for; "
-                 "the disks also hold what cannot be read: %s. Such a guest can be copied "
-                 "without repairs with --no-guest-inspection",
-                 unread->str);
-  else
+  if (!reasons.worst)
     g_set_error (error, H2K_ERROR, H2K_ERROR_NO_OS,
                  "no operating system was found on %u disk(s) with %u volume(s). Give every disk "
                  "of the VM, or copy them as they are with --no-guest-inspection",
                  guest->disks->len, guest->volumes->len);
+  else
+    g_set_error (error, H2K_ERROR, reasons.worst->code,
+                 "no operating system was found where one can be looked for; what cannot be read: "
+                 "%s%s",
+                 text->str,
+                 reasons.worst->code == H2K_ERROR_UNSUPPORTED
+                     ? ". Such a guest can be copied without repairs with --no-guest-inspection"
+                     : "");
+}
+
+/* A system was found, but there may be another one. */
+static void
+warn_of_unread (H2kGuest *guest, GPtrArray *errors)
+{
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const H2kGuestVolume *volume = g_ptr_array_index (guest->volumes, i);
+      const GError *why = errors->pdata[i];
+
+      if (volume->fs && why)
+        h2k_guest_warn (guest, "%s (%s) may hold a system, but cannot be looked at: %s",
+                        volume->node->name, volume->id.type, why->message);
+    }
 }
 
 gboolean
 h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
 {
-  g_autoptr (GPtrArray) systems = find_systems (guest);
+  g_autoptr (GPtrArray) systems = find_systems (guest, errors);
   g_autoptr (GPtrArray) first = g_ptr_array_new ();
   g_autoptr (GHashTable) secondary = NULL;
   g_autofree char *list = NULL;
@@ -220,6 +314,7 @@ h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
       set_no_system (guest, errors, error);
       return FALSE;
     }
+  warn_of_unread (guest, errors);
   leave_out_snapshots (guest, systems);
   if (systems->len > 1 && systems->len <= MAX_SYSTEMS)
     secondary = find_secondary (guest, systems);

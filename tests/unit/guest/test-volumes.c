@@ -157,6 +157,17 @@ test_flush (void)
   }
 }
 
+/* Take what makes it a system from the filesystem on VOLUME. */
+static void
+remove_release (H2kDisk *volume)
+{
+  g_autoptr (H2kFs) fs = h2k_fs_open (volume, NULL);
+
+  g_assert_nonnull (fs);
+  g_assert_true (fs->ops->remove (fs, "/etc/os-release", NULL));
+  g_assert_true (fs->ops->flush (fs, NULL));
+}
+
 /* The root directory of the ext4 on VOLUME is none. */
 static void
 spoil_root (H2kDisk *volume)
@@ -188,6 +199,126 @@ test_damaged_root (void)
     g_test_message ("%s", (const char *)guest->warnings->pdata[i]);
   g_assert_true (mentions (guest->warnings, "/etc/fstab mounts /data from "));
   g_assert_false (mentions (guest->warnings, "subvolume"));
+}
+
+/* --- no system is found ------------------------------------------------------------------------
+ */
+
+/* Nothing of an appliance: what no driver here reads is not read. */
+static GError *
+open_in_vain (GPtrArray *disks)
+{
+  g_autoptr (H2kKeys) keys = h2k_keys_new ();
+  H2kGuestOptions options = {.keys = keys, .backend = H2K_BACKEND_NATIVE};
+  GError *error = NULL;
+
+  g_assert_null (h2k_guest_open (disks, &options, &error));
+  g_assert_nonnull (error);
+  g_test_message ("%s", error->message);
+  return error;
+}
+
+/* Behind an intact superblock everything else of the two filesystems is gone: that is no lack of a
+ * system. */
+static void
+test_damaged (void)
+{
+  static const char *const names[] = {"/dev/vg-0/root", "/dev/vg-0/data"};
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (H2kStack) stack = h2k_stack_new (disks, NULL, NULL);
+  g_autofree guint8 *noise = g_malloc (200 * 1024);
+  g_autoptr (GError) error = NULL;
+
+  memset (noise, 0xa5, 200 * 1024);
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++)
+    g_assert_true (h2k_disk_pwrite (h2k_stack_find (stack, names[i])->volume->disk, 4096,
+                                    200 * 1024, noise, NULL));
+  error = open_in_vain (disks);
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
+  g_assert_nonnull (strstr (error->message, "logical volume vg-0/root (ext4): "));
+  g_assert_nonnull (strstr (error->message, "logical volume vg-0/data (ext4): "));
+}
+
+/* The same when only a root folder's inode is damaged, which opening does not look at; what is
+ * whole, but no system, is no reason. */
+static void
+test_damaged_folders (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (H2kStack) stack = h2k_stack_new (disks, NULL, NULL);
+  g_autoptr (GError) error = NULL;
+
+  remove_release (h2k_stack_find (stack, "/dev/vg-0/root")->volume->disk);
+  remove_release (h2k_stack_find (stack, "/dev/vg-0/data")->volume->disk);
+  error = open_in_vain (disks);
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_NO_OS);
+  g_clear_error (&error);
+  spoil_root (h2k_stack_find (stack, "/dev/vg-0/data")->volume->disk);
+  error = open_in_vain (disks);
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
+  g_assert_nonnull (strstr (error->message, "logical volume vg-0/data (ext4): "));
+  g_assert_null (strstr (error->message, "vg-0/root"));
+}
+
+/* Nor is it silent that another system is taken than the one that was meant. */
+static void
+test_damaged_other (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear");
+  g_autoptr (H2kStack) stack = h2k_stack_new (disks, NULL, NULL);
+  g_autoptr (H2kGuest) guest = NULL;
+
+  spoil_root (h2k_stack_find (stack, "/dev/vg-0/root")->volume->disk);
+  guest = open_guest (disks);
+  g_assert_cmpstr (guest->root->node->name, ==, "logical volume vg-0/data");
+  g_assert_true (mentions (guest->warnings, "logical volume vg-0/root (ext4) may hold a system"));
+}
+
+/* What is there, but unknown, is named; a blank disk has no system, and that is all. */
+static void
+test_unknown (void)
+{
+  static const struct
+  {
+    guint64 offset;
+    const char *bytes, *name;
+    H2kError code;
+  } steps[] = {
+      {8192, "", "no operating system was found on 1 disk(s)", H2K_ERROR_NO_OS},
+      {70000, "x", "disk 1 (unknown content): ", H2K_ERROR_UNSUPPORTED},
+      {1024, "\x10\x20\xf5\xf2", "disk 1 (f2fs): ", H2K_ERROR_UNSUPPORTED},
+  };
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+
+  g_ptr_array_add (disks, h2k_memory_disk_new (8u << 20));
+  for (guint i = 0; i < G_N_ELEMENTS (steps); i++)
+    {
+      g_autoptr (GError) error = NULL;
+
+      g_assert_true (h2k_disk_pwrite (disks->pdata[0], steps[i].offset, strlen (steps[i].bytes) + 1,
+                                      steps[i].bytes, NULL));
+      error = open_in_vain (disks);
+      g_assert_error (error, H2K_ERROR, (int)steps[i].code);
+      g_assert_nonnull (strstr (error->message, steps[i].name));
+    }
+}
+
+/* A pool that is read in part is no reason of its own, and the name of a volume is said once. */
+static void
+test_reasons (void)
+{
+  g_autoptr (GPtrArray) pool = sample_load ("lvm-thin-pool"), locked = sample_load ("luks1");
+  g_autoptr (GError) error = NULL;
+
+  g_ptr_array_remove_index (pool, 1);
+  error = open_in_vain (pool);
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
+  g_assert_null (strstr (error->message, "no volume by itself"));
+  g_clear_error (&error);
+  error = open_in_vain (locked);
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
+  g_assert_null (strstr (error->message, "disk 1: disk 1"));
+  g_assert_nonnull (strstr (error->message, ": disk 1 is a LUKS1 container"));
 }
 
 /* A name that counts partitions means those of disks, not a logical volume. */
@@ -518,18 +649,13 @@ make_data (H2kDisk *disk)
   g_autoptr (GPtrArray) disks = g_ptr_array_new ();
   g_autoptr (H2kKeys) keys = h2k_keys_new ();
   g_autoptr (H2kStack) stack = NULL;
-  g_autoptr (H2kFs) fs = NULL;
 
   g_ptr_array_add (disks, disk);
   g_setenv (VARIABLE, "correct horse", TRUE);
   g_assert_true (h2k_keys_add (keys, "all:env:" VARIABLE, NULL));
   stack = h2k_stack_new (disks, keys, NULL);
-  fs = h2k_fs_open (
-      h2k_stack_find (stack, "/dev/mapper/luks-aaaaaaaa-0000-4000-8000-000000000003")->volume->disk,
-      NULL);
-  g_assert_nonnull (fs);
-  g_assert_true (fs->ops->remove (fs, "/etc/os-release", NULL));
-  g_assert_true (fs->ops->flush (fs, NULL));
+  remove_release (h2k_stack_find (stack, "/dev/mapper/luks-aaaaaaaa-0000-4000-8000-000000000003")
+                      ->volume->disk);
 }
 
 /* A container is looked into when it is the only one of its UUID: of a copy nobody knows which one
@@ -583,6 +709,11 @@ main (int argc, char **argv)
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
   g_test_add_func ("/guest-volumes/flush", test_flush);
   g_test_add_func ("/guest-volumes/damaged-root", test_damaged_root);
+  g_test_add_func ("/guest-volumes/damaged", test_damaged);
+  g_test_add_func ("/guest-volumes/damaged-folders", test_damaged_folders);
+  g_test_add_func ("/guest-volumes/damaged-other", test_damaged_other);
+  g_test_add_func ("/guest-volumes/unknown", test_unknown);
+  g_test_add_func ("/guest-volumes/reasons", test_reasons);
   g_test_add_func ("/guest-volumes/whole-disk", test_whole_disk);
   g_test_add_func ("/guest-volumes/locked", test_locked);
   g_test_add_func ("/guest-volumes/given-names", test_given_names);
