@@ -57,13 +57,27 @@ slot_of (const Array *array, guint slot)
   return &g_array_index (array->slots, H2kMdDisk, slot);
 }
 
+/* Whether MEMBER has a member in SLOT, as far as it says. */
+static gboolean
+has_in_slot (const H2kMdMember *member, guint slot)
+{
+  gboolean found = !member->roles;
+
+  for (guint i = 0; i < member->n_roles && !found; i++)
+    found = member->roles[i] == slot;
+  return found;
+}
+
 /* Whether MEMBER knows what became of it. With the newest event but one it may have failed in the
- * last one, which only the others have noted then. */
+ * last one, which only the others have noted then. And it may have gone on without the newest one,
+ * when each was used without the other. */
 static gboolean
 is_up_to_date (const Array *array, const H2kMdMember *member)
 {
   const H2kMdMember *newest = array->super;
 
+  if (!has_in_slot (member, newest->slot))
+    return FALSE;
   if (member->events >= newest->events)
     return TRUE;
   return member->events + 1 == newest->events
@@ -92,6 +106,12 @@ fill_slots (Array *array, const H2kMdDisk *members, guint n)
           g_autofree char *text
               = g_strdup_printf ("%s is out of date and was left out", members[i].disk->name);
           note (array, text);
+          if (member->events >= array->super->events)
+            {
+              array->writable = FALSE;
+              note (array, "members were used without each other, and which of them the guest goes "
+                           "on with is not known: the array is not written");
+            }
           continue;
         }
       slot = slot_of (array, member->slot);

@@ -3,7 +3,7 @@
  * After md(4), mdadm(8) and include/uapi/linux/raid/md_p.h: superblocks of version 0.90 (in either
  * byte order), 1.0, 1.1 and 1.2; linear, RAID 0, 1, 4, 5 and 10 with every layout. The rules by
  * which members count are the kernel's: one is up to date when it has seen the newest event but
- * one, unless that was its own failure.
+ * one, unless that was its own failure; and, as mdadm has it, when it counts on the newest one.
  *
  * Thread-safety: what is returned is not changed any more.
  *

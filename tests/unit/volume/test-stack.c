@@ -791,6 +791,23 @@ test_failed (void)
     }
 }
 
+/* The halves of a mirror that were used without each other: the one that is found first is read, as
+ * mdadm does it, but nothing is written. */
+static void
+test_halves (void)
+{
+  g_autoptr (GPtrArray) disks = some_disks ("md1-1.0", "21");
+  guint numbers[2];
+
+  for (guint i = 0; i < 2; i++)
+    numbers[i] = (guint)(super_value (disks->pdata[i], SB_NUMBER) & 0xffffffff);
+  for (guint i = 0; i < 2; i++)
+    edit_super (disks->pdata[i], SB_ROLES + 2 * numbers[1 - i], 2, ROLE_FAULTY);
+  spoil (disks->pdata[1]);
+  claim_reads (disks, "is out of date and was left out", FALSE);
+  claim_reads (disks, "members were used without each other", FALSE);
+}
+
 /* A member with a list of bad blocks is not read, and nothing is written. */
 static void
 test_bad_blocks (void)
@@ -1021,6 +1038,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/missing-members", test_missing_members);
   g_test_add_func ("/stack/stale", test_stale);
   g_test_add_func ("/stack/failed", test_failed);
+  g_test_add_func ("/stack/halves", test_halves);
   g_test_add_func ("/stack/bad-blocks", test_bad_blocks);
   g_test_add_func ("/stack/parity-states", test_parity_states);
   g_test_add_func ("/stack/parity-write", test_parity_write);
