@@ -49,15 +49,13 @@ h2k_ext_forget_names (ExtFs *ext)
 }
 
 /* A place for the names of the directory INO, still empty. */
-static GHashTable *
+static void
 add_names (ExtFs *ext, ext2_ino_t ino)
 {
-  GHashTable *names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-
   if (!ext->names)
     ext->names = g_hash_table_new_full (NULL, NULL, NULL, (GDestroyNotify)g_hash_table_unref);
-  g_hash_table_replace (ext->names, GUINT_TO_POINTER (ino), names);
-  return names;
+  g_hash_table_replace (ext->names, GUINT_TO_POINTER (ino),
+                        g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL));
 }
 
 /* The names of DIR, name -> inode number; NULL: they are not kept. Borrowed. */
@@ -67,17 +65,17 @@ names_of (ExtFs *ext, const ExtInode *dir, const char *path)
   gpointer key = GUINT_TO_POINTER (dir->ino);
   GHashTable *names = ext->names ? g_hash_table_lookup (ext->names, key) : NULL;
 
-  if (!names) /* the first time */
-    {
-      add_names (ext, dir->ino);
-      return NULL;
-    }
-  if (g_hash_table_size (names)) /* "." at least */
+  if (names && g_hash_table_size (names)) /* "." at least */
     return names;
   if (ext->n_names >= NAMES_MAX)
     {
       h2k_ext_forget_names (ext);
-      names = add_names (ext, dir->ino);
+      names = NULL;
+    }
+  if (!names) /* the first time */
+    {
+      add_names (ext, dir->ino);
+      return NULL;
     }
   /* Of a directory that is damaged in a part, what is before that can be found without this. */
   if (!h2k_ext_walk_dir (ext, dir, path, keep_entry, names, NULL)
