@@ -134,6 +134,37 @@ newest (const Builder *builder, const char *uuid)
   return best;
 }
 
+/* The places of the physical volume UUID: "disk 1, partition 5 and on disk 2, partition 5". */
+static char *
+places_of (const Builder *builder, const char *uuid)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  for (guint i = 0; i < builder->lvm->len; i++)
+    {
+      const Pv *pv = builder->lvm->pdata[i];
+      if (strcmp (pv->member->uuid, uuid) == 0)
+        g_string_append_printf (text, "%s%s", text->len ? " and on " : "", pv->node->name);
+    }
+  return g_string_free (g_steal_pointer (&text), FALSE);
+}
+
+/* Say of all physical volumes of the group why it is left out. */
+static void
+set_left_out (const Builder *builder, const H2kLvmGroup *group, const char *why)
+{
+  for (guint i = 0; i < builder->lvm->len; i++)
+    {
+      const Pv *pv = builder->lvm->pdata[i];
+      gboolean belongs = FALSE;
+
+      for (guint k = 0; k < group->pvs->len && !belongs; k++)
+        belongs = strcmp (((const H2kLvmPv *)group->pvs->pdata[k])->uuid, pv->member->uuid) == 0;
+      if (belongs)
+        stack_set_problem (pv->node, g_error_new_literal (H2K_ERROR, H2K_ERROR_SOURCE, why));
+    }
+}
+
 /* A copy of a disk is there, too: nobody knows which one the group means. */
 static gboolean
 has_twins (Builder *builder, const Group *group)
@@ -141,16 +172,56 @@ has_twins (Builder *builder, const Group *group)
   for (guint i = 0; i < group->nodes->len; i++)
     {
       const H2kLvmPv *pv = group->group->pvs->pdata[i];
+      g_autofree char *places = NULL, *why = NULL, *safe = NULL;
       gboolean twice = FALSE;
 
       if (!group->nodes->pdata[i] || !find_pv (builder, pv->uuid, &twice) || !twice)
         continue;
-      stack_warn (
-          builder,
-          "the volume group %s is left out: its physical volume %s is there more than once, "
-          "on %s and elsewhere (is a copy of a disk given, too?)",
-          group->group->name, pv->uuid, ((const H2kNode *)group->nodes->pdata[i])->name);
+      places = places_of (builder, pv->uuid);
+      why = g_strdup_printf ("the volume group %s is left out: its physical volume %s is there "
+                             "more than once, on %s (is a copy of a disk given, too?)",
+                             group->group->name, pv->uuid, places);
+      safe = h2k_escape_text (why, -1);
+      stack_warn (builder, "%s", why);
+      set_left_out (builder, group->group, safe);
       return TRUE;
+    }
+  return FALSE;
+}
+
+/* Tell the volumes of several groups of one NAME apart, by their UUIDs. */
+static void
+tell_apart (Builder *builder, const char *name)
+{
+  g_autofree char *prefix = g_strdup_printf ("logical volume %s/", name);
+  g_autofree char *safe = h2k_escape_text (prefix, -1);
+
+  for (guint i = 0; i < builder->stack->nodes->len; i++)
+    {
+      H2kNode *node = builder->stack->nodes->pdata[i];
+      g_autofree char *old = NULL, *unique = NULL;
+
+      if (node->kind != H2K_NODE_LV || !g_str_has_prefix (node->name, safe)
+          || g_str_has_suffix (node->name, ")"))
+        continue;
+      old = node->name;
+      node->name = g_strdup_printf ("%s (UUID %s)", old, node->uuid);
+      unique = g_strdup (node->names->pdata[node->names->len - 1]);
+      h2k_node_prefer_name (node, unique);
+    }
+}
+
+/* Whether another group that was put together has the name of GROUP. */
+static gboolean
+has_namesake (const Builder *builder, const H2kLvmGroup *group)
+{
+  for (guint i = 0; i < builder->lvm->len; i++)
+    {
+      const H2kLvmGroup *other = ((const Pv *)builder->lvm->pdata[i])->member->group;
+
+      if (other && strcmp (other->name, group->name) == 0 && strcmp (other->uuid, group->uuid) != 0
+          && g_hash_table_contains (builder->lvm_done, other->uuid))
+        return TRUE;
     }
   return FALSE;
 }
@@ -158,21 +229,11 @@ has_twins (Builder *builder, const Group *group)
 static void
 warn_about (Builder *builder, const Group *group)
 {
-  for (guint i = 0; i < builder->stack->nodes->len; i++)
-    {
-      const H2kNode *node = builder->stack->nodes->pdata[i];
-      g_autofree char *prefix = g_strdup_printf ("logical volume %s/", group->group->name);
-      g_autofree char *safe = h2k_escape_text (prefix, -1);
-
-      if (node->kind == H2K_NODE_LV && g_str_has_prefix (node->name, safe))
-        {
-          stack_warn (builder,
-                      "two volume groups are called %s: their volumes can be told apart by UUID, "
-                      "/dev/%s/... means neither",
-                      group->group->name, group->group->name);
-          break;
-        }
-    }
+  if (has_namesake (builder, group->group))
+    stack_warn (builder,
+                "two volume groups are called %s: their volumes can be told apart by UUID, "
+                "/dev/%s/... means neither",
+                group->group->name, group->group->name);
   for (guint i = 0; i < group->nodes->len; i++)
     {
       const H2kLvmPv *pv = group->group->pvs->pdata[i];
@@ -360,6 +421,8 @@ assemble (Builder *builder, const char *uuid, gboolean complete)
     stack_warn (builder, "the volume group %s is exported: a guest does not use it before vgimport",
                 group.group->name);
   add_volumes (builder, &group);
+  if (has_namesake (builder, group.group))
+    tell_apart (builder, group.group->name);
   return TRUE;
 }
 
@@ -374,4 +437,61 @@ stack_lvm_assemble (Builder *builder, gboolean complete)
         return TRUE;
     }
   return FALSE;
+}
+
+/* --- what is left ------------------------------------------------------------------------------
+ */
+
+/* The group whose newest description says that UUID is one of its own; NULL: none. */
+static const H2kLvmGroup *
+group_of (const Builder *builder, const char *uuid)
+{
+  for (guint i = 0; i < builder->lvm->len; i++)
+    {
+      const H2kLvmGroup *group = ((const Pv *)builder->lvm->pdata[i])->member->group;
+
+      if (group && newest (builder, group->uuid) == group)
+        for (guint k = 0; k < group->pvs->len; k++)
+          if (strcmp (((const H2kLvmPv *)group->pvs->pdata[k])->uuid, uuid) == 0)
+            return group;
+    }
+  return NULL;
+}
+
+/* Why no volume group has PV. */
+static GError *
+why_alone (const Builder *builder, const Pv *pv)
+{
+  const H2kLvmMember *member = pv->member;
+  const H2kLvmGroup *group = group_of (builder, member->uuid);
+
+  if (group || member->group)
+    return g_error_new (H2K_ERROR, H2K_ERROR_SOURCE,
+                        "the physical volume of LVM %s is not used: the newest description of "
+                        "the volume group %s says that it was %s",
+                        member->uuid, group ? group->name : member->group->name,
+                        group ? "lost" : "removed");
+  if (member->doubt)
+    return g_error_new (H2K_ERROR, H2K_ERROR_FILESYSTEM,
+                        "the physical volume of LVM %s does not say which volume group it belongs "
+                        "to (%s), and no other disk that is given does: give every disk of the VM, "
+                        "or restore it with vgcfgrestore",
+                        member->uuid, member->doubt);
+  return g_error_new (H2K_ERROR, H2K_ERROR_SOURCE,
+                      "the physical volume of LVM %s belongs to no volume group that is on the "
+                      "disks given: give every disk of the VM",
+                      member->uuid);
+}
+
+/* Members are marked as soon as a group has them. */
+void
+stack_lvm_finish (Builder *builder)
+{
+  for (guint i = 0; i < builder->lvm->len; i++)
+    {
+      const Pv *pv = builder->lvm->pdata[i];
+
+      if (!pv->node->is_member && !pv->node->problem)
+        stack_set_problem (pv->node, why_alone (builder, pv));
+    }
 }

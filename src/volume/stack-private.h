@@ -37,6 +37,8 @@ void stack_luks_take (Builder *builder, H2kNode *node);
 gboolean stack_lvm_assemble (Builder *builder, gboolean complete);
 gboolean stack_md_assemble (Builder *builder, gboolean complete);
 gboolean stack_btrfs_assemble (Builder *builder);
+/* When all is put together: say why members are left that belong to nothing. */
+void stack_lvm_finish (Builder *builder);
 
 void stack_lvm_init (Builder *builder);
 void stack_lvm_clear (Builder *builder);

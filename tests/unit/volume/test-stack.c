@@ -318,6 +318,50 @@ test_missing_pv (void)
   assert_text_of (stack->warnings, "lacks its physical volume PvAAAA");
 }
 
+/* None of STACK's volumes is a part of something, and each says why. */
+static void
+assert_problems (const H2kStack *stack, H2kError code, const char *text)
+{
+  for (guint i = 0; i < stack->nodes->len; i++)
+    {
+      const H2kNode *node = stack->nodes->pdata[i];
+
+      g_assert_false (node->is_member);
+      g_assert_error (node->problem, H2K_ERROR, (int)code);
+      g_test_message ("%s", node->problem->message);
+      g_assert_nonnull (strstr (node->problem->message, text));
+    }
+}
+
+/* Nothing is left of the metadata areas of the physical volume DISK, at either end. */
+static void
+wipe_areas (H2kDisk *disk)
+{
+  g_autofree guint8 *zeros = g_malloc0 (1u << 20);
+
+  g_assert_true (h2k_disk_pwrite (disk, 4096, (1u << 20) - 4096, zeros, NULL));
+  g_assert_true (h2k_disk_pwrite (disk, disk->size - (1u << 20), 1u << 20, zeros, NULL));
+}
+
+/* Physical volumes that do not say what they belong to, and nobody else does. */
+static void
+test_no_metadata (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-striped");
+  g_autoptr (H2kStack) stack = NULL;
+
+  wipe_areas (disks->pdata[0]);
+  stack = open_stack (disks, NULL);
+  g_assert_no_error (find_node (stack, "/dev/vg/root")->problem);
+  g_clear_pointer (&stack, h2k_stack_free);
+  for (guint i = 0; i < disks->len; i++)
+    wipe_areas (disks->pdata[i]);
+  stack = open_stack (disks, NULL);
+  g_assert_cmpuint (stack->nodes->len, ==, disks->len);
+  assert_problems (stack, H2K_ERROR_FILESYSTEM,
+                   "does not say which volume group it belongs to (a ");
+}
+
 /* A disk and its copy: neither is taken. */
 static void
 test_twins (void)
@@ -329,6 +373,7 @@ test_twins (void)
   stack = open_stack (disks, NULL);
   g_assert_null (h2k_stack_find (stack, "/dev/vg/root"));
   assert_text_of (stack->warnings, "is there more than once");
+  assert_problems (stack, H2K_ERROR_SOURCE, "is there more than once, on disk 1 and on disk 4 (is");
 }
 
 /* Two groups of one name: the name means neither, the UUID does. */
@@ -348,9 +393,10 @@ test_name_clash (void)
       const H2kNode *node = stack->nodes->pdata[i];
       g_autoptr (H2kFs) fs = NULL;
 
-      if (node->kind != H2K_NODE_LV
-          || h2k_stack_find (stack, node->names->pdata[node->names->len - 1]) != node)
+      if (node->kind != H2K_NODE_LV)
         continue;
+      g_assert_true (h2k_stack_find (stack, node->names->pdata[0]) == node);
+      g_assert_nonnull (strstr (node->name, node->uuid));
       fs = open_fs (node);
       assert_file (fs, "/etc/hostname", "volumes\n");
       n++;
@@ -1025,6 +1071,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/key-files", test_key_files);
   g_test_add_func ("/stack/key-forms", test_key_forms);
   g_test_add_func ("/stack/missing-pv", test_missing_pv);
+  g_test_add_func ("/stack/no-metadata", test_no_metadata);
   g_test_add_func ("/stack/twins", test_twins);
   g_test_add_func ("/stack/name-clash", test_name_clash);
   g_test_add_func ("/stack/snapshot", test_snapshot);
