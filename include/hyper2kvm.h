@@ -212,17 +212,23 @@ H2K_PUBLIC GPtrArray *h2k_files_list (H2kFiles *files, const char *path, GError 
 /* At most LENGTH bytes at OFFSET of a regular file; fewer at its end. Errors: as above. */
 H2K_PUBLIC GBytes *h2k_files_read (H2kFiles *files, const char *path, guint64 offset, gsize length,
                                    GError **error);
-/* Replace or create the regular file PATH, which keeps owner, mode and labels if it exists; a new
- * one is root's with MODE (permissions), in directories that are made as needed. Errors: as above,
- * H2K_ERROR_NO_SPACE. */
-H2K_PUBLIC gboolean h2k_files_write (H2kFiles *files, const char *path, GBytes *data, guint32 mode,
-                                     GError **error);
+/* Replace or create the regular file PATH with what FD gives up to its end: a regular file from its
+ * start, with its holes, anything else as it comes. An existing file keeps owner, mode and labels,
+ * a new one is root's with MODE (permissions), in a folder that is there. After an error the file's
+ * content is undefined. Errors: as above; H2K_ERROR_FAILED, too, when there is no such folder or
+ * PATH is no regular file, H2K_ERROR_NO_SPACE, _SOURCE (FD cannot be read), _CANCELLED. */
+H2K_PUBLIC gboolean h2k_files_put (H2kFiles *files, const char *path, int fd, guint32 mode,
+                                   GCancellable *cancellable, GError **error);
+/* Whether h2k_files_save() can write there for the disks PATHS: nothing is there, and the folder
+ * takes files. For before h2k_files_open(), which may take its time. Errors:
+ * H2K_ERROR_OUTPUT_EXISTS, _OUTPUT. */
+H2K_PUBLIC gboolean h2k_files_check_output (GPtrArray *paths, const char *output, GError **error);
 /* Write the changes as qcow2 images that build on the disks, which must be files of this host: one
  * for each disk that was changed, the first disk's at OUTPUT, further ones with "-diskN" before the
  * extension. PATHS (may be NULL) gets their names, char *. Errors: H2K_ERROR_OUTPUT_EXISTS,
- * _OUTPUT, _NO_SPACE, _UNSUPPORTED, _USAGE (nothing was changed). */
+ * _OUTPUT, _NO_SPACE, _UNSUPPORTED, _CANCELLED, _USAGE (nothing was changed). */
 H2K_PUBLIC gboolean h2k_files_save (H2kFiles *files, const char *output, GPtrArray *paths,
-                                    GError **error);
+                                    GCancellable *cancellable, GError **error);
 
 /* What the image PATH is, and every image of its chain: a JSON text (as "qemu-img info" names
  * things, the chain as nested "backing" objects), or text for people, as JSON says; the caller's.

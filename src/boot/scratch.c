@@ -191,7 +191,7 @@ save_overlays (H2kScratch *scratch, const H2kDomain *domain, GPtrArray *overlays
       g_autofree char *path = g_build_filename (scratch->dir, name, NULL);
 
       if (!h2k_qcow2_save_overlay (g_ptr_array_index (overlays, i), path, disk->path, disk->format,
-                                   error))
+                                   g_cancellable_get_current (), error))
         return FALSE;
       h2k_domain_add_disk (scratch->domain, path, "qcow2", disk->bus);
     }

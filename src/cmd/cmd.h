@@ -52,10 +52,14 @@ void cmd_add_common_options (GOptionContext *context);
 /* Act on them. -1, or the exit code. */
 int cmd_use_common_options (void);
 
-/* Of the commands for a guest's files: the options that all of them have, and the guest. ARGV's
- * operands are the disk (unless --add names disks) and LEAST or more others, of which the first one
- * is at ARGV[*FIRST]. *FILES is set when -1 is returned; else that is the exit code. */
+/* Of the commands for a guest's files: the options that all of them have, the guest's disks, and
+ * the guest. ARGV's operands are the disk (unless --add names disks) and LEAST or more others, of
+ * which the first one is at ARGV[*FIRST]. -1 is returned, or the exit code; of cmd_open_disks()
+ * with *FILES set or not. */
 extern const GOptionEntry cmd_guest_entries[];
+int cmd_find_disks (int argc, char **argv, int least, int *first, GPtrArray *paths);
+int cmd_open_disks (GPtrArray *paths, H2kFiles **files);
+/* Both. */
 int cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files);
 /* The folders that a walk through a guest is in, the innermost one first. */
 typedef struct CmdFolder

@@ -25,11 +25,8 @@ const GOptionEntry cmd_guest_entries[] = {
 };
 
 int
-cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
+cmd_find_disks (int argc, char **argv, int least, int *first, GPtrArray *paths)
 {
-  g_autoptr (GPtrArray) paths = g_ptr_array_new (), specs = g_ptr_array_new ();
-  g_autoptr (GError) error = NULL;
-
   *first = 1;
   for (guint i = 0; disks && disks[i]; i++)
     g_ptr_array_add (paths, disks[i]);
@@ -41,11 +38,29 @@ cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
     return cmd_usage (argv[0], "%s",
                       least > 1 ? "two names are needed: here, and in the guest"
                                 : "no path in the guest is named");
+  return -1;
+}
+
+int
+cmd_open_disks (GPtrArray *paths, H2kFiles **files)
+{
+  g_autoptr (GPtrArray) specs = g_ptr_array_new ();
+  g_autoptr (GError) error = NULL;
+
   for (guint i = 0; keys && keys[i]; i++)
     g_ptr_array_add (specs, keys[i]);
   g_cancellable_push_current (cmd_cancellable ());
   *files = h2k_files_open (paths, format, specs, cmd_backend (), &error);
   return *files ? -1 : cmd_fail (error);
+}
+
+int
+cmd_open_guest (int argc, char **argv, int least, int *first, H2kFiles **files)
+{
+  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
+  int code = cmd_find_disks (argc, argv, least, first, paths);
+
+  return code < 0 ? cmd_open_disks (paths, files) : code;
 }
 
 gboolean

@@ -129,6 +129,7 @@ gboolean h2k_verify (H2kOutput *output, const H2kCopyOptions *options, GCancella
 
 /* Save the changes of OVERLAY as a qcow2 at PATH whose backing file is BACKING (absolute path) in
  * BACKING_FORMAT. PATH must not exist; it is complete or absent.
- * Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS, _NO_SPACE. */
+ * Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS, _NO_SPACE, _CANCELLED. */
 gboolean h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, const char *backing,
-                                 const char *backing_format, GError **error);
+                                 const char *backing_format, GCancellable *cancellable,
+                                 GError **error);

@@ -13,6 +13,7 @@
 #define MAX_GLOB 100000
 #define DEFAULT_LIMIT (16 * 1024 * 1024)
 #define SELINUX_LABEL "security.selinux"
+#define AT_END G_MAXUINT64
 
 typedef struct
 {
@@ -706,12 +707,12 @@ h2k_tree_write (H2kTree *tree, const char *path, GBytes *data, guint32 mode, GEr
   return touch (&place, at->str, &st, error);
 }
 
-gboolean
-h2k_tree_append (H2kTree *tree, const char *path, GBytes *data, GError **error)
+/* Into the regular file PATH; AT_END: behind what it holds. */
+static gboolean
+write_part (H2kTree *tree, const char *path, guint64 offset, gconstpointer data, gsize length,
+            GError **error)
 {
   g_autoptr (GString) at = g_string_new (NULL);
-  gsize size;
-  const void *bytes = g_bytes_get_data (data, &size);
   H2kStat st;
   Place place;
 
@@ -719,9 +720,27 @@ h2k_tree_append (H2kTree *tree, const char *path, GBytes *data, GError **error)
     return FALSE;
   if (!S_ISREG (st.mode))
     return fail (error, H2K_ERROR_FILESYSTEM, path, "not a regular file");
-  if (size && !place.fs->ops->write (place.fs, place.path, st.size, bytes, size, error))
+  if (offset == AT_END)
+    offset = st.size;
+  if (length && !place.fs->ops->write (place.fs, place.path, offset, data, length, error))
     return named (error, at->str);
   return touch (&place, at->str, &st, error);
+}
+
+gboolean
+h2k_tree_append (H2kTree *tree, const char *path, GBytes *data, GError **error)
+{
+  gsize size;
+  const void *bytes = g_bytes_get_data (data, &size);
+
+  return write_part (tree, path, AT_END, bytes, size, error);
+}
+
+gboolean
+h2k_tree_pwrite (H2kTree *tree, const char *path, guint64 offset, gconstpointer data, gsize length,
+                 GError **error)
+{
+  return write_part (tree, path, offset, data, length, error);
 }
 
 gboolean

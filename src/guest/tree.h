@@ -62,6 +62,9 @@ GBytes *h2k_tree_read_range (H2kTree *tree, const char *path, guint64 offset, gs
 gboolean h2k_tree_write (H2kTree *tree, const char *path, GBytes *data, guint32 mode,
                          GError **error);
 gboolean h2k_tree_append (H2kTree *tree, const char *path, GBytes *data, GError **error);
+/* Into the existing file PATH, which grows past its end. */
+gboolean h2k_tree_pwrite (H2kTree *tree, const char *path, guint64 offset, gconstpointer data,
+                          gsize length, GError **error);
 gboolean h2k_tree_mkdir (H2kTree *tree, const char *path, guint32 mode, GError **error);
 /* Replaces a link or file that stands at PATH itself. */
 gboolean h2k_tree_symlink (H2kTree *tree, const char *target, const char *path, GError **error);

@@ -4,8 +4,11 @@
  */
 #include "migrate/migrate.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define OVERLAY_MEMORY ((guint64)64 << 20)
 
@@ -132,11 +135,208 @@ h2k_files_read (H2kFiles *files, const char *path, guint64 offset, gsize length,
              : NULL;
 }
 
-gboolean
-h2k_files_write (H2kFiles *files, const char *path, GBytes *data, guint32 mode, GError **error)
+/* --- putting files in ------------------------------------------------------------------------- */
+
+#define PIECE ((gsize)1 << 20)
+
+static gboolean
+refuse (const char *path, const char *why, GError **error)
 {
-  return check_path (path, error)
-         && h2k_tree_write (files->guest->tree, path, data, mode & 07777, error);
+  g_autofree char *safe = h2k_escape_text (path, -1);
+
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FAILED, "%s: %s", safe, why);
+  return FALSE;
+}
+
+/* Whether PATH is a file, or can be made in a folder that is there. */
+static gboolean
+check_target (H2kTree *tree, const char *path, guint64 *old_size, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  gboolean as_folder = g_str_has_suffix (path, "/");
+  g_autoptr (GError) local = NULL;
+  H2kStat st;
+
+  *old_size = 0;
+  if (!check_path (path, error))
+    return FALSE;
+  if (h2k_tree_stat (tree, path, &st, &local))
+    {
+      *old_size = st.size;
+      if (S_ISDIR (st.mode))
+        return refuse (path, "a folder of the guest; name the file in it", error);
+      if (!S_ISREG (st.mode))
+        return refuse (path, "not a regular file of the guest", error);
+      return as_folder ? refuse (path, "a file of the guest, not a folder", error) : TRUE;
+    }
+  if (!g_error_matches (local, H2K_ERROR, H2K_ERROR_FAILED))
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return FALSE;
+    }
+  if (h2k_tree_is_link (tree, path))
+    return refuse (path, "a link of the guest that leads nowhere", error);
+  if (as_folder || !h2k_tree_is_dir (tree, folder))
+    return refuse (as_folder ? path : folder, "no such folder in the guest", error);
+  return TRUE;
+}
+
+static gboolean
+check_free_space (H2kTree *tree, const char *path, guint64 needed, guint64 old_size, GError **error)
+{
+  guint64 available = h2k_tree_free_space (tree, path) + old_size;
+  g_autofree char *safe = h2k_escape_text (path, -1);
+  g_autofree char *need = h2k_format_size (needed);
+  g_autofree char *have = h2k_format_size (available);
+
+  if (needed <= available)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE,
+               "%s: %s are needed (%" G_GUINT64_FORMAT " bytes), and %s are free on the guest's "
+               "filesystem (%" G_GUINT64_FORMAT " bytes); free some space in the guest first",
+               safe, need, needed, have, available);
+  return FALSE;
+}
+
+/* What is read can be a FIFO to which nobody writes. */
+static gboolean
+wait_readable (int fd, GCancellable *cancellable, GError **error)
+{
+  GPollFD fds[2] = {{.fd = fd, .events = G_IO_IN}};
+  gboolean wakes = g_cancellable_make_pollfd (cancellable, &fds[1]);
+
+  /* That a signal comes is no reason to read. */
+  while (g_poll (fds, wakes ? 2 : 1, -1) < 0 && errno == EINTR)
+    ;
+  if (wakes)
+    g_cancellable_release_fd (cancellable);
+  if (!g_cancellable_is_cancelled (cancellable))
+    return TRUE;
+  g_set_error_literal (error, H2K_ERROR, H2K_ERROR_CANCELLED, "interrupted");
+  return FALSE;
+}
+
+#define NO_OFFSET G_MAXUINT64
+
+/* Fill BUFFER with what is at OFFSET of a regular file, or with what comes next of anything else
+ * (NO_OFFSET). *LENGTH becomes less at the end only. */
+static gboolean
+read_piece (int fd, guint64 offset, void *buffer, gsize *length, GCancellable *cancellable,
+            GError **error)
+{
+  gsize wanted = *length;
+
+  for (*length = 0; *length < wanted;)
+    {
+      char *rest = (char *)buffer + *length;
+      gssize n;
+
+      if (!wait_readable (fd, cancellable, error))
+        return FALSE;
+      n = offset == NO_OFFSET ? read (fd, rest, wanted - *length)
+                              : pread (fd, rest, wanted - *length, (off_t)(offset + *length));
+      if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        continue;
+      if (n < 0)
+        {
+          h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "cannot read what is to be put");
+          return FALSE;
+        }
+      if (n == 0)
+        return TRUE;
+      *length += (gsize)n;
+    }
+  return TRUE;
+}
+
+static gboolean
+put_stream (H2kTree *tree, const char *path, int fd, void *buffer, GCancellable *cancellable,
+            GError **error)
+{
+  gsize n = PIECE;
+
+  for (guint64 at = 0; n == PIECE; at += n)
+    if (!read_piece (fd, NO_OFFSET, buffer, &n, cancellable, error)
+        || (n && !h2k_tree_pwrite (tree, path, at, buffer, n, error)))
+      return FALSE;
+  return TRUE;
+}
+
+/* The first data at AT or behind it: from there to *END. Where holes are not told, all is data. */
+static guint64
+next_data (int fd, guint64 at, guint64 size, guint64 *end)
+{
+  off_t data = lseek (fd, (off_t)at, SEEK_DATA);
+  off_t hole = data < 0 ? -1 : lseek (fd, data, SEEK_HOLE);
+
+  *end = hole < 0 ? size : MIN ((guint64)hole, size);
+  if (data < 0)
+    return errno == ENXIO ? size : at;
+  return MIN ((guint64)data, size);
+}
+
+static gboolean
+put_range (H2kTree *tree, const char *path, int fd, guint64 at, guint64 end, void *buffer,
+           GCancellable *cancellable, GError **error)
+{
+  for (gsize n; at < end; at += n)
+    {
+      gsize wanted = n = (gsize)MIN (end - at, PIECE);
+
+      if (!read_piece (fd, at, buffer, &n, cancellable, error))
+        return FALSE;
+      if (n < wanted)
+        {
+          g_set_error_literal (error, H2K_ERROR, H2K_ERROR_SOURCE,
+                               "what is to be put became shorter while it was read");
+          return FALSE;
+        }
+      if (!h2k_tree_pwrite (tree, path, at, buffer, n, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* Its holes stay holes where the guest's filesystem has them. */
+static gboolean
+put_file (H2kTree *tree, const char *path, int fd, guint64 size, void *buffer,
+          GCancellable *cancellable, GError **error)
+{
+  guint64 at, end, written = 0;
+
+  while ((at = next_data (fd, written, size, &end)) < size)
+    {
+      if (!put_range (tree, path, fd, at, end, buffer, cancellable, error))
+        return FALSE;
+      written = end;
+    }
+  return written == size || h2k_tree_pwrite (tree, path, size - 1, "", 1, error);
+}
+
+gboolean
+h2k_files_put (H2kFiles *files, const char *path, int fd, guint32 mode, GCancellable *cancellable,
+               GError **error)
+{
+  H2kTree *tree = files->guest->tree;
+  g_autofree guint8 *buffer = g_malloc (PIECE);
+  g_autoptr (GBytes) nothing = g_bytes_new (NULL, 0);
+  guint64 needed, old_size;
+  struct stat st;
+
+  if (fstat (fd, &st) < 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "cannot read what is to be put");
+      return FALSE;
+    }
+  needed = S_ISREG (st.st_mode) ? MIN ((guint64)st.st_blocks * 512, (guint64)st.st_size) : 0;
+  if (!check_target (tree, path, &old_size, error)
+      || !check_free_space (tree, path, needed, old_size, error)
+      || !h2k_tree_write (tree, path, nothing, mode & 07777, error))
+    return FALSE;
+  /* Files of /proc and /sys have no size. */
+  if (S_ISREG (st.st_mode) && st.st_size)
+    return put_file (tree, path, fd, (guint64)st.st_size, buffer, cancellable, error);
+  return put_stream (tree, path, fd, buffer, cancellable, error);
 }
 
 /* --- saving ----------------------------------------------------------------------------------- */
@@ -154,14 +354,15 @@ backing_format (const H2kDisk *disk, GError **error)
 }
 
 static gboolean
-save_disk (H2kFiles *files, guint i, const char *output, GPtrArray *paths, GError **error)
+save_disk (H2kFiles *files, guint i, const char *output, GPtrArray *paths,
+           GCancellable *cancellable, GError **error)
 {
   H2kDisk *overlay = files->disks->pdata[i];
   const char *format = backing_format (overlay->backing, error);
   g_autofree char *path = h2k_disk_output_path (output, i);
   g_autofree char *backing = g_canonicalize_filename (files->paths->pdata[i], NULL);
 
-  if (!format || !h2k_qcow2_save_overlay (overlay, path, backing, format, error))
+  if (!format || !h2k_qcow2_save_overlay (overlay, path, backing, format, cancellable, error))
     return FALSE;
   g_ptr_array_add (paths, g_steal_pointer (&path));
   return TRUE;
@@ -169,25 +370,50 @@ save_disk (H2kFiles *files, guint i, const char *output, GPtrArray *paths, GErro
 
 /* All of them or none. */
 static gboolean
-save_all (H2kFiles *files, const char *output, GPtrArray *paths, GError **error)
+save_all (H2kFiles *files, const char *output, GPtrArray *paths, GCancellable *cancellable,
+          GError **error)
 {
   gboolean ok = TRUE;
   H2kExtent change;
 
   for (guint i = 0; ok && i < files->disks->len; i++)
     if (h2k_overlay_next_change (files->disks->pdata[i], 0, &change))
-      ok = save_disk (files, i, output, paths, error);
+      ok = save_disk (files, i, output, paths, cancellable, error);
   for (guint i = 0; !ok && i < paths->len; i++)
     g_unlink (paths->pdata[i]);
   return ok;
 }
 
 gboolean
-h2k_files_save (H2kFiles *files, const char *output, GPtrArray *paths, GError **error)
+h2k_files_check_output (GPtrArray *paths, const char *output, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (output);
+
+  for (guint i = 0; i < paths->len; i++)
+    {
+      g_autofree char *path = h2k_disk_output_path (output, i);
+      struct stat st;
+
+      if (lstat (path, &st) < 0)
+        continue;
+      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+                   "%s exists already, and nothing is replaced: choose another name", path);
+      return FALSE;
+    }
+  if (faccessat (AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0)
+    return TRUE;
+  h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "no file can be made in %s", folder);
+  return FALSE;
+}
+
+gboolean
+h2k_files_save (H2kFiles *files, const char *output, GPtrArray *paths, GCancellable *cancellable,
+                GError **error)
 {
   g_autoptr (GPtrArray) saved = g_ptr_array_new_with_free_func (g_free);
 
-  if (!h2k_guest_flush (files->guest, error) || !save_all (files, output, saved, error))
+  if (!h2k_guest_flush (files->guest, error)
+      || !save_all (files, output, saved, cancellable, error))
     return FALSE;
   if (!saved->len)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, "nothing was changed");

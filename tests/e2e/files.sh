@@ -72,14 +72,71 @@ drawing() {
 putting() {
     head -c 3000000 /dev/urandom >"$work/payload"
     printf 'new motd\n' >"$work/motd"
-    "$H2K" put "$disk" "$work/payload" /opt/h2k/payload --to-output "$work/put.qcow2" &&
+    "$H2K" put "$disk" "$work/payload" /opt/payload --to-output "$work/put.qcow2" &&
         "$H2K" put "$work/put.qcow2" "$work/motd" /etc --to-output "$work/again.qcow2" &&
-        "$H2K" cat "$work/again.qcow2" /opt/h2k/payload | cmp - "$work/payload" &&
+        "$H2K" cat "$work/again.qcow2" /opt/payload | cmp - "$work/payload" &&
         [ "$("$H2K" cat "$work/again.qcow2" /etc/motd)" = "new motd" ] &&
         [ "$(stat -c %s "$work/put.qcow2")" -lt 6000000 ] &&
         qemu-img check -q "$work/put.qcow2" && qemu-img check -q "$work/again.qcow2" &&
         "$H2K" -q convert --no-sparsify -O raw "$work/again.qcow2" "$work/put.raw" &&
         e2fsck -fn "${fs/d.raw/put.raw}"
+}
+
+# made FILE SIZE: a guest of a few files on ext4, without a partition table
+made() {
+    local root=$work/made
+    rm -rf "$root" && mkdir -p "$root"/{etc,bin,sbin,usr,lib,boot,var/log} &&
+        echo 'ID=debian' >"$root/etc/os-release" && : >"$root/etc/fstab" &&
+        echo 'root:x:0:0::/root:/bin/sh' >"$root/etc/passwd" && echo made >"$root/etc/hostname" &&
+        echo line >"$root/var/log/messages" && mkfifo "$root/fifo" && ln -s /run/none "$root/etc/nowhere" &&
+        ln -s loop "$root/loop" && truncate -s "$2" "$1" && mke2fs -q -t ext4 -d "$root" "$1"
+}
+
+# A file goes through in pieces, with its holes; what does not fit is refused before it is read.
+large() {
+    made "$work/large.raw" 300M && truncate -s 1G "$work/sparse" && truncate -s 100M "$work/hole" &&
+        printf data | dd of="$work/sparse" bs=1 seek=700M conv=notrunc status=none &&
+        head -c 150M /dev/zero >"$work/dense" && head -c 305M /dev/zero >"$work/full" || return 1
+    (
+        ulimit -v 600000
+        "$H2K" put -o "$work/l1.qcow2" "$work/large.raw" "$work/sparse" "$work/dense" "$work/hole" /etc &&
+            seq 500000 | "$H2K" put -o "$work/l2.qcow2" "$work/l1.qcow2" - /etc/piped &&
+            "$H2K" put -o "$work/l3.qcow2" "$work/l2.qcow2" <(seq 9) /etc/piped
+    ) || return 1
+    "$H2K" cat "$work/l3.qcow2" /etc/sparse /etc/dense /etc/hole |
+        cmp - <(cat "$work/sparse" "$work/dense" "$work/hole") &&
+        "$H2K" cat "$work/l2.qcow2" /etc/piped | cmp - <(seq 500000) &&
+        "$H2K" cat "$work/l3.qcow2" /etc/piped | cmp - <(seq 9) &&
+        [ "$(stat -c %a "$work/l1.qcow2")" = "$(printf %o $((0666 & ~$(umask))))" ] &&
+        refused 11 'free on the guest' "$H2K" put -o "$work/no.qcow2" "$work/large.raw" "$work/full" /etc &&
+        refused 3 'neither a file nor' "$H2K" put -o "$work/no.qcow2" "$work/large.raw" /dev/zero /etc/zero &&
+        refused 3 'a folder' "$H2K" put -o "$work/no.qcow2" "$work/large.raw" "$work" /etc || return 1
+    mkfifo "$work/silent" && sleep 60 >"$work/silent" &
+    local writer=$! code=0
+    timeout -s TERM --preserve-status 2 "$H2K" put -o "$work/no.qcow2" "$work/large.raw" "$work/silent" /etc || code=$?
+    kill "$writer"
+    [ "$code" -eq 143 ] && [ ! -e "$work/no.qcow2" ]
+}
+
+# Nothing is made that was not asked for, and nobody waits for what is refused in the end.
+misplaced() {
+    made "$work/made.raw" 40M && echo new >"$work/new" && mkdir "$work/locked" && chmod 555 "$work/locked" &&
+        refused 1 '/nodir: no such folder' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /nodir/new &&
+        refused 1 'not a folder' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /etc/hostname/ &&
+        refused 1 'no such folder' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /etc/nodir/ &&
+        refused 1 'leads nowhere' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /etc/nowhere &&
+        refused 1 'not a regular file' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /fifo &&
+        refused 2 'need a folder' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" "$work/motd" /etc/one &&
+        [ ! -e "$work/no.qcow2" ] &&
+        refused 9 'choose another name' "$H2K" put -o "$work/new" "$work/none.raw" "$work/new" /etc &&
+        ! "$H2K" put -o "$work/new" "$work/none.raw" "$work/new" /etc 2>&1 | grep -e --force &&
+        refused 10 'no file can be made' "$H2K" put -o "$work/nodir/no.qcow2" "$work/none.raw" "$work/new" /etc || return 1
+    if is_root; then
+        refused 10 'no file can be made' setpriv --reuid 65534 --clear-groups \
+            "$H2K" put -o "$work/locked/no.qcow2" /etc/passwd /etc/passwd /etc
+    else
+        refused 10 'no file can be made' "$H2K" put -o "$work/locked/no.qcow2" "$work/none.raw" "$work/new" /etc
+    fi
 }
 
 # Into a folder whose names are links already, and over what is there: nothing is replaced.
@@ -168,6 +225,8 @@ claim "cat prints what debugfs dumps" content
 claim "get copies folders as debugfs does" folder
 claim "tree draws each of them" drawing
 claim "put writes an image that builds on the disk" putting
+claim "put copies a large file in pieces, with its holes, and stops when it is told to" large
+claim "put makes no folder, and says what is wrong before it opens the guest" misplaced
 claim "get replaces nothing and follows no link" careful
 claim "what cannot be done is refused" refusals
 # A folder that lies in itself, as on a corrupt filesystem, is an error, and soon.
