@@ -73,7 +73,8 @@ find_format (const char *name, GError **error)
       g_string_append_printf (known, "%s%s", i ? ", " : "", formats[i]->name);
     }
   safe = h2k_escape_text (name, -1);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+  /* Either the user named it or an image did. */
+  g_set_error (error, H2K_ERROR, openings ? H2K_ERROR_UNSUPPORTED : H2K_ERROR_USAGE,
                "the disk format \"%s\" is not known; the known ones are %s; QEMU reads %s", safe,
                known->str, h2k_qemu_formats ());
   return NULL;

@@ -221,7 +221,7 @@ walk (H2kTree *tree, const char *path, gboolean nofollow, GString *at, H2kStat *
 
           if (++links > MAX_LINKS)
             {
-              fail (error, H2K_ERROR_FILESYSTEM, path, "too many levels of symbolic links");
+              fail (error, H2K_ERROR_FAILED, path, "too many levels of symbolic links");
               return WALK_ERROR;
             }
           target = readlink_resolved (tree, at->str, error);
@@ -561,7 +561,7 @@ h2k_tree_read_range (H2kTree *tree, const char *path, guint64 offset, gsize leng
     return NULL;
   if (!S_ISREG (st.mode))
     {
-      fail (error, H2K_ERROR_FILESYSTEM, path, "not a regular file");
+      fail (error, H2K_ERROR_FAILED, path, "not a regular file");
       return NULL;
     }
   if (offset >= st.size)

@@ -3,7 +3,8 @@
  * Paths are the guest's own, absolute; symbolic links are resolved inside the tree, as after a
  * chroot: nothing leads out of it. At most 40 links are followed. "nofollow" functions do not
  * follow the last component. Missing files give H2K_ERROR_FAILED with a message that says so, or
- * no error where the comment says so; everything else H2K_ERROR_FILESYSTEM.
+ * no error where the comment says so, links that lead in circles and the reading of what is no
+ * regular file as well; everything else H2K_ERROR_FILESYSTEM.
  *
  * Thread-safety: one thread at a time.
  *

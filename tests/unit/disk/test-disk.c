@@ -218,7 +218,7 @@ test_not_a_disk (void)
   expect_refusal (empty, NULL, H2K_ERROR_FORMAT, "is empty");
   expect_refusal (empty, "raw", H2K_ERROR_FORMAT, "is empty");
   expect_refusal (empty, "qcow2", H2K_ERROR_FORMAT, "is not a qcow2 image");
-  expect_refusal (empty, "nix", H2K_ERROR_UNSUPPORTED, "the known ones are raw, ");
+  expect_refusal (empty, "nix", H2K_ERROR_USAGE, "the known ones are raw, ");
   expect_refusal ("evil\x1b[2J", NULL, H2K_ERROR_SOURCE, "evil\\x1b[2J");
   close (fd);
 }
