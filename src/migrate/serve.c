@@ -131,11 +131,12 @@ serve (const H2kNbdOptions *options, GCancellable *cancellable, GError **error)
       = g_strconcat (disk->name, options->repair ? ", repaired" : "",
                      options->writable ? ", writes are dropped at the end" : ", read-only", NULL);
   so.description = description;
-  g_message ("nbd: %s", description);
   server = h2k_nbd_server_new (disk, &so);
-  if (!listen_somewhere (options, server, error)
-      || (options->ready
-          && !options->ready (h2k_nbd_server_uri (server), disk->size, options->ready_data, error)))
+  if (!listen_somewhere (options, server, error))
+    return FALSE;
+  g_message ("nbd: %s", description);
+  if (options->ready
+      && !options->ready (h2k_nbd_server_uri (server), disk->size, options->ready_data, error))
     return FALSE;
   h2k_nbd_server_wait (server, options->exit_last, cancellable);
   return TRUE;
