@@ -25,7 +25,7 @@ cmd_boot_test (int argc, char **argv)
   g_autofree char *bus = NULL, *evidence = NULL;
   g_auto (GStrv) macs = NULL, keys = NULL;
   gboolean json = FALSE, window = FALSE, headless = FALSE;
-  int timeout = 0, memory = 0, vcpus = 0, code;
+  int timeout = 0, memory = (int)options->memory_mib, vcpus = (int)options->vcpus, code;
   const GOptionEntry entries[] = {
       {"format", 'f', 0, G_OPTION_ARG_STRING, &options->format,
        "the disks' format (default: found)", "FMT"},
@@ -72,8 +72,10 @@ cmd_boot_test (int argc, char **argv)
   if (options->accel && !g_str_equal (options->accel, "kvm")
       && !g_str_equal (options->accel, "tcg"))
     return cmd_usage ("boot-test", "--accel=%s: choose kvm or tcg", options->accel);
-  if (timeout < 0 || memory < 0 || vcpus < 0)
+  if (timeout < 0)
     return cmd_usage ("boot-test", "numbers must not be negative");
+  if (memory < 1 || vcpus < 1)
+    return cmd_usage ("boot-test", "--%s: give 1 or more", memory < 1 ? "memory" : "vcpus");
   if (headless && window)
     return cmd_usage ("boot-test", "--headless and --window exclude each other");
   if (bus)
@@ -82,10 +84,8 @@ cmd_boot_test (int argc, char **argv)
     options->evidence = (H2kEvidence)index_of (evidences, evidence);
   options->timeout = (guint)timeout;
   options->headless = !window;
-  if (memory)
-    options->memory_mib = (guint)memory;
-  if (vcpus)
-    options->vcpus = (guint)vcpus;
+  options->memory_mib = (guint)memory;
+  options->vcpus = (guint)vcpus;
   for (int i = 1; i < argc; i++)
     g_ptr_array_add (options->disks, g_strdup (argv[i]));
   for (guint i = 0; macs && macs[i]; i++)

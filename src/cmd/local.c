@@ -22,6 +22,7 @@ static const struct
     {"disable-tools", H2K_REPAIR_TOOLS, "VMware's tools and services are disabled"},
 };
 
+#define UNSET G_MININT
 #define N_REPAIRS G_N_ELEMENTS (repair_flags)
 
 typedef struct
@@ -175,8 +176,12 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
     code = set_bus (options, flags->bus);
   if (code >= 0)
     return code;
-  if (flags->threads < 0 || flags->timeout < 0 || flags->memory < 0 || flags->vcpus < 0)
+  if (flags->threads < 0 || flags->timeout < 0)
     return cmd_usage ("local", "numbers must not be negative");
+  if (flags->memory < 1 && flags->memory != UNSET)
+    return cmd_usage ("local", "--memory=%d: give 1 MiB or more", flags->memory);
+  if (flags->vcpus < 1 && flags->vcpus != UNSET)
+    return cmd_usage ("local", "--vcpus=%d: give 1 CPU or more", flags->vcpus);
   if (flags->headless && flags->window)
     return cmd_usage ("local", "--headless and --window exclude each other");
   options->inspect = !flags->no_inspection;
@@ -193,9 +198,9 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
   options->headless = !flags->window;
   options->boot_test
       = flags->qemu_test && !flags->no_test ? H2K_BOOT_TEST_QEMU : H2K_BOOT_TEST_NONE;
-  if (flags->memory)
+  if (flags->memory != UNSET)
     options->memory_mib = (guint)flags->memory;
-  if (flags->vcpus)
+  if (flags->vcpus != UNSET)
     options->vcpus = (guint)flags->vcpus;
   for (guint i = 0; flags->macs && flags->macs[i]; i++)
     g_ptr_array_add (options->macs, g_strdup (flags->macs[i]));
@@ -228,7 +233,7 @@ int
 cmd_local (int argc, char **argv)
 {
   g_autoptr (H2kMigrateOptions) options = h2k_migrate_options_new ();
-  g_auto (Flags) flags = {0};
+  g_auto (Flags) flags = {.memory = UNSET, .vcpus = UNSET};
   const GOptionEntry entries[] = {
       {"vmdk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.vmdks,
        "a VMware disk (its descriptor); repeat it for further disks", "FILE"},
