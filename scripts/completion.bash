@@ -1,8 +1,41 @@
 # Bash completion for hyper2kvm.
 # shellcheck shell=bash
 
+# The command among the words before the current one: the first that is neither an option nor the
+# value of one.
+_hyper2kvm_command() {
+    local i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --log-level | --log-file | --progress)
+            i=$((i + 1))
+            if [ "${COMP_WORDS[i]}" = "=" ]; then i=$((i + 1)); fi
+            ;;
+        -*) ;;
+        *)
+            echo "${COMP_WORDS[i]}"
+            return
+            ;;
+        esac
+    done
+}
+
 _hyper2kvm() {
-    local current=$2 previous=$3 command=${COMP_WORDS[1]:-} words=
+    local current=$2 previous=$3 command prefix='' words=''
+    command=$(_hyper2kvm_command)
+    # --option=value is three words where "=" breaks words, else one.
+    if [ "${COMP_WORDS[COMP_CWORD]}" = "=" ]; then
+        previous=${COMP_WORDS[COMP_CWORD - 1]} current=''
+    elif [ "$COMP_CWORD" -gt 2 ] && [ "${COMP_WORDS[COMP_CWORD - 1]}" = "=" ]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    elif [[ $current == --*=* ]]; then
+        previous=${current%%=*} prefix=${current%%=*}= current=${current#*=}
+    fi
+    _hyper2kvm_reply
+    COMPREPLY=("${COMPREPLY[@]/#/$prefix}")
+}
+
+_hyper2kvm_reply() {
     local common="--log-level --log-file --progress --verbose --quiet --help"
     case $previous in
     --log-level) words="error warning message info debug" ;;
@@ -31,7 +64,7 @@ _hyper2kvm() {
     case $current in
     *://*) return ;;
     esac
-    if [ -z "$words" ] && [ "$COMP_CWORD" -gt 1 ] && [[ $current != -* ]]; then
+    if [ -z "$words" ] && [ -n "$command" ] && [[ $current != -* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
     fi
@@ -59,7 +92,7 @@ _hyper2kvm() {
                 --force --flatten --compressed $common"
             ;;
         info | check) words="--json --format $common" ;;
-        ls) words="--add --format --key --backend --long --all --directory --json $common" ;;
+        ls) words="--add --format --key --backend --long --all --directory --recursive --json $common" ;;
         tree) words="--add --format --key --backend --level --directories $common" ;;
         cat) words="--add --format --key --backend $common" ;;
         get) words="--add --format --key --backend --output $common" ;;
