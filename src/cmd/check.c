@@ -42,5 +42,5 @@ cmd_check (int argc, char **argv)
   fputs (text, stdout);
   if (!g_str_has_suffix (text, "\n"))
     putchar ('\n');
-  return fflush (stdout) == 0 ? codes[verdict] : EXIT_OUTPUT;
+  return cmd_end_output (codes[verdict]);
 }

@@ -36,11 +36,10 @@ int cmd_nbd_serve (int argc, char **argv);
  * (a mistake). */
 int cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
                const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data);
-/* GOption's callback for --compress[=zlib|zstd], and what it was given: zlib for --compress alone.
- */
-/* Of GOption: --backend. */
+/* GOption's callback for --backend, and what it was given. */
 gboolean cmd_parse_backend (const char *name, const char *value, gpointer data, GError **error);
 H2kBackend cmd_backend (void);
+/* The same for --compress[=zlib|zstd]: zlib for --compress alone. */
 gboolean cmd_parse_compress (const char *name, const char *value, gpointer data, GError **error);
 H2kCompression cmd_compression (void);
 /* The same for --bwlimit, in bytes a second, and for --io-priority, which acts at once. */
@@ -68,7 +67,7 @@ typedef struct CmdFolder
   const H2kFileInfo *info;
 } CmdFolder;
 /* Whether a walk may go into INFO, a folder in OUTER (NULL: the first one): it is none of those
- * that it lies in, as only a corrupt filesystem has it, and nobody has cancelled. */
+ * that it lies in, as only a corrupt filesystem has it, not too deep, and nobody has cancelled. */
 gboolean cmd_may_enter (const CmdFolder *outer, const H2kFileInfo *info, GError **error);
 /* One entry as "ls -l" has it: mode, links, owner, size, time. The caller's. */
 char *cmd_file_line (const H2kFileInfo *info);
@@ -78,6 +77,9 @@ char *cmd_shown_name (const char *name);
 
 /* Print ERROR on standard error and return its exit code; after a signal that signal's. */
 int cmd_fail (const GError *error);
+/* Flush standard output. Returns CODE, or the exit code of what went wrong there, which is printed
+ * unless it is that nobody reads any more. */
+int cmd_end_output (int code);
 int cmd_usage (const char *command, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
 /* Cancelled by SIGINT, SIGTERM and SIGHUP; a second signal kills. */

@@ -156,6 +156,13 @@ get_to (Get *get, const char *path, const char *local, GError **error)
 
   if (!info)
     return FALSE;
+  if (!S_ISREG (info->mode) && !S_ISDIR (info->mode))
+    {
+      g_autofree char *safe = h2k_escape_text (path, -1);
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FAILED,
+                   "%s is a device, socket or FIFO of the guest, which is not copied", safe);
+      return FALSE;
+    }
   if (g_str_equal (name, "/") || g_str_equal (name, "."))
     {
       g_free (name);

@@ -10,6 +10,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define MAX_DEPTH 2048
+
 static char **disks, **keys;
 static char *format;
 
@@ -23,6 +25,37 @@ const GOptionEntry cmd_guest_entries[] = {
      "what reads and changes the guest's files: auto (default), native or guestfs", "WHICH"},
     {NULL},
 };
+
+/* Whether a name that is no absolute path is the disk that was meant. */
+static gboolean
+is_host_file (const char *name)
+{
+  return g_file_test (name, G_FILE_TEST_EXISTS) || strstr (name, "://");
+}
+
+/* Operands from FIRST on are paths in the guest. */
+static int
+check_paths (int argc, char **argv, int first)
+{
+  for (int i = first; i < argc; i++)
+    if (argv[i][0] == '/')
+      continue;
+    else if (disks && is_host_file (argv[i]))
+      return cmd_usage (argv[0],
+                        "%s: give the disk as the operand or all disks with --add, not both",
+                        argv[i]);
+    else if (is_host_file (argv[i]))
+      return cmd_usage (argv[0],
+                        "%s is no absolute path in the guest: of several disks each is named "
+                        "with --add",
+                        argv[i]);
+    else
+      return cmd_usage (argv[0],
+                        "\"%s\" is no absolute path: files of a guest are named from its "
+                        "root, as /etc/fstab",
+                        argv[i]);
+  return -1;
+}
 
 int
 cmd_find_disks (int argc, char **argv, int least, int *first, GPtrArray *paths)
@@ -38,7 +71,7 @@ cmd_find_disks (int argc, char **argv, int least, int *first, GPtrArray *paths)
     return cmd_usage (argv[0], "%s",
                       least > 1 ? "two names are needed: here, and in the guest"
                                 : "no path in the guest is named");
-  return -1;
+  return check_paths (argc, argv, least > 1 ? argc - 1 : *first);
 }
 
 int
@@ -71,8 +104,14 @@ cmd_may_enter (const CmdFolder *outer, const H2kFileInfo *info, GError **error)
       g_set_error_literal (error, H2K_ERROR, H2K_ERROR_CANCELLED, "interrupted");
       return FALSE;
     }
-  for (; outer; outer = outer->outer)
-    if (outer->info->inode == info->inode && outer->info->mount == info->mount)
+  for (guint depth = 1; outer; outer = outer->outer, depth++)
+    if (depth > MAX_DEPTH)
+      {
+        g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                     "more than %d folders lie in each other", MAX_DEPTH);
+        return FALSE;
+      }
+    else if (outer->info->inode == info->inode && outer->info->mount == info->mount)
       {
         g_autofree char *safe = h2k_escape_text (info->name, -1);
         g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,

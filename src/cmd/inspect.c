@@ -44,5 +44,5 @@ cmd_inspect (int argc, char **argv)
   fputs (text, stdout);
   if (!g_str_has_suffix (text, "\n"))
     putchar ('\n');
-  return fflush (stdout) == 0 ? EXIT_OK : EXIT_OUTPUT;
+  return cmd_end_output (EXIT_OK);
 }

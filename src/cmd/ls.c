@@ -10,7 +10,10 @@
 
 typedef struct
 {
-  gboolean details, all, folder, json;
+  H2kFiles *files;
+  gboolean details, all, folder, recursive, json;
+  gboolean headings; /* a folder's name stands above what it holds */
+  gboolean started;  /* something was printed */
   JsonArray *array;
 } Listing;
 
@@ -46,10 +49,11 @@ add_json (JsonArray *array, const char *path, const H2kFileInfo *info)
 }
 
 static void
-print_entry (const Listing *listing, const char *path, const char *name, const H2kFileInfo *info)
+print_entry (Listing *listing, const char *path, const char *name, const H2kFileInfo *info)
 {
   g_autofree char *shown = cmd_shown_name (name);
 
+  listing->started = TRUE;
   if (listing->json)
     add_json (listing->array, path, info);
   else if (!listing->details)
@@ -63,32 +67,96 @@ print_entry (const Listing *listing, const char *path, const char *name, const H
 }
 
 static gboolean
-list (const Listing *listing, H2kFiles *files, const char *path, GError **error)
+is_shown (const Listing *listing, const H2kFileInfo *entry)
 {
-  g_autoptr (H2kFileInfo) info = h2k_files_stat (files, path, !listing->details, error);
-  g_autoptr (GPtrArray) entries = NULL;
+  return listing->all || entry->name[0] != '.';
+}
 
-  if (!info)
+static void
+print_heading (Listing *listing, const char *path)
+{
+  g_autofree char *shown = cmd_shown_name (path);
+
+  if (listing->headings && !listing->json)
+    printf ("%s%s:\n", listing->started ? "\n" : "", shown);
+  listing->started = TRUE;
+}
+
+/* What the folder at PATH holds, then what each of its folders does if that is asked for. */
+static gboolean
+list_folder (Listing *listing, const char *path, const CmdFolder *folder, GError **error)
+{
+  g_autoptr (GPtrArray) entries = h2k_files_list (listing->files, path, error);
+
+  if (!entries)
     return FALSE;
-  if (listing->folder || !S_ISDIR (info->mode))
-    {
-      print_entry (listing, path, path, info);
-      return TRUE;
-    }
-  entries = h2k_files_list (files, path, error);
-  for (guint i = 0; entries && i < entries->len; i++)
+  for (guint i = entries->len; i-- > 0;)
+    if (!is_shown (listing, entries->pdata[i]))
+      g_ptr_array_remove_index (entries, i);
+  print_heading (listing, path);
+  for (guint i = 0; i < entries->len; i++)
     {
       const H2kFileInfo *entry = entries->pdata[i];
       g_autofree char *whole = g_build_filename (path, entry->name, NULL);
-
-      if (listing->all || entry->name[0] != '.')
-        print_entry (listing, whole, entry->name, entry);
+      print_entry (listing, whole, entry->name, entry);
     }
-  return entries != NULL;
+  for (guint i = 0; listing->recursive && i < entries->len && !ferror (stdout); i++)
+    {
+      const H2kFileInfo *entry = entries->pdata[i];
+      const CmdFolder inner = {folder, entry};
+      g_autofree char *whole = g_build_filename (path, entry->name, NULL);
+
+      if (S_ISDIR (entry->mode)
+          && (!cmd_may_enter (folder, entry, error)
+              || !list_folder (listing, whole, &inner, error)))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+static void
+say (GError *error, int *code)
+{
+  int own = cmd_fail (error);
+
+  if (*code == EXIT_OK)
+    *code = own;
+  g_error_free (error);
+}
+
+/* Files first, without a heading, then folders, as coreutils have it. What cannot be listed is told
+ * of and keeps nothing else from being listed. */
+static int
+list_all (Listing *listing, char **paths, int n)
+{
+  g_autoptr (GPtrArray) infos = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_file_info_free);
+  GError *error = NULL;
+  int code = EXIT_OK;
+
+  listing->headings = n > 1 || listing->recursive;
+  for (int i = 0; i < n; i++)
+    {
+      H2kFileInfo *info = h2k_files_stat (listing->files, paths[i], !listing->details, &error);
+
+      g_ptr_array_add (infos, info);
+      if (!info)
+        say (g_steal_pointer (&error), &code);
+      else if (listing->folder || !S_ISDIR (info->mode))
+        print_entry (listing, paths[i], paths[i], info);
+    }
+  for (int i = 0; i < n && !listing->folder; i++)
+    {
+      const H2kFileInfo *info = infos->pdata[i];
+      const CmdFolder folder = {NULL, info};
+
+      if (info && S_ISDIR (info->mode) && !list_folder (listing, paths[i], &folder, &error))
+        say (g_steal_pointer (&error), &code);
+    }
+  return code;
 }
 
 static int
-finish (Listing *listing)
+finish (Listing *listing, int code)
 {
   g_autoptr (JsonNode) node = NULL;
   g_autofree char *text = NULL;
@@ -100,7 +168,7 @@ finish (Listing *listing)
       text = json_to_string (node, TRUE);
       puts (text);
     }
-  return fflush (stdout) == 0 ? EXIT_OK : EXIT_OUTPUT;
+  return cmd_end_output (code);
 }
 
 int
@@ -112,6 +180,7 @@ cmd_ls (int argc, char **argv)
        NULL},
       {"all", 'A', 0, G_OPTION_ARG_NONE, &listing.all, "also names that begin with a dot", NULL},
       {"directory", 'd', 0, G_OPTION_ARG_NONE, &listing.folder, "folders themselves", NULL},
+      {"recursive", 'R', 0, G_OPTION_ARG_NONE, &listing.recursive, "what folders hold, too", NULL},
       {"json", 0, 0, G_OPTION_ARG_NONE, &listing.json, "print JSON", NULL},
       {NULL},
   };
@@ -119,28 +188,17 @@ cmd_ls (int argc, char **argv)
                                "Lists files of the guest on a VM's disks; without a path its root. "
                                "Nothing is written.",
                                entries, cmd_guest_entries, NULL);
+  char *root[] = {(char *)"/"};
   g_autoptr (H2kFiles) files = NULL;
   g_autoptr (JsonArray) array = json_array_new ();
-  g_autoptr (GError) error = NULL;
 
   if (code < 0)
     code = cmd_open_guest (argc, argv, 0, &first, &files);
   if (code >= 0)
     return code;
   listing.array = array;
-  for (int i = first; i < MAX (argc, first + 1); i++)
-    {
-      const char *path = i < argc ? argv[i] : "/";
-      if (argc - first > 1 && !listing.json)
-        {
-          g_autofree char *shown = cmd_shown_name (path);
-          printf ("%s%s:\n", i > first ? "\n" : "", shown);
-        }
-      if (!list (&listing, files, path, &error))
-        {
-          fflush (stdout);
-          return cmd_fail (error);
-        }
-    }
-  return finish (&listing);
+  listing.files = files;
+  code = first < argc ? list_all (&listing, argv + first, argc - first)
+                      : list_all (&listing, root, 1);
+  return finish (&listing, code);
 }

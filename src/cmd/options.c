@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <linux/ioprio.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -236,6 +238,23 @@ cmd_fail (const GError *error)
     }
   cmd_log_line ("error", error->message);
   return exit_code (error);
+}
+
+int
+cmd_end_output (int code)
+{
+  struct pollfd out = {.fd = STDOUT_FILENO};
+  int err = fflush (stdout) == 0 ? 0 : errno;
+  g_autofree char *message = NULL;
+
+  if (!err && !ferror (stdout))
+    return code;
+  if (err == EPIPE || (poll (&out, 1, 0) == 1 && (out.revents & POLLERR)))
+    return EXIT_SIGNAL + SIGPIPE;
+  message = g_strdup_printf ("cannot write to standard output: %s",
+                             err ? g_strerror (err) : "some of it was lost");
+  cmd_log_line ("error", message);
+  return EXIT_OUTPUT;
 }
 
 int

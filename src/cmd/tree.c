@@ -104,5 +104,5 @@ cmd_tree (int argc, char **argv)
       return cmd_fail (error);
     }
   printf ("\n%" G_GUINT64_FORMAT " folders, %" G_GUINT64_FORMAT " files\n", d.n_folders, d.n_files);
-  return fflush (stdout) == 0 ? EXIT_OK : EXIT_OUTPUT;
+  return cmd_end_output (EXIT_OK);
 }

@@ -8,7 +8,8 @@ page=$H2K_TOP/man/hyper2kvm.1
 helps() {
     "$H2K" --help && "$H2K" local --help && "$H2K" inspect --help && "$H2K" boot-test --help &&
         "$H2K" convert --help && "$H2K" info --help && "$H2K" check --help &&
-        "$H2K" compare --help && "$H2K" nbd-serve --help
+        "$H2K" compare --help && "$H2K" nbd-serve --help && "$H2K" ls --help &&
+        "$H2K" tree --help && "$H2K" cat --help && "$H2K" get --help && "$H2K" put --help
 }
 
 man_page_is_clean() {
@@ -21,7 +22,7 @@ man_page_is_clean() {
 # Every option that --help lists stands in the man page and in the completion.
 documented() {
     local command option missing=0
-    for command in local inspect boot-test convert info check compare nbd-serve; do
+    for command in local inspect boot-test convert info check compare nbd-serve ls tree cat get put; do
         for option in $("$H2K" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+'); do
             [ "$option" = --help ] && continue
             # roff writes a hyphen as \-
@@ -126,6 +127,40 @@ claim "the man page has no mistakes" man_page_is_clean
 claim "each option is in the man page and in the completion" documented
 claim "each exit code is in the man page" exit_codes_documented
 claim "the completion is valid bash" bash -n "$H2K_TOP/scripts/completion.bash"
+# complete WORD...: what the completion offers for the last of these words
+complete_words() {
+    (
+        # shellcheck source=scripts/completion.bash
+        . "$H2K_TOP/scripts/completion.bash"
+        COMP_WORDS=(hyper2kvm "$@") COMP_CWORD=$# COMPREPLY=()
+        _hyper2kvm hyper2kvm "${*: -1}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        echo "${COMPREPLY[*]}"
+    )
+}
+
+# With "=" as a word of its own, as bash splits them, and within one.
+completes() {
+    [ "$(complete_words inspect --backend =)" = "auto native guestfs" ] &&
+        [ "$(complete_words inspect --backend = n)" = native ] &&
+        [ "$(complete_words inspect --backend=n)" = --backend=native ] &&
+        [ "$(complete_words inspect --backend n)" = native ] &&
+        [ "$(complete_words -v inspect --b)" = --backend ] &&
+        [ "$(complete_words --log-level = info ls --rec)" = --recursive ] &&
+        [ "$(complete_words -v che)" = check ] && [ "$(complete_words -v '')" != "" ] &&
+        ! complete_words -v '' | grep -q meson &&
+        [ "$(complete_words local --out-format q)" = qcow2 ]
+}
+
+numbers() {
+    local option
+    for option in --vcpus=0 --vcpus=-1 --memory=0; do
+        refused 2 'or more' "$H2K" local --vmdk "$disk" --dry-run "$option" &&
+            refused 2 'or more' "$H2K" boot-test "$disk" "$option" || return 1
+    done
+}
+
+claim "the completion knows options with = and before the command" completes
+claim "a VM without CPU or memory is a usage error" numbers
 claim "make install puts the program, library, header and man page into place" installs
 claim "no command is a usage error" refused 2 'no command' "$H2K"
 claim "an unknown command is a usage error" refused 2 'no such command' "$H2K" frobnicate

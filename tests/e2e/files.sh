@@ -139,6 +139,54 @@ misplaced() {
     fi
 }
 
+# As coreutils list: files first, without a heading, then each folder under its name.
+order() {
+    local guest=$work/order.raw
+    made "$guest" 40M &&
+        [ "$("$H2K" ls "$guest" /etc/hostname /var)" = $'/etc/hostname\n\n/var:\nlog' ] &&
+        [ "$("$H2K" ls "$guest" /var /etc/hostname)" = $'/etc/hostname\n\n/var:\nlog' ] &&
+        [ "$("$H2K" ls -R "$guest" /var)" = $'/var:\nlog\n\n/var/log:\nmessages' ] &&
+        [ "$("$H2K" ls -d "$guest" /var /etc)" = $'/var\n/etc' ] &&
+        "$H2K" ls -R -A "$guest" | grep -c . >"$work/lines" &&
+        diff <("$H2K" ls -AR --json "$guest" | python3 -c 'import json, sys
+for e in json.load(sys.stdin): print(e["path"])' | sort) \
+            <(cd "$work/made" && { find . -mindepth 1 -printf '/%P\n' && echo /lost+found; } | sort) || return 1
+    "$H2K" ls "$guest" /none /etc/hostname /var/log >"$work/listed" 2>"$work/err"
+    [ $? -eq 1 ] && grep -q 'error: /none' "$work/err" &&
+        [ "$(cat "$work/listed")" = $'/etc/hostname\n\n/var/log:\nmessages' ]
+}
+
+# What is no file is no corrupt filesystem, and a reader that has enough is no error.
+codes() {
+    local guest=$work/codes.raw first
+    made "$guest" 40M && refused 1 'not a regular file' "$H2K" cat "$guest" /fifo &&
+        refused 1 'not a regular file' "$H2K" cat "$guest" /etc &&
+        refused 1 'symbolic links' "$H2K" cat "$guest" /loop &&
+        refused 1 'symbolic links' "$H2K" get "$guest" /loop -o "$work/codes.out" &&
+        refused 1 'device, socket or FIFO' "$H2K" get "$guest" /fifo -o "$work/codes.out" &&
+        [ ! -e "$work/codes.out" ] &&
+        refused 2 'format "foo" is not known' "$H2K" ls --format foo "$guest" &&
+        status 10 "$H2K" ls "$guest" >/dev/full 2>"$work/err" &&
+        grep -q 'error: cannot write to standard output: No space' "$work/err" || return 1
+    { "$H2K" cat "$disk" /usr/bin/bash /usr/bin/bash 2>"$work/err"; echo $? >"$work/code"; } | head -c 4 >"$work/first"
+    first=$(wc -c <"$work/first")
+    [ "$first" -eq 4 ] && [ "$(cat "$work/code")" -eq 141 ] && [ ! -s "$work/err" ] &&
+        status 141 "$H2K" ls -lAR "$disk" > >(head -n 1 >/dev/null)
+}
+
+# Operands and --add: what can be told apart is.
+both() {
+    made "$work/one.raw" 40M && truncate -s 1M "$work/two.raw" || return 1
+    (
+        cd "$work" &&
+            refused 2 'not both' "$H2K" ls one.raw -a two.raw / &&
+            refused 2 'named with --add' "$H2K" ls one.raw two.raw &&
+            refused 2 'named with --add' "$H2K" cat one.raw two.raw /etc/hostname &&
+            refused 2 'no absolute path' "$H2K" ls -a one.raw etc &&
+            [ "$("$H2K" cat -a one.raw -a two.raw /etc/hostname)" = made ]
+    )
+}
+
 # Into a folder whose names are links already, and over what is there: nothing is replaced.
 careful() {
     mkdir "$work/trap" && echo precious >"$work/precious" && ln -s "$work/precious" "$work/trap/passwd" &&
@@ -227,6 +275,9 @@ claim "tree draws each of them" drawing
 claim "put writes an image that builds on the disk" putting
 claim "put copies a large file in pieces, with its holes, and stops when it is told to" large
 claim "put makes no folder, and says what is wrong before it opens the guest" misplaced
+claim "ls lists files before folders, and what is in folders of folders" order
+claim "exit codes say what is wrong, and nothing when the reader has left" codes
+claim "a disk is not taken for a path" both
 claim "get replaces nothing and follows no link" careful
 claim "what cannot be done is refused" refusals
 # A folder that lies in itself, as on a corrupt filesystem, is an error, and soon.
