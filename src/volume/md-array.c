@@ -14,7 +14,7 @@ typedef struct
   const H2kMdMember *super; /* the newest member's */
   GArray *slots;            /* H2kMdDisk of each; disk NULL: it is missing */
   GPtrArray *notes;
-  gboolean writable;
+  gboolean writable; /* as far as the array itself is concerned */
   GError **error;
 } Array;
 
@@ -115,11 +115,18 @@ fill_slots (Array *array, const H2kMdDisk *members, guint n)
           continue;
         }
       slot = slot_of (array, member->slot);
-      if (slot->disk || !agree (member, array->super))
+      if (!agree (member, array->super))
         {
-          refuse (array, H2K_ERROR_FILESYSTEM,
-                  "%s and another member contradict each other (is a copy of a disk given, too?)",
+          refuse (array, H2K_ERROR_FILESYSTEM, "%s and another member contradict each other",
                   members[i].disk->name);
+          return FALSE;
+        }
+      if (slot->disk)
+        {
+          refuse (array, H2K_ERROR_SOURCE,
+                  "its member in the slot %u of %u is there more than once, on %s and on %s (is a "
+                  "copy of a disk given, too?)",
+                  member->slot, array->slots->len, slot->disk->name, members[i].disk->name);
           return FALSE;
         }
       *slot = members[i];
@@ -130,12 +137,9 @@ fill_slots (Array *array, const H2kMdDisk *members, guint n)
 static void
 judge_slots (Array *array)
 {
-  gboolean degraded = FALSE;
-
   for (guint i = 0; i < array->slots->len; i++)
     {
       const H2kMdDisk *slot = slot_of (array, i);
-      degraded |= !slot->disk;
       if (slot->disk && slot->member->has_bad_blocks)
         {
           array->writable = FALSE;
@@ -149,14 +153,60 @@ judge_slots (Array *array)
                          ? "the array was not shut down cleanly: the guest makes its parity anew"
                          : "the array was not shut down cleanly: its first members are believed");
     }
-  if (degraded && array->super->has_bitmap)
+}
+
+/* Add SLOT to LIST, "0, 2". */
+static void
+list_slot (GString *list, guint slot)
+{
+  g_string_append_printf (list, "%s%u", list->len ? ", " : "", slot);
+}
+
+static gboolean
+is_given (const H2kMdDisk *members, guint n, guint slot)
+{
+  for (guint i = 0; i < n; i++)
+    if (members[i].member->slot == slot)
+      return TRUE;
+  return FALSE;
+}
+
+/* What is to be said of members that are missing, and whether the array can be written all the
+ * same: one that it counts as active comes back as if nothing had happened. The caller's; NULL:
+ * nothing. */
+static char *
+judge_missing (Array *array, const H2kMdDisk *members, guint n)
+{
+  g_autoptr (GString) lost = g_string_new (NULL), all = g_string_new (NULL);
+
+  for (guint i = 0; i < array->slots->len; i++)
+    {
+      if (slot_of (array, i)->disk)
+        continue;
+      list_slot (all, i);
+      if (array->super->counted[i] && !is_given (members, n, i))
+        list_slot (lost, i);
+    }
+  if (lost->len)
     {
       array->writable = FALSE;
-      note (array, "the array lacks members, and would bring them up to date from its bitmap alone "
-                   "when they come back: it is not written");
+      return g_strdup_printf ("the members in the slots %s of %u of the array %s, which it counts "
+                              "as active, are not given: what would be written without them would "
+                              "contradict what they hold, so that the array is not written: give "
+                              "every disk of the VM",
+                              lost->str, array->slots->len, array->super->uuid);
     }
-  else if (degraded)
-    note (array, "the array lacks members");
+  if (all->len && array->super->has_bitmap)
+    {
+      array->writable = FALSE;
+      return g_strdup_printf ("the array %s lacks members, those in the slots %s of %u, and would "
+                              "bring them up to date from its bitmap alone when they come back: it "
+                              "is not written",
+                              array->super->uuid, all->str, array->slots->len);
+    }
+  return all->len ? g_strdup_printf ("the array %s lacks members, those in the slots %s of %u",
+                                     array->super->uuid, all->str, array->slots->len)
+                  : NULL;
 }
 
 /* --- where the blocks lie ----------------------------------------------------------------------
@@ -199,7 +249,7 @@ list_missing (const Array *array)
     {
       H2kMapMember member = map_member (slot_of (array, i));
       if (!member.disk || member.write_only)
-        g_string_append_printf (list, "%s%u", list->len ? ", " : "", i);
+        list_slot (list, i);
     }
   return list->len ? g_string_free (g_steal_pointer (&list), FALSE) : NULL;
 }
@@ -443,10 +493,12 @@ map_parity (Array *array)
                    "the members hold: it is not written");
     }
   if (list)
-    note (array, "a member is made up for from the others: the array is not written");
+    array->writable = FALSE;
   disk = h2k_md_parity_disk ((const H2kMapMember *)members->data, members->len,
                              super->level == 4 ? H2K_PARITY_LAST : super->layout, super->chunk,
                              super->size, array->writable, name, &why);
+  if (disk && list)
+    note (array, "a member is made up for from the others: the array is not written");
   return disk ? disk : explain (array, why);
 }
 
@@ -475,11 +527,15 @@ map_array (Array *array)
 }
 
 H2kDisk *
-h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes, GError **error)
+h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes, gboolean *frozen,
+                   GError **error)
 {
   g_autoptr (GArray) slots = g_array_new (FALSE, TRUE, sizeof (H2kMdDisk));
   Array array = {.slots = slots, .notes = notes, .writable = TRUE, .error = error};
+  g_autofree char *missing = NULL;
+  H2kDisk *disk;
 
+  *frozen = FALSE;
   g_assert (n_members > 0);
   for (guint i = 0; i < n_members; i++)
     if (!array.super
@@ -495,5 +551,10 @@ h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes, 
   if (!fill_slots (&array, members, n_members))
     return NULL;
   judge_slots (&array);
-  return map_array (&array);
+  missing = judge_missing (&array, members, n_members);
+  disk = map_array (&array);
+  if (disk && missing)
+    note (&array, missing);
+  *frozen = !array.writable;
+  return disk;
 }

@@ -65,6 +65,8 @@ enum
   V0_EVENTS = 39, /* two words */
   V0_LAYOUT = 64,
   V0_CHUNK = 65, /* bytes */
+  V0_DISKS = 128,
+  V0_MAX_DISKS = 27,
   V0_THIS_DISK = 992,
   V0_LENGTH = 4096,
 };
@@ -74,8 +76,11 @@ enum
 {
   DISK_SLOT = 3,
   DISK_STATE = 4,
+  DISK_LENGTH = 32, /* words */
   DISK_FAULTY = 1 << 0,
+  DISK_ACTIVE = 1 << 1,
   DISK_SYNC = 1 << 2,
+  DISK_REMOVED = 1 << 3,
 };
 
 enum
@@ -141,6 +146,15 @@ checksum_v1 (const guint8 *sb, guint length)
   return fold (sum);
 }
 
+static void
+count_v1 (H2kMdMember *member)
+{
+  member->counted = g_new0 (guint8, member->raid_disks);
+  for (guint i = 0; i < member->n_roles; i++)
+    if (member->roles[i] < member->raid_disks)
+      member->counted[member->roles[i]] = TRUE;
+}
+
 static gboolean
 parse_v1 (H2kDisk *disk, const guint8 *sb, H2kMdMember *member, GError **error)
 {
@@ -179,7 +193,10 @@ parse_v1 (H2kDisk *disk, const guint8 *sb, H2kMdMember *member, GError **error)
   member->is_reshaping = (features & FEATURE_RESHAPE) != 0;
   member->has_journal = (features & FEATURE_JOURNAL) != 0;
   member->has_ppl = (features & (FEATURE_PPL | FEATURE_MULTIPLE_PPLS)) != 0;
-  return check_member (disk, member, error);
+  if (!check_member (disk, member, error))
+    return FALSE;
+  count_v1 (member);
+  return TRUE;
 }
 
 /* FALSE and no error: there is none. */
@@ -241,6 +258,21 @@ checksum_v0 (const SuperV0 *sb)
   return fold (sum);
 }
 
+static void
+count_v0 (const SuperV0 *sb, H2kMdMember *member)
+{
+  member->counted = g_new0 (guint8, member->raid_disks);
+  for (guint i = 0; i < V0_MAX_DISKS; i++)
+    {
+      guint32 slot = word (sb, V0_DISKS + i * DISK_LENGTH + DISK_SLOT);
+      guint32 state = word (sb, V0_DISKS + i * DISK_LENGTH + DISK_STATE);
+
+      if (slot < member->raid_disks && (state & DISK_ACTIVE) && (state & DISK_SYNC)
+          && !(state & (DISK_FAULTY | DISK_REMOVED)))
+        member->counted[slot] = TRUE;
+    }
+}
+
 static gboolean
 parse_v0 (H2kDisk *disk, guint64 at, const SuperV0 *sb, H2kMdMember *member, GError **error)
 {
@@ -265,7 +297,10 @@ parse_v0 (H2kDisk *disk, guint64 at, const SuperV0 *sb, H2kMdMember *member, GEr
   member->is_dirty = member->level > 0 && !(word (sb, V0_STATE) & STATE_CLEAN);
   member->has_bitmap = (word (sb, V0_STATE) & STATE_BITMAP) != 0;
   member->is_reshaping = word (sb, V0_MINOR) >= 91;
-  return check_member (disk, member, error);
+  if (!check_member (disk, member, error))
+    return FALSE;
+  count_v0 (sb, member);
+  return TRUE;
 }
 
 /* FALSE and no error: there is none. */
@@ -312,5 +347,6 @@ h2k_md_member_free (H2kMdMember *member)
     return;
   g_free (member->name);
   g_free (member->roles);
+  g_free (member->counted);
   g_free (member);
 }

@@ -353,6 +353,7 @@ add_volume (Builder *builder, const Group *group, guint number, H2kLvmDisk *disk
   name_volume (node, group->group, lv);
   if (disk->problem)
     stack_set_problem (node, g_steal_pointer (&disk->problem));
+  node->frozen = disk->note != NULL;
   if (disk->note)
     g_ptr_array_add (node->notes, g_strdup (disk->note));
   if (!node->volume->disk)

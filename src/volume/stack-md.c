@@ -148,6 +148,7 @@ assemble (Builder *builder, const H2kMdMember *one)
                         notes = g_ptr_array_new_with_free_func (g_free);
   g_autofree char *name = NULL;
   GError *problem = NULL;
+  gboolean frozen;
   H2kDisk *disk;
   H2kNode *node;
 
@@ -162,9 +163,10 @@ assemble (Builder *builder, const H2kMdMember *one)
       g_array_append_val (disks, found);
       g_ptr_array_add (parents, member->node);
     }
-  disk = h2k_md_array_disk ((const H2kMdDisk *)disks->data, disks->len, notes, &problem);
+  disk = h2k_md_array_disk ((const H2kMdDisk *)disks->data, disks->len, notes, &frozen, &problem);
   name = g_strdup_printf ("RAID array %s", one->name && *one->name ? one->name : one->uuid);
   node = stack_add_node (builder, H2K_NODE_MD, name, disk, parents);
+  node->frozen = frozen;
   name_array (builder, node, one);
   if (problem)
     stack_set_problem (node, problem);

@@ -177,9 +177,7 @@ h2k_node_why_read_only (const H2kNode *node)
     {
       const H2kNode *n = seen->pdata[i];
 
-      if (!n->volume->disk || h2k_disk_is_writable (n->volume->disk))
-        continue;
-      if (n->notes->len && (!lowest || n->depth < lowest->depth))
+      if (n->frozen && n->notes->len && (!lowest || n->depth < lowest->depth))
         lowest = n;
       for (guint p = 0; p < n->parents->len; p++)
         if (g_hash_table_add (known, n->parents->pdata[p]))

@@ -45,6 +45,7 @@ struct _H2kNode
   const H2kNode *origin; /* the thin volume that it was a snapshot of when it was made, if that is
                             still there; else NULL */
   GPtrArray *notes;      /* char *: for the report */
+  gboolean frozen;       /* it is not written, whether the disks can be or not: NOTES say why */
   char *identity;     /* of a logical volume, or of the container whose content it is: see lvm.h and
                          luks.h; else NULL */
   gboolean is_member; /* it was taken for a part of something else */
@@ -74,8 +75,8 @@ gboolean h2k_node_lies_on (const H2kNode *node, const H2kNode *other);
 void h2k_node_prefer_name (const H2kNode *node, const char *name);
 /* Whether NODE is a snapshot of OTHER, or of one of its snapshots. */
 gboolean h2k_node_is_snapshot_of (const H2kNode *node, const H2kNode *other);
-/* Why NODE cannot be written although the disks can, for people; the caller's. NULL: there is no
- * such reason. */
+/* Why NODE could not be written even if the disks can be, for people; the caller's. NULL: there is
+ * no such reason. */
 char *h2k_node_why_read_only (const H2kNode *node);
 
 /* "partition", "lvm-lv", "md", "luks", "btrfs", "disk". Static. */

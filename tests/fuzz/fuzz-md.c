@@ -17,6 +17,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (GPtrArray) notes = g_ptr_array_new_with_free_func (g_free);
   g_autoptr (H2kMdMember) member = NULL;
   g_autoptr (H2kDisk) array = NULL;
+  gboolean frozen;
   H2kMdDisk members[1];
   guint8 bytes[512];
 
@@ -26,7 +27,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   if (!member)
     return 0;
   members[0] = (H2kMdDisk){member, disk};
-  array = h2k_md_array_disk (members, 1, notes, NULL);
+  array = h2k_md_array_disk (members, 1, notes, &frozen, NULL);
   for (guint64 i = 0; array && i < 8; i++)
     {
       guint64 at = array->size / 8 * i;

@@ -624,15 +624,16 @@ test_digests (gconstpointer data)
 /* --- arrays that lack something ----------------------------------------------------------------
  */
 
-/* Without DISKS the array reads (LINES > 0) or says what it lacks; whether it is written depends on
- * its bitmap. */
+/* With the disks WHICH the array reads (LINES > 0) or says what it lacks; it is not written, since
+ * it counts the others as active. */
 static void
-check_degraded (const char *sample, const char *which, guint lines, gboolean writable)
+check_degraded (const char *sample, const char *which, guint lines)
 {
   g_autoptr (GPtrArray) disks = some_disks (sample, which);
   g_autoptr (H2kStack) stack = open_stack (disks, NULL);
   const H2kNode *node = find_node (stack, "/dev/md127");
   g_autofree char *numbers = sample_numbers (lines);
+  g_autofree char *why = NULL;
   g_autoptr (H2kFs) fs = NULL;
 
   g_test_message ("%s with %s", sample, which);
@@ -645,31 +646,35 @@ check_degraded (const char *sample, const char *which, guint lines, gboolean wri
     }
   fs = open_fs (node);
   assert_file (fs, "/numbers", numbers);
-  g_assert_cmpint (h2k_disk_is_writable (node->volume->disk), ==, writable);
-  assert_text_of (node->notes, "lacks members");
+  g_assert_false (h2k_disk_is_writable (node->volume->disk));
+  assert_text_of (node->notes, node->uuid);
+  assert_text_of (node->notes, ", which it counts as active, are not given");
+  why = h2k_node_why_read_only (node);
+  g_assert_nonnull (why);
+  g_assert_nonnull (strstr (why, "counts as active"));
 }
 
 static void
 test_degraded (void)
 {
-  check_degraded ("md0-1.2", "13", 0, FALSE);
-  check_degraded ("md-linear", "1", 0, FALSE);
-  check_degraded ("md1-0.90", "1", 40000, TRUE);
-  check_degraded ("md1-0.90", "2", 40000, TRUE);
-  check_degraded ("md1-1.0", "2", 40000, TRUE);
-  check_degraded ("md10-near", "14", 40000, TRUE);
-  check_degraded ("md10-near", "34", 0, FALSE);
-  check_degraded ("md10-far", "24", 40000, TRUE);
-  check_degraded ("md10-far", "34", 0, FALSE);
-  check_degraded ("md10-offset", "32", 40000, TRUE);
-  check_degraded ("md10-odd", "13", 40000, TRUE);
-  check_degraded ("md10-odd", "1", 0, FALSE);
-  check_degraded ("md5", "12", 40000, FALSE);
-  check_degraded ("md5", "13", 40000, FALSE);
-  check_degraded ("md5", "23", 40000, FALSE);
-  check_degraded ("md5", "2", 0, FALSE);
-  check_degraded ("md4", "13", 40000, FALSE);
-  check_degraded ("md4", "1", 0, FALSE);
+  check_degraded ("md0-1.2", "13", 0);
+  check_degraded ("md-linear", "1", 0);
+  check_degraded ("md1-0.90", "1", 40000);
+  check_degraded ("md1-0.90", "2", 40000);
+  check_degraded ("md1-1.0", "2", 40000);
+  check_degraded ("md10-near", "14", 40000);
+  check_degraded ("md10-near", "34", 0);
+  check_degraded ("md10-far", "24", 40000);
+  check_degraded ("md10-far", "34", 0);
+  check_degraded ("md10-offset", "32", 40000);
+  check_degraded ("md10-odd", "13", 40000);
+  check_degraded ("md10-odd", "1", 0);
+  check_degraded ("md5", "12", 40000);
+  check_degraded ("md5", "13", 40000);
+  check_degraded ("md5", "23", 40000);
+  check_degraded ("md5", "2", 0);
+  check_degraded ("md4", "13", 40000);
+  check_degraded ("md4", "1", 0);
 }
 
 /* The message names the slots. */
@@ -835,6 +840,42 @@ test_failed (void)
       spoil (disks->pdata[0]);
       claim_reads (disks, "is out of date and was left out", i == 0);
     }
+}
+
+/* A member that the array itself has given up does not come back by itself: what is left is written
+ * as before. */
+static void
+test_removed (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("md1-1.0");
+  guint number = (guint)(super_value (disks->pdata[0], SB_NUMBER) & 0xffffffff);
+
+  g_ptr_array_remove_index (disks, 0);
+  claim_reads (disks, "the members in the slots 0 of 2 of the array ", FALSE);
+  edit_super (disks->pdata[0], SB_ROLES + 2 * number, 2, ROLE_FAULTY);
+  claim_reads (disks, "lacks members, those in the slots 0 of 2", TRUE);
+}
+
+/* A copy of a member: nobody knows which one is meant. */
+static void
+test_member_twice (void)
+{
+  g_autoptr (GPtrArray) disks = some_disks ("md1-1.0", "12"), more = sample_load ("md1-1.0");
+
+  g_ptr_array_add (disks, h2k_disk_ref (more->pdata[1]));
+  claim_refused (disks, H2K_ERROR_SOURCE, "its member in the slot 1 of 2 is there more than once");
+}
+
+/* What an array that cannot be read lacks is said once, not also what would be done about it. */
+static void
+test_no_notes (void)
+{
+  g_autoptr (GPtrArray) disks = some_disks ("md4", "1");
+  g_autoptr (H2kStack) stack = open_stack (disks, NULL);
+  const H2kNode *node = find_node (stack, "/dev/md/root");
+
+  g_assert_error (node->problem, H2K_ERROR, H2K_ERROR_SOURCE);
+  g_assert_cmpuint (node->notes->len, ==, 0);
 }
 
 /* The halves of a mirror that were used without each other: the one that is found first is read, as
@@ -1080,6 +1121,9 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/mirror-lost", test_mirror_lost);
   g_test_add_func ("/stack/types", test_types);
   g_test_add_func ("/stack/degraded", test_degraded);
+  g_test_add_func ("/stack/removed", test_removed);
+  g_test_add_func ("/stack/member-twice", test_member_twice);
+  g_test_add_func ("/stack/no-notes", test_no_notes);
   g_test_add_func ("/stack/mirrored-write", test_mirrored_write);
   g_test_add_func ("/stack/raid6", test_raid6);
   g_test_add_func ("/stack/missing-members", test_missing_members);
