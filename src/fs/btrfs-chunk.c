@@ -341,15 +341,13 @@ h2k_btrfs_set_missing (const BtrfsVolume *volume, const BtrfsChunk *chunk, guint
   if (!text->len) /* what begins at LOGICAL goes on there */
     g_string_append (text, all);
   if (chunk->n_parity)
-    return h2k_btrfs_unsupported (
-        volume, error,
-        "of RAID%u with a device missing, since nothing is computed from "
-        "parity: %s is on none of the disks. Give every disk of the VM (--disk "
-        "or --add again)",
-        chunk->n_parity + 4, text->str);
+    return h2k_btrfs_unsupported (volume, error,
+                                  "of RAID%u with a device missing, since nothing is computed from "
+                                  "parity: %s is on none of the disks. Give every disk of the VM",
+                                  chunk->n_parity + 4, text->str);
   g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
                "%s: what is needed of the btrfs filesystem lies on %s, which is on none of the "
-               "disks: give every disk of the VM (--disk or --add again)",
+               "disks: give every disk of the VM",
                volume->disk->name, text->str);
   return FALSE;
 }

@@ -453,9 +453,7 @@ look_at_devices (BtrfsFs *fs)
     {
       add_note (fs, "%s is on none of the disks: what the others have no copy of cannot be read",
                 missing);
-      fs->base.frozen = g_strdup_printf ("%s is missing: give every disk of the VM (--disk "
-                                         "or --add again)",
-                                         missing);
+      fs->base.frozen = g_strdup_printf ("%s is missing: give every disk of the VM", missing);
     }
   else if (volume->is_seed)
     fs->base.frozen = g_strdup ("it is a seed device, which other filesystems may build on");

@@ -34,14 +34,13 @@ h2k_fs_check_writable (H2kFs *fs, GError **error)
     return TRUE;
   if (fs->frozen)
     g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                 "%s: files on it can be read, but not changed, because %s; such a guest can be "
-                 "copied without repairs with --no-guest-inspection",
-                 fs->volume->name, fs->frozen);
+                 "%s: files on it can be read, but not changed, because %s", fs->volume->name,
+                 fs->frozen);
   else if (!fs->ops->write)
     g_set_error (
         error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-        "%s: files on a volume of type %s can be read, but not changed; such a guest can be "
-        "copied without repairs with --no-guest-inspection",
+        "%s: files on a volume of type %s can be read, but not changed without libguestfs, which "
+        "--backend=native leaves out",
         fs->volume->name, fs->id.type);
   else
     g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,

@@ -112,9 +112,7 @@ mount_failed (H2kGuest *guest, const H2kFstabEntry *entry, const H2kGuestVolume 
       return TRUE;
     }
   g_set_error (error, H2K_ERROR, why ? why->code : (int)H2K_ERROR_UNSUPPORTED,
-               "%s. The guest's kernels or programs lie there: give every disk of the VM, or copy "
-               "it without repairs with --no-guest-inspection",
-               safe);
+               "%s. The guest's kernels or programs lie there: give every disk of the VM", safe);
   return FALSE;
 }
 

@@ -274,16 +274,13 @@ set_no_system (H2kGuest *guest, GPtrArray *errors, GError **error)
   if (!reasons.worst)
     g_set_error (error, H2K_ERROR, H2K_ERROR_NO_OS,
                  "no operating system was found on %u disk(s) with %u volume(s). Give every disk "
-                 "of the VM, or copy them as they are with --no-guest-inspection",
+                 "of the VM",
                  guest->disks->len, guest->volumes->len);
   else
     g_set_error (error, H2K_ERROR, reasons.worst->code,
                  "no operating system was found where one can be looked for; what cannot be read: "
-                 "%s%s",
-                 text->str,
-                 reasons.worst->code == H2K_ERROR_UNSUPPORTED
-                     ? ". Such a guest can be copied without repairs with --no-guest-inspection"
-                     : "");
+                 "%s",
+                 text->str);
 }
 
 /* A system was found, but there may be another one. */

@@ -359,6 +359,22 @@ guest_options (const Migration *m)
       H2kGuestOptions){.keys = m->keys, .backend = m->options->backend, .kvm_works = h2k_kvm_works};
 }
 
+/* What to do about a guest that cannot be looked into or repaired. */
+static gboolean
+advise (GError **error)
+{
+  const GError *e = error ? *error : NULL;
+
+  if (e && e->domain == H2K_ERROR
+      && (e->code == H2K_ERROR_UNSUPPORTED || e->code == H2K_ERROR_NO_OS))
+    {
+      g_autoptr (GError) plain = g_steal_pointer (error);
+      g_set_error (error, H2K_ERROR, plain->code,
+                   "%s; --no-guest-inspection copies the disks without repairs", plain->message);
+    }
+  return FALSE;
+}
+
 static gboolean
 step_inspect (Migration *m, GError **error)
 {
@@ -370,7 +386,7 @@ step_inspect (Migration *m, GError **error)
     return TRUE;
   m->guest = h2k_guest_open (m->disks, &options, error);
   if (!m->guest)
-    return FALSE;
+    return advise (error);
   json = h2k_guest_to_json (m->guest);
   node = json_from_string (json, error);
   if (!node)
@@ -452,7 +468,7 @@ step_repair (Migration *m, GError **error)
   if (ok)
     g_message ("repair: %u change%s, %s in the overlay", m->repairs->changes->len,
                m->repairs->changes->len == 1 ? "" : "s", size);
-  return ok;
+  return ok ? TRUE : advise (error);
 }
 
 static gboolean

@@ -72,7 +72,7 @@ missing() {
         "$H2K" inspect "$work/mirrors1.raw" >"$work/text" &&
         grep -q 'Warning: .*device 1 (UUID .*is on none of the disks' "$work/text" &&
         ! "$H2K" cat "$work/stripes1.raw" /home/numbers >/dev/null 2>"$work/err" &&
-        grep -q 'device 1 (UUID .*--add again' "$work/err"
+        grep -q 'device 1 (UUID .*give every disk of the VM$' "$work/err"
 }
 claim "with a disk missing mirrors are read, and what is needed is said" missing
 

@@ -187,6 +187,21 @@ both() {
     )
 }
 
+# What is advised can be done with the command that failed.
+advice() {
+    zstd -qd "$H2K_TOP/tests/fixtures/volumes/lvm-thin/disk1.zst" -o "$work/thin.raw" &&
+        zstd -qd "$H2K_TOP/tests/fixtures/btrfs/guest.zst" -o "$work/subvol.raw" &&
+        truncate -s 1M "$work/empty.raw" || return 1
+    refused 5 'but not changed, because its blocks are a thin pool' \
+        "$H2K" put -o "$work/no.qcow2" "$work/thin.raw" "$work/motd" /etc/motd &&
+        ! grep -e --no-guest "$work/.stderr" &&
+        refused 5 'without libguestfs, which --backend=native' \
+            "$H2K" put --backend=native -o "$work/no.qcow2" "$work/subvol.raw" "$work/motd" /home &&
+        ! grep -e --no-guest "$work/.stderr" || return 1
+    refused '5|6' 'no operating system' "$H2K" inspect "$work/empty.raw" && ! grep -e --no-guest "$work/.stderr" &&
+        refused '5|6' '; --no-guest-inspection copies' "$H2K" local --disk "$work/empty.raw" --dry-run
+}
+
 # Into a folder whose names are links already, and over what is there: nothing is replaced.
 careful() {
     mkdir "$work/trap" && echo precious >"$work/precious" && ln -s "$work/precious" "$work/trap/passwd" &&
@@ -278,6 +293,7 @@ claim "put makes no folder, and says what is wrong before it opens the guest" mi
 claim "ls lists files before folders, and what is in folders of folders" order
 claim "exit codes say what is wrong, and nothing when the reader has left" codes
 claim "a disk is not taken for a path" both
+claim "what is advised can be done" advice
 claim "get replaces nothing and follows no link" careful
 claim "what cannot be done is refused" refusals
 # A folder that lies in itself, as on a corrupt filesystem, is an error, and soon.

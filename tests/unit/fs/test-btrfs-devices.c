@@ -209,7 +209,7 @@ assert_missing (const GError *error, const Profile *profile)
 
   g_assert_error (error, H2K_ERROR, code);
   if (!strstr (error->message, "device ") || !strstr (error->message, "(UUID ")
-      || !strstr (error->message, "--disk"))
+      || !strstr (error->message, "ive every disk"))
     g_error ("what is missing is not said: %s", error->message);
 }
 
@@ -722,7 +722,7 @@ test_guest_missing (void)
   g_assert_null (open_guest (disks, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
   g_assert_nonnull (strstr (error->message, "device 1 (UUID "));
-  g_assert_nonnull (strstr (error->message, "--disk"));
+  g_assert_nonnull (strstr (error->message, "ive every disk"));
 }
 
 int
