@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -85,12 +86,28 @@ put_all (H2kFiles *files, char **locals, int n, const char *path)
   return -1;
 }
 
+/* Whether OUTPUT is called what it will not be. */
+static gboolean
+is_misnamed (const char *output)
+{
+  static const char *const others[] = {".raw", ".vmdk", ".vhd", ".vpc", ".vhdx", ".vdi", ".ova"};
+  const char *dot = strrchr (output, '.');
+
+  for (guint i = 0; dot && i < G_N_ELEMENTS (others); i++)
+    if (g_ascii_strcasecmp (dot, others[i]) == 0)
+      return TRUE;
+  return FALSE;
+}
+
 /* What can be said before the guest is opened, which may take its time. */
 static int
 check (GPtrArray *disks, char **locals, int n, const char *output)
 {
   g_autoptr (GError) error = NULL;
 
+  if (is_misnamed (output))
+    return cmd_usage ("put", "%s: the new image is a qcow2, since it builds on a disk: name it so",
+                      output);
   if (!h2k_files_check_output (disks, output, &error))
     return cmd_fail (error);
   for (int i = 0; i < n; i++)

@@ -198,7 +198,8 @@ set_spill_error (Overlay *overlay, int err, GError **error)
   /* EFBIG: the process's or the filesystem's limit of a file's size. */
   h2k_set_errno (error, err == EFBIG ? H2K_ERROR_NO_SPACE : H2K_ERROR_OUTPUT, err,
                  "%s: cannot keep the changes of this disk in a temporary file in %s, which holds "
-                 "%s of them already (%s are free there); choose a roomier folder with --temp-dir",
+                 "%s of them already (%s are free there); choose a roomier folder with TMPDIR, or "
+                 "--temp-dir where the command has it",
                  overlay->disk.name, overlay->temp_dir, held, room ? room : "unknown amounts");
 }
 
@@ -224,7 +225,7 @@ open_spill (Overlay *overlay, GError **error)
     return TRUE;
   h2k_set_errno (error, H2K_ERROR_OUTPUT, err,
                  "%s: cannot create a temporary file in %s for the changes of this disk; choose "
-                 "another folder with --temp-dir",
+                 "another folder with TMPDIR, or --temp-dir where the command has it",
                  overlay->disk.name, overlay->temp_dir);
   return FALSE;
 }

@@ -127,7 +127,8 @@ misplaced() {
         refused 1 'leads nowhere' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /etc/nowhere &&
         refused 1 'not a regular file' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" /fifo &&
         refused 2 'need a folder' "$H2K" put -o "$work/no.qcow2" "$work/made.raw" "$work/new" "$work/motd" /etc/one &&
-        [ ! -e "$work/no.qcow2" ] &&
+        refused 2 'is a qcow2' "$H2K" put -o "$work/no.Raw" "$work/made.raw" "$work/new" /etc &&
+        [ ! -e "$work/no.qcow2" ] && [ ! -e "$work/no.Raw" ] &&
         refused 9 'choose another name' "$H2K" put -o "$work/new" "$work/none.raw" "$work/new" /etc &&
         ! "$H2K" put -o "$work/new" "$work/none.raw" "$work/new" /etc 2>&1 | grep -e --force &&
         refused 10 'no file can be made' "$H2K" put -o "$work/nodir/no.qcow2" "$work/none.raw" "$work/new" /etc || return 1
