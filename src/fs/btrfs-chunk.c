@@ -345,7 +345,9 @@ h2k_btrfs_set_missing (const BtrfsVolume *volume, const BtrfsChunk *chunk, guint
                                   "of RAID%u with a device missing, since nothing is computed from "
                                   "parity: %s is on none of the disks. Give every disk of the VM",
                                   chunk->n_parity + 4, text->str);
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+  /* To a copy of the disks that are there nothing is missing: it only knows less about them. */
+  g_set_error (error, H2K_ERROR,
+               volume->purpose == BTRFS_FOR_FILES ? H2K_ERROR_SOURCE : H2K_ERROR_FILESYSTEM,
                "%s: what is needed of the btrfs filesystem lies on %s, which is on none of the "
                "disks: give every disk of the VM",
                volume->disk->name, text->str);

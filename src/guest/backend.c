@@ -77,6 +77,17 @@ is_device (const H2kGuestVolume *volume)
   return volume->node->is_member && strcmp (volume->id.type, "btrfs") == 0;
 }
 
+/* Whether WHY is nothing to give up for before it is known that the volume is needed. A filesystem
+ * on several devices cannot be read without some of them, which says nothing about the disks. */
+static gboolean
+is_bearable (const H2kGuestVolume *volume, const GError *why)
+{
+  return volume->node->problem || g_error_matches (why, H2K_ERROR, H2K_ERROR_UNSUPPORTED)
+         || g_error_matches (why, H2K_ERROR, H2K_ERROR_FILESYSTEM)
+         || (volume->node->kind == H2K_NODE_BTRFS
+             && g_error_matches (why, H2K_ERROR, H2K_ERROR_SOURCE));
+}
+
 gboolean
 h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors, GError **error)
 {
@@ -106,9 +117,7 @@ h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *erro
         h2k_guest_warn (guest, "%s (%s): %s", name, volume->id.type, volume->fs->note);
       if (volume->fs)
         g_info ("%s (%s): %s: %s", name, volume->id.type, volume->backend, volume->backend_why);
-      if (*why && !volume->node->problem
-          && !g_error_matches (*why, H2K_ERROR, H2K_ERROR_UNSUPPORTED)
-          && !g_error_matches (*why, H2K_ERROR, H2K_ERROR_FILESYSTEM))
+      if (*why && !is_bearable (volume, *why))
         {
           g_propagate_error (error, g_error_copy (*why));
           return FALSE;

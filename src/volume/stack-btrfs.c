@@ -98,7 +98,7 @@ check_twins (const Filesystem *fs, GError **error)
 
         if (a->device.devid != b->device.devid)
           continue;
-        g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
+        g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
                      "device %" G_GUINT64_FORMAT " of the btrfs filesystem %s is there more than "
                      "once, on %s and on %s (is a copy of a disk given, too?)",
                      a->device.devid, a->device.uuid, a->node->name, b->node->name);

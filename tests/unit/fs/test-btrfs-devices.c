@@ -205,7 +205,7 @@ static void
 assert_missing (const GError *error, const Profile *profile)
 {
   int code = has_parity (profile) && error->code == H2K_ERROR_UNSUPPORTED ? H2K_ERROR_UNSUPPORTED
-                                                                          : H2K_ERROR_FILESYSTEM;
+                                                                          : H2K_ERROR_SOURCE;
 
   g_assert_error (error, H2K_ERROR, code);
   if (!strstr (error->message, "device ") || !strstr (error->message, "(UUID ")
@@ -448,7 +448,7 @@ test_twins (void)
   g_assert_cmpuint (stack->nodes->len, ==, 4);
   node = stack->nodes->pdata[3];
   g_assert_true (node->kind == H2K_NODE_BTRFS);
-  g_assert_error (node->problem, H2K_ERROR, H2K_ERROR_FILESYSTEM);
+  g_assert_error (node->problem, H2K_ERROR, H2K_ERROR_SOURCE);
   g_assert_nonnull (strstr (node->problem->message, "on disk 1 and on disk 3"));
 }
 
@@ -720,7 +720,7 @@ test_guest_missing (void)
   disks = make_guest ("-d single -m raid0");
   g_ptr_array_remove_index (disks, 0);
   g_assert_null (open_guest (disks, &error));
-  g_assert_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM);
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
   g_assert_nonnull (strstr (error->message, "device 1 (UUID "));
   g_assert_nonnull (strstr (error->message, "ive every disk"));
 }
