@@ -326,6 +326,7 @@ h2k_disk_add_files (H2kDisk *disk, H2kDisk *other)
   for (guint i = 0; i < other->files->len; i++)
     if (!g_ptr_array_find_with_equal_func (disk->files, other->files->pdata[i], g_str_equal, NULL))
       g_ptr_array_add (disk->files, g_strdup (other->files->pdata[i]));
+  disk->paths = MIN (disk->paths + MAX (other->paths, 1), G_MAXUINT32);
 }
 
 /* --- access ----------------------------------------------------------------------------------- */

@@ -93,6 +93,8 @@ struct _H2kDisk
   char *origin;        /* of an image on a server: its name and version, never the same for what may
                         * be other content; else NULL */
   H2kDisk *backing;    /* the parent in a chain or under an overlay, a reference; may be NULL */
+  guint64 paths;       /* in how many ways it comes down to disks that lie on no others; at most
+                        * G_MAXUINT32; 0: it is one of those */
 };
 
 /* A format's entry in the table of disk.c. */

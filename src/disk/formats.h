@@ -51,7 +51,8 @@ gboolean h2k_disk_pread_or_zero (H2kDisk *disk, guint64 offset, gsize length, vo
 gboolean h2k_file_pread_or_zero (H2kFile *file, guint64 offset, gsize length, void *buffer,
                                  GError **error);
 
-/* Say that DISK also reads every file of OTHER, in order and without repetitions. */
+/* Say that DISK lies on OTHER: that it has its paths, and also reads every file of it, in order and
+ * without repetitions. */
 void h2k_disk_add_files (H2kDisk *disk, H2kDisk *other);
 
 /* Whether PATH, which is absolute and without links, lies in IMAGE's folder or below it: in the one

@@ -11,6 +11,8 @@
 
 /* Chunks looked at to make one long extent of them. */
 #define MAX_CHUNKS_OF_EXTENT 1024u
+/* A volume on a thousand others that lie on sixty each. */
+#define MAX_PATHS 65536u
 
 typedef struct
 {
@@ -404,6 +406,43 @@ check_run (const Run *run, const char *name, GError **error)
   return FALSE;
 }
 
+gboolean
+h2k_map_check_paths (guint64 paths, const char *name, GError **error)
+{
+  g_autofree char *safe = h2k_escape_text (name, -1);
+
+  if (paths <= MAX_PATHS)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s: its blocks lie on other volumes, and those on others, in too many ways", safe);
+  return FALSE;
+}
+
+/* Those of a flush, or of what is written to one run. */
+static guint64
+count_paths (const H2kMapRun *runs, guint n_runs)
+{
+  const H2kDisk *last = NULL;
+  guint64 flushed = 0, most = 0;
+
+  for (guint i = 0; i < n_runs; i++)
+    {
+      guint64 deepest = 0;
+
+      for (guint m = 0; m < runs[i].n_members; m++)
+        {
+          const H2kDisk *disk = runs[i].members[m].disk;
+          guint64 paths = disk ? MAX (disk->paths, 1) : 0;
+
+          deepest = MAX (deepest, paths);
+          flushed = MIN (flushed + (disk != last ? paths : 0), G_MAXUINT32);
+          last = disk ? disk : last;
+        }
+      most = MAX (most, MIN (deepest * runs[i].layout.near * runs[i].layout.far, G_MAXUINT32));
+    }
+  return MAX (most, flushed);
+}
+
 H2kDisk *
 h2k_map_disk_new (const H2kMapRun *runs, guint n_runs, gboolean writable, const char *format,
                   const char *name, GError **error)
@@ -435,6 +474,8 @@ h2k_map_disk_new (const H2kMapRun *runs, guint n_runs, gboolean writable, const 
         }
       size += run.length;
     }
+  if (!h2k_map_check_paths (count_paths (runs, n_runs), name, error))
+    return NULL;
   map = g_new0 (MapDisk, 1);
   h2k_disk_init (&map->base, writable ? &write_ops : &read_ops, size, format, name);
   map->base.sector_size = sector_size;
@@ -442,6 +483,7 @@ h2k_map_disk_new (const H2kMapRun *runs, guint n_runs, gboolean writable, const 
     for (guint m = 0; m < runs[i].n_members; m++)
       if (runs[i].members[m].disk)
         h2k_disk_add_files (&map->base, runs[i].members[m].disk);
+  map->base.paths = count_paths (runs, n_runs);
   map->runs = g_steal_pointer (&own);
   return &map->base;
 }

@@ -48,9 +48,15 @@ typedef struct
 /* A disk of the N_RUNS runs, one behind the other. FORMAT and NAME as in H2kDisk. Writable when
  * every member is, and WRITABLE says so.
  * Errors: H2K_ERROR_FORMAT: a run does not fit its members, or is no layout at all;
- * H2K_ERROR_SOURCE: there are chunks no copy of which can be read. */
+ * H2K_ERROR_SOURCE: there are chunks no copy of which can be read; H2K_ERROR_UNSUPPORTED: it lies
+ * on too much. */
 H2kDisk *h2k_map_disk_new (const H2kMapRun *runs, guint n_runs, gboolean writable,
                            const char *format, const char *name, GError **error);
+
+/* What is written to a mapped disk goes down all the paths there are to the disks below, in the
+ * worst case, and a flush does. Layers over layers of many members have more than anybody can wait
+ * for: whether NAME, with PATHS, has few enough. Errors: H2K_ERROR_UNSUPPORTED. */
+gboolean h2k_map_check_paths (guint64 paths, const char *name, GError **error);
 
 /* --- for other disks that are made of pieces of members ----------------------------------------
  */

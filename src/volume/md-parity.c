@@ -266,6 +266,7 @@ h2k_md_parity_disk (const H2kMapMember *members, guint n, guint layout, guint64 
 {
   g_autofree char *safe = h2k_escape_text (name, -1);
   guint64 length = chunk ? member_length / chunk * chunk : 0;
+  guint64 paths = 0;
   guint n_lost = 0;
   ParityDisk *disk;
 
@@ -278,6 +279,7 @@ h2k_md_parity_disk (const H2kMapMember *members, guint n, guint layout, guint64 
   for (guint i = 0; i < n; i++)
     {
       n_lost += !h2k_map_is_readable (&members[i]);
+      paths += members[i].disk ? MAX (members[i].disk->paths, 1) : 0;
       writable = writable && members[i].disk && h2k_disk_is_writable (members[i].disk);
     }
   if (n_lost > 1)
@@ -286,6 +288,8 @@ h2k_md_parity_disk (const H2kMapMember *members, guint n, guint layout, guint64 
                    "%s: it lacks %u of its %u members, and can do without one", safe, n_lost, n);
       return NULL;
     }
+  if (!h2k_map_check_paths (paths, name, error))
+    return NULL;
   disk = g_new0 (ParityDisk, 1);
   h2k_disk_init (&disk->base, writable && n_lost == 0 ? &write_ops : &read_ops, length * (n - 1),
                  "md", name);

@@ -27,7 +27,7 @@ typedef enum
  * chunks. A member that is missing, or only to be written, is made up for. Writable when WRITABLE
  * says so and all members are there and writable: the parity follows what is written.
  * Errors: H2K_ERROR_FORMAT: it is no layout, or does not fit the members; H2K_ERROR_SOURCE: more
- * than one member is missing. */
+ * than one member is missing; H2K_ERROR_UNSUPPORTED: they lie on too much. */
 H2kDisk *h2k_md_parity_disk (const H2kMapMember *members, guint n, guint layout, guint64 chunk,
                              guint64 member_length, gboolean writable, const char *name,
                              GError **error);

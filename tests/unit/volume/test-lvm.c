@@ -489,6 +489,51 @@ test_origins (void)
     }
 }
 
+/* Volumes on volumes: each of N pairs lies eight times on the one before it. The last one's
+ * problem.
+ */
+static GError *
+problem_of_layers (guint n)
+{
+  g_autoptr (GString) lvs = g_string_new (NULL);
+  g_autoptr (H2kLvmGroup) group = NULL;
+  g_autoptr (GArray) disks = NULL;
+  H2kLvmDisk *last;
+
+  for (guint i = 0; i < 2 * n; i++)
+    {
+      g_string_append_printf (
+          lvs,
+          "l%u { id = \"l%u\" status = [%s] segment1 { start_extent = 0 "
+          "extent_count = 8 type = \"striped\" stripe_count = 8 stripe_size = 8 "
+          "stripes = [ ",
+          i, i, i == 2 * n - 1 ? SEEN : HIDDEN);
+      for (guint k = 0; k < 8; k++)
+        if (i < 2)
+          g_string_append_printf (lvs, "%s\"pv0\", %u", k ? ", " : "", k);
+        else
+          g_string_append_printf (lvs, "%s\"l%u\", %u", k ? ", " : "", i / 2 * 2 - 2 + k % 2, k);
+      g_string_append (lvs, " ] } } ");
+    }
+  disks = disks_of (lvs->str, &group);
+  last = &g_array_index (disks, H2kLvmDisk, 2 * n - 1);
+  if (last->disk)
+    g_assert_true (h2k_disk_pwrite (last->disk, 0, 4, "abcd", NULL)
+                   && h2k_disk_flush (last->disk, NULL));
+  return g_steal_pointer (&last->problem);
+}
+
+/* A flush of all that a volume lies on, layer below layer, has an end. */
+static void
+test_layers (void)
+{
+  g_autoptr (GError) few = problem_of_layers (4), many = problem_of_layers (12);
+
+  g_assert_no_error (few);
+  g_assert_error (many, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
+  g_assert_nonnull (strstr (many->message, "in too many ways"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -510,5 +555,6 @@ main (int argc, char **argv)
   g_test_add_func ("/lvm/text", test_text);
   g_test_add_func ("/lvm/refused", test_refused);
   g_test_add_func ("/lvm/origins", test_origins);
+  g_test_add_func ("/lvm/layers", test_layers);
   return g_test_run ();
 }
