@@ -181,15 +181,16 @@ check_target (H2kTree *tree, const char *path, guint64 *old_size, GError **error
   return TRUE;
 }
 
+/* Where it is not known what is free, writing tells. */
 static gboolean
 check_free_space (H2kTree *tree, const char *path, guint64 needed, guint64 old_size, GError **error)
 {
-  guint64 available = h2k_tree_free_space (tree, path) + old_size;
+  guint64 available = h2k_tree_free_space (tree, path);
   g_autofree char *safe = h2k_escape_text (path, -1);
   g_autofree char *need = h2k_format_size (needed);
   g_autofree char *have = h2k_format_size (available);
 
-  if (needed <= available)
+  if (available == 0 || needed <= available + old_size)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE,
                "%s: %s are needed (%" G_GUINT64_FORMAT " bytes), and %s are free on the guest's "

@@ -101,7 +101,7 @@ put_by_appliance() {
     local first second
     echo new >"$work/new"
     TMPDIR=$work/tmp "$H2K" put -a "$work/mirrors0.raw" -a "$work/mirrors1.raw" "$work/new" /home/new \
-        --to-output "$work/put.raw" 2>"$work/err" || return 1
+        --to-output "$work/put.qcow2" 2>"$work/err" || return 1
     ls -la "$work"/put*
     first=$(find "$work" -name 'put*' | sort | head -n 1)
     second=$(find "$work" -name 'put*' | sort | tail -n 1)
@@ -117,7 +117,7 @@ fi
 
 not_changed() {
     refused 5 'is missing: give every disk' "$H2K" put "$work/mirrors1.raw" "$work/new" /home/new \
-        --to-output "$work/no.raw"
+        --to-output "$work/no.qcow2"
 }
 claim "with a disk missing nothing is changed" not_changed
 
