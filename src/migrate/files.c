@@ -68,6 +68,22 @@ h2k_file_info_free (H2kFileInfo *info)
 }
 
 static gboolean
+refuse (const char *path, const char *why, GError **error)
+{
+  g_autofree char *safe = h2k_escape_text (path, -1);
+
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FAILED, "%s: %s", safe, why);
+  return FALSE;
+}
+
+/* A path with a slash at its end is a folder's. */
+static gboolean
+is_folder_path (const char *path)
+{
+  return path[0] && path[1] && g_str_has_suffix (path, "/");
+}
+
+static gboolean
 check_path (const char *path, GError **error)
 {
   if (path[0] == '/')
@@ -86,10 +102,16 @@ h2k_files_stat (H2kFiles *files, const char *path, gboolean follow, GError **err
   g_autoptr (H2kFileInfo) info = g_new0 (H2kFileInfo, 1);
   H2kStat st;
 
+  follow |= is_folder_path (path);
   if (!check_path (path, error)
       || !(follow ? h2k_tree_stat (tree, path, &st, error)
                   : h2k_tree_lstat (tree, path, &st, error)))
     return NULL;
+  if (is_folder_path (path) && !S_ISDIR (st.mode))
+    {
+      refuse (path, "not a directory", error);
+      return NULL;
+    }
   *info = (H2kFileInfo){.name = g_path_get_basename (path),
                         .mode = st.mode,
                         .uid = st.uid,
@@ -130,30 +152,26 @@ h2k_files_list (H2kFiles *files, const char *path, GError **error)
 GBytes *
 h2k_files_read (H2kFiles *files, const char *path, guint64 offset, gsize length, GError **error)
 {
-  return check_path (path, error)
-             ? h2k_tree_read_range (files->guest->tree, path, offset, length, error)
-             : NULL;
+  if (!check_path (path, error))
+    return NULL;
+  if (is_folder_path (path))
+    {
+      refuse (path, "a slash at its end names a directory", error);
+      return NULL;
+    }
+  return h2k_tree_read_range (files->guest->tree, path, offset, length, error);
 }
 
 /* --- putting files in ------------------------------------------------------------------------- */
 
 #define PIECE ((gsize)1 << 20)
 
-static gboolean
-refuse (const char *path, const char *why, GError **error)
-{
-  g_autofree char *safe = h2k_escape_text (path, -1);
-
-  g_set_error (error, H2K_ERROR, H2K_ERROR_FAILED, "%s: %s", safe, why);
-  return FALSE;
-}
-
 /* Whether PATH is a file, or can be made in a folder that is there. */
 static gboolean
 check_target (H2kTree *tree, const char *path, guint64 *old_size, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (path);
-  gboolean as_folder = g_str_has_suffix (path, "/");
+  gboolean as_folder = is_folder_path (path);
   g_autoptr (GError) local = NULL;
   H2kStat st;
 

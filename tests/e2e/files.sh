@@ -163,6 +163,9 @@ codes() {
     made "$guest" 40M && refused 1 'not a regular file' "$H2K" cat "$guest" /fifo &&
         refused 1 'not a regular file' "$H2K" cat "$guest" /etc &&
         refused 1 'symbolic links' "$H2K" cat "$guest" /loop &&
+        refused 1 'directory' "$H2K" cat "$guest" /etc/hostname/ &&
+        refused 1 'not a directory' "$H2K" ls "$guest" /etc/hostname/ &&
+        [ "$("$H2K" ls "$guest" /var/)" = log ] &&
         refused 1 'symbolic links' "$H2K" get "$guest" /loop -o "$work/codes.out" &&
         refused 1 'device, socket or FIFO' "$H2K" get "$guest" /fifo -o "$work/codes.out" &&
         [ ! -e "$work/codes.out" ] &&
