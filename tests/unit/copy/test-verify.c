@@ -171,7 +171,7 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
   struct stat st;
 
   layout_write_reference (d, base_path);
-  base = h2k_disk_open (base_path, "raw", &error);
+  base = h2k_disk_open (base_path, "raw", NULL, &error);
   g_assert_no_error (error);
   overlay = h2k_overlay_new (base, dir, MiB);
   for (guint i = 0; i < changes; i++)
@@ -187,7 +187,7 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
         h2k_disk_pwrite (overlay, at, n, buffer, &error);
       g_assert_no_error (error);
     }
-  h2k_qcow2_save_overlay (overlay, path, base_path, "raw", &error);
+  h2k_qcow2_save_overlay (overlay, path, base_path, "raw", NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpint (stat (path, &st), ==, 0);
   g_assert_cmpuint (st.st_mode & 07777, ==, 0600);
@@ -199,10 +199,10 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
   g_assert_nonnull (strstr (info, "\"backing-filename-format\": \"raw\""));
   g_assert_nonnull (strstr (info, base_path));
 
-  g_assert_false (h2k_qcow2_save_overlay (overlay, path, base_path, "raw", &error));
+  g_assert_false (h2k_qcow2_save_overlay (overlay, path, base_path, "raw", NULL, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS);
   g_clear_error (&error);
-  g_assert_false (h2k_qcow2_save_overlay (overlay, base_path, base_path, "raw", &error));
+  g_assert_false (h2k_qcow2_save_overlay (overlay, base_path, base_path, "raw", NULL, &error));
   g_assert_nonnull (error);
   g_rand_free (random);
   h2k_disk_unref (&d->disk);
@@ -230,7 +230,7 @@ test_long_backing_path (void)
   g_autofree char *backing = g_build_filename ("/", name, NULL);
   g_autoptr (GError) error = NULL;
 
-  g_assert_false (h2k_qcow2_save_overlay (overlay, path, backing, "raw", &error));
+  g_assert_false (h2k_qcow2_save_overlay (overlay, path, backing, "raw", NULL, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_OUTPUT);
   g_assert_nonnull (strstr (error->message, "1023"));
   g_assert_cmpuint (count_entries (dir), ==, 0);
