@@ -70,7 +70,6 @@ cmd_compare (int argc, char **argv)
     print_json (&result);
   else
     print_text (&result, strict);
-  if (fflush (stdout) != 0)
-    return EXIT_OUTPUT;
-  return result.same_content && (result.same_size || !strict) ? EXIT_OK : EXIT_FAILED;
+  return cmd_end_output (result.same_content && (result.same_size || !strict) ? EXIT_OK
+                                                                              : EXIT_FAILED);
 }

@@ -24,7 +24,8 @@ enum
   EXIT_BOOT = 13,         /* the boot test did not pass */
   EXIT_TOOL = 14,         /* a program that is needed is missing */
   EXIT_LEAKS = 15,        /* an image has leaked space, but no other fault */
-  EXIT_SIGNAL = 128,      /* + the signal's number: 130 after Ctrl-C, 143 after SIGTERM */
+  EXIT_SIGNAL = 128,      /* + the signal's number: 130 after Ctrl-C, 143 after SIGTERM, 141
+                           * (SIGPIPE) when nobody reads standard output any more */
 };
 
 /* The exit code of an error of the library. */
