@@ -226,3 +226,23 @@ h2k_keys_find (const H2kKeys *keys, GPtrArray *names, const char *uuid, GError *
       }
   return g_steal_pointer (&secrets);
 }
+
+guint
+h2k_keys_count (const H2kKeys *keys)
+{
+  return keys ? keys->keys->len : 0;
+}
+
+const char *
+h2k_keys_device (const H2kKeys *keys, guint number)
+{
+  const Key *key = keys->keys->pdata[number];
+
+  return strcmp (key->device, "all") == 0 ? NULL : key->device;
+}
+
+gboolean
+h2k_keys_is_for (const H2kKeys *keys, guint number, GPtrArray *names, const char *uuid)
+{
+  return key_is_for (keys->keys->pdata[number], names, uuid);
+}

@@ -34,3 +34,9 @@ H2kKeys *h2k_keys_parse (GPtrArray *specs, GError **error);
  * for this one. Errors: H2K_ERROR_SOURCE: a file cannot be read; H2K_ERROR_USAGE: a variable is not
  * set. */
 GPtrArray *h2k_keys_find (const H2kKeys *keys, GPtrArray *names, const char *uuid, GError **error);
+
+guint h2k_keys_count (const H2kKeys *keys); /* KEYS may be NULL */
+/* What container the key NUMBER is for; NULL: all of them. KEYS'. */
+const char *h2k_keys_device (const H2kKeys *keys, guint number);
+/* Whether that is the one that is called NAMES (char *) and has UUID. */
+gboolean h2k_keys_is_for (const H2kKeys *keys, guint number, GPtrArray *names, const char *uuid);

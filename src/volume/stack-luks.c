@@ -69,3 +69,65 @@ stack_luks_take (Builder *builder, H2kNode *node)
   g_ptr_array_add (parents, node);
   name_content (stack_add_node (builder, H2K_NODE_LUKS, name, disk, parents), header);
 }
+
+/* --- keys that are for nothing -----------------------------------------------------------------
+ */
+
+static gboolean
+is_container (const H2kNode *node)
+{
+  return strcmp (node->id.type, "crypto_LUKS") == 0;
+}
+
+static gboolean
+is_for_any (const Builder *builder, guint key)
+{
+  for (guint i = 0; i < builder->stack->nodes->len; i++)
+    {
+      const H2kNode *node = builder->stack->nodes->pdata[i];
+
+      if (is_container (node) && h2k_keys_is_for (builder->keys, key, node->names, node->id.uuid))
+        return TRUE;
+    }
+  return FALSE;
+}
+
+/* The names for which a key was given, but which nothing has: "/dev/sda2, UUID=1". */
+static char *
+list_strangers (const Builder *builder)
+{
+  g_autoptr (GString) list = g_string_new (NULL);
+
+  for (guint i = 0; i < h2k_keys_count (builder->keys); i++)
+    {
+      const char *device = h2k_keys_device (builder->keys, i);
+
+      if (device && !is_for_any (builder, i))
+        g_string_append_printf (list, "%s%s", list->len ? ", " : "", device);
+    }
+  return h2k_escape_text (list->str, (gssize)list->len);
+}
+
+void
+stack_luks_finish (Builder *builder)
+{
+  g_autofree char *strangers = list_strangers (builder);
+
+  if (!*strangers)
+    return;
+  stack_warn (builder, "a key was given for %s, but no LUKS container that was found is called so",
+              strangers);
+  for (guint i = 0; i < builder->stack->nodes->len; i++)
+    {
+      H2kNode *node = builder->stack->nodes->pdata[i];
+      GError *old = node->problem;
+
+      if (!is_container (node) || !g_error_matches (old, H2K_ERROR, H2K_ERROR_SOURCE))
+        continue;
+      node->problem = g_error_new (H2K_ERROR, old->code,
+                                   "%s (a key was given for %s, but no container that "
+                                   "was found is called so)",
+                                   old->message, strangers);
+      g_error_free (old);
+    }
+}

@@ -39,6 +39,8 @@ gboolean stack_md_assemble (Builder *builder, gboolean complete);
 gboolean stack_btrfs_assemble (Builder *builder);
 /* When all is put together: say why members are left that belong to nothing. */
 void stack_lvm_finish (Builder *builder);
+/* The same for keys that are for none of the containers. */
+void stack_luks_finish (Builder *builder);
 
 void stack_lvm_init (Builder *builder);
 void stack_lvm_clear (Builder *builder);

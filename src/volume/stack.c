@@ -414,7 +414,10 @@ h2k_stack_new (GPtrArray *disks, const H2kKeys *keys, GError **error)
     ok = read_disk (&builder, disks->pdata[i], i, error);
   ok = ok && find_all (&builder, error);
   if (ok)
-    stack_lvm_finish (&builder);
+    {
+      stack_lvm_finish (&builder);
+      stack_luks_finish (&builder);
+    }
   stack_lvm_clear (&builder);
   stack_md_clear (&builder);
   stack_btrfs_clear (&builder);

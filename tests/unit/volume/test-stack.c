@@ -197,6 +197,38 @@ check_key (const char *spec, const char *value, gboolean opens, const char *why)
 }
 
 static void
+assert_text_of (GPtrArray *texts, const char *part)
+{
+  for (guint i = 0; i < texts->len; i++)
+    if (strstr (texts->pdata[i], part))
+      return;
+  g_error ("nothing says \"%s\"", part);
+}
+
+/* A key for nothing is told of even when another one opens the container; one for a container is
+ * not. */
+static void
+test_stray_keys (void)
+{
+  static const char *const specs[] = {"/dev/sda:env:" VARIABLE, "UUID=1234:env:" VARIABLE};
+  g_autoptr (GPtrArray) disks = sample_load ("luks1");
+  g_autoptr (H2kKeys) keys = h2k_keys_new ();
+
+  g_setenv (VARIABLE, "correct horse", TRUE);
+  for (guint i = 0; i < G_N_ELEMENTS (specs); i++)
+    {
+      g_autoptr (H2kStack) stack = NULL;
+
+      g_assert_true (h2k_keys_add (keys, specs[i], NULL));
+      stack = open_stack (disks, keys);
+      g_assert_cmpuint (stack->nodes->len, ==, 2);
+      g_assert_cmpuint (stack->warnings->len, ==, i);
+      if (i == 1)
+        assert_text_of (stack->warnings, "a key was given for UUID=1234, but no LUKS container");
+    }
+}
+
+static void
 test_keys (void)
 {
   static const char uuid[] = "aaaaaaaa-0000-4000-8000-000000000003";
@@ -209,6 +241,10 @@ test_keys (void)
   check_key ("/dev/sdb:env:" VARIABLE, "correct horse", FALSE, "is locked");
   check_key ("UUID=AAAAAAAA-0000-4000-8000-000000000003:env:" VARIABLE, "correct horse", TRUE,
              NULL);
+  check_key ("/dev/sdb:env:" VARIABLE, "correct horse", FALSE,
+             "(a key was given for /dev/sdb, but no container");
+  check_key ("/dev/mapper/sda_crypt:env:" VARIABLE, "correct horse", FALSE,
+             "(a key was given for /dev/mapper/sda_crypt, but no container");
   check_key ("all:env:H2K_TEST_NOT_SET", "", FALSE, "is not set");
   check_key ("all:file:/nowhere", "", FALSE, "cannot read the key file /nowhere");
   for (guint i = 0; i < G_N_ELEMENTS (files); i++)
@@ -290,15 +326,6 @@ some_disks (const char *sample, const char *which)
   for (; *which; which++)
     g_ptr_array_add (disks, h2k_disk_ref (all->pdata[*which - '1']));
   return disks;
-}
-
-static void
-assert_text_of (GPtrArray *texts, const char *part)
-{
-  for (guint i = 0; i < texts->len; i++)
-    if (strstr (texts->pdata[i], part))
-      return;
-  g_error ("nothing says \"%s\"", part);
 }
 
 /* What lies on the physical volume that is there opens, the other says which one it needs. */
@@ -1109,6 +1136,7 @@ main (int argc, char **argv)
       g_test_add_data_func (name, with_digests[i], test_digests);
     }
   g_test_add_func ("/stack/keys", test_keys);
+  g_test_add_func ("/stack/stray-keys", test_stray_keys);
   g_test_add_func ("/stack/key-files", test_key_files);
   g_test_add_func ("/stack/key-forms", test_key_forms);
   g_test_add_func ("/stack/missing-pv", test_missing_pv);
