@@ -77,6 +77,14 @@ is_device (const H2kGuestVolume *volume)
   return volume->node->is_member && strcmp (volume->id.type, "btrfs") == 0;
 }
 
+/* Whether the files on VOLUME could be changed if its disks could be. */
+static gboolean
+is_changeable (const H2kGuest *guest, const H2kGuestVolume *volume)
+{
+  return volume->fs && !volume->fs->frozen
+         && (volume->fs->ops->write || (guest->guestfs && h2k_guestfs_takes (&volume->id)));
+}
+
 /* Whether WHY is nothing to give up for before it is known that the volume is needed. A filesystem
  * on several devices cannot be read without some of them, which says nothing about the disks. */
 static gboolean
@@ -113,6 +121,7 @@ h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *erro
         check_volume (volume, why);
       if (volume->fs && !volume->fs->frozen)
         volume->fs->frozen = h2k_node_why_read_only (volume->node);
+      volume->changeable = is_changeable (guest, volume);
       if (volume->fs && volume->fs->note)
         h2k_guest_warn (guest, "%s (%s): %s", name, volume->id.type, volume->fs->note);
       if (volume->fs)

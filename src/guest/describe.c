@@ -129,6 +129,7 @@ add_content (JsonBuilder *json, const H2kGuestVolume *volume)
   add_text (json, "backend", volume->backend);
   add_text (json, "backend_reason", volume->backend_why);
   add_bool (json, "opened", volume->fs != NULL);
+  add_bool (json, "writable", volume->changeable);
   add_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
 }
 
@@ -163,7 +164,6 @@ add_made (JsonBuilder *json, gconstpointer item)
   add_texts (json, "lies_on", parents);
   add_text (json, "snapshot_of", node->origin ? node->origin->name : NULL);
   add_content (json, volume);
-  add_bool (json, "writable", volume->volume->disk && h2k_disk_is_writable (volume->volume->disk));
   add_texts (json, "notes", node->notes);
 }
 
@@ -430,6 +430,19 @@ append_made (GString *out, H2kGuest *guest)
   append_table (out, "  ", rows);
 }
 
+/* What there is on the disks, but could not be read. */
+static void
+append_problems (GString *out, const H2kGuest *guest)
+{
+  g_autoptr (GString) problems = g_string_new (NULL);
+  g_autofree char *safe = NULL;
+
+  if (!h2k_guest_list_problems (guest, problems))
+    return;
+  safe = cell (problems->str);
+  g_string_append_printf (out, "\nNot read: %s\n", safe);
+}
+
 static void
 append_remote (GString *out, H2kGuest *guest)
 {
@@ -473,6 +486,7 @@ h2k_guest_to_text (H2kGuest *guest)
   for (guint i = 0; i < guest->disks->len; i++)
     append_disk (out, guest, i);
   append_made (out, guest);
+  append_problems (out, guest);
   append_remote (out, guest);
   if (guest->kernels->len)
     append_kernels (out, guest);

@@ -22,9 +22,10 @@ typedef struct
   const char *backend; /* what serves its files: "native", "libguestfs", "native, libguestfs" (the
                           one reads, the other one writes); NULL: nothing */
   const char *backend_why;
-  char *subvolume;  /* that the system's root, or the first mount, shows; NULL: all of it */
-  char *mountpoint; /* in the guest; NULL: not mounted */
-  char *spec;       /* fstab's first field for it; NULL: none */
+  gboolean changeable; /* a migration could change its files: on an overlay, by a backend */
+  char *subvolume;     /* that the system's root, or the first mount, shows; NULL: all of it */
+  char *mountpoint;    /* in the guest; NULL: not mounted */
+  char *spec;          /* fstab's first field for it; NULL: none */
 } H2kGuestVolume;
 
 typedef enum

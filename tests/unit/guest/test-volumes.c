@@ -523,6 +523,71 @@ test_why_read_only (void)
   g_assert_nonnull (strstr (error->message, "copy it in the guest to an ordinary volume"));
 }
 
+/* Nothing is written to DISKS: slices of them that cannot be. */
+static GPtrArray *
+read_only (GPtrArray *disks)
+{
+  static H2kDiskOps ops;
+  GPtrArray *slices = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+
+  for (guint i = 0; i < disks->len; i++)
+    {
+      H2kDisk *slice
+          = h2k_slice_new (disks->pdata[i], 0, ((H2kDisk *)disks->pdata[i])->size, "given", NULL);
+      g_assert_nonnull (slice);
+      ops = *slice->ops;
+      ops.pwrite = NULL;
+      slice->ops = &ops;
+      g_ptr_array_add (slices, slice);
+    }
+  return slices;
+}
+
+/* What could be changed is told of disks that are only looked at, too. */
+static void
+test_writable (void)
+{
+  static const struct
+  {
+    const char *sample, *device;
+    guint disks;
+    gboolean writable;
+  } steps[] = {
+      {"lvm-on-md1", "/dev/vg/root", 2, TRUE},
+      {"lvm-on-md1", "/dev/vg/root", 1, FALSE},
+      {"lvm-thin", "/dev/vg/root", 1, FALSE},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (steps); i++)
+    {
+      g_autoptr (GPtrArray) all = sample_load (steps[i].sample), disks = read_only (all);
+      g_autoptr (H2kGuest) guest = NULL;
+      g_autofree char *json = NULL;
+
+      g_ptr_array_set_size (disks, (int)steps[i].disks);
+      guest = open_guest (disks);
+      json = h2k_guest_to_json (guest);
+      g_assert_cmpint (h2k_guest_find_volume (guest, steps[i].device, NULL)->changeable, ==,
+                       steps[i].writable);
+      g_assert_cmpint (strstr (json, "\"writable\" : true") != NULL, ==, steps[i].writable);
+    }
+}
+
+/* What cannot be read, and is not needed, is in the text, too. */
+static void
+test_not_read (void)
+{
+  g_autoptr (GPtrArray) disks = sample_load ("lvm-linear"), more = sample_load ("md4");
+  g_autoptr (H2kGuest) guest = NULL;
+  g_autofree char *text = NULL;
+
+  g_ptr_array_add (disks, h2k_disk_ref (more->pdata[0]));
+  guest = open_guest (disks);
+  text = h2k_guest_to_text (guest);
+  g_assert_nonnull (strstr (text, "\nNot read: RAID array "));
+  g_assert_nonnull (strstr (text, "of its 3 members the ones in the slots 1, 2 are missing"));
+}
+
 /* The layouts that inspect shows are LVM's own words. */
 static void
 test_layouts (void)
@@ -706,6 +771,8 @@ main (int argc, char **argv)
   g_test_add_func ("/guest-volumes/many-systems", test_many_systems);
   g_test_add_func ("/guest-volumes/why-read-only", test_why_read_only);
   g_test_add_func ("/guest-volumes/layouts", test_layouts);
+  g_test_add_func ("/guest-volumes/writable", test_writable);
+  g_test_add_func ("/guest-volumes/not-read", test_not_read);
   g_test_add_func ("/guest-volumes/mounts", test_mounts);
   g_test_add_func ("/guest-volumes/flush", test_flush);
   g_test_add_func ("/guest-volumes/damaged-root", test_damaged_root);
