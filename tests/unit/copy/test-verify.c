@@ -171,7 +171,7 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
   struct stat st;
 
   layout_write_reference (d, base_path);
-  base = h2k_disk_open (base_path, "raw", NULL, &error);
+  base = h2k_disk_open (base_path, "raw", &error);
   g_assert_no_error (error);
   overlay = h2k_overlay_new (base, dir, MiB);
   for (guint i = 0; i < changes; i++)
