@@ -208,7 +208,7 @@ check_free_space (H2kTree *tree, const char *path, guint64 needed, guint64 old_s
   g_autofree char *need = h2k_format_size (needed);
   g_autofree char *have = h2k_format_size (available);
 
-  if (available == 0 || needed <= available + old_size)
+  if (available == 0 || needed <= available || needed - available <= old_size)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE,
                "%s: %s are needed (%" G_GUINT64_FORMAT " bytes), and %s are free on the guest's "
