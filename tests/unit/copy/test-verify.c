@@ -169,6 +169,7 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
   g_autoptr (GError) error = NULL;
   g_autofree guint8 *buffer = g_malloc (256 * KiB);
   struct stat st;
+  mode_t mask;
 
   layout_write_reference (d, base_path);
   base = h2k_disk_open (base_path, "raw", &error);
@@ -187,10 +188,12 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
         h2k_disk_pwrite (overlay, at, n, buffer, &error);
       g_assert_no_error (error);
     }
+  mask = umask (027);
   h2k_qcow2_save_overlay (overlay, path, base_path, "raw", NULL, &error);
+  umask (mask);
   g_assert_no_error (error);
   g_assert_cmpint (stat (path, &st), ==, 0);
-  g_assert_cmpuint (st.st_mode & 07777, ==, 0600);
+  g_assert_cmpuint (st.st_mode & 07777, ==, 0640);
   g_assert_cmpuint ((guint64)st.st_size, <=, h2k_overlay_bytes (overlay) + 6 * 64 * KiB);
   convert (overlay, flat, &variants[0].options, 2, NULL, NULL, &error);
   g_assert_no_error (error);

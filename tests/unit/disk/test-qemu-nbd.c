@@ -296,7 +296,7 @@ test_refused (Fixture *f, gconstpointer data)
           "encrypt.format=aes,encrypt.key-secret=s secret.qcow 1M");
   expect_refusal (f, "secret.qcow", NULL, H2K_ERROR_UNSUPPORTED, "is encrypted");
   expect_refusal (f, "r.raw", "qed", H2K_ERROR_FORMAT, "QEMU cannot read it");
-  expect_refusal (f, "r.raw", "luks", H2K_ERROR_UNSUPPORTED, "QEMU reads qed, ");
+  expect_refusal (f, "r.raw", "luks", H2K_ERROR_USAGE, "QEMU reads qed, ");
   image = load (f, "base.qed", &size);
   {
     g_autoptr (H2kFile) file = h2k_file_new_memory ("base.qed", image, size);
