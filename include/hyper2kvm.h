@@ -81,9 +81,12 @@ typedef enum
 
 typedef enum
 {
-  H2K_EVIDENCE_AUTO,   /* the marker unit where the guest has systemd, else the login prompt */
-  H2K_EVIDENCE_LOGIN,  /* the login prompt on the serial console */
-  H2K_EVIDENCE_MARKER, /* a unit written into the throw-away overlay; also reports the network */
+  H2K_EVIDENCE_AUTO,      /* the marker unit where the guest has systemd, else the login prompt;
+                           * H2K_EVIDENCE_FIRSTBOOT for Windows */
+  H2K_EVIDENCE_LOGIN,     /* the login prompt on the serial console */
+  H2K_EVIDENCE_MARKER,    /* a unit written into the throw-away overlay; also reports the network */
+  H2K_EVIDENCE_FIRSTBOOT, /* Windows: the first-boot service, on the serial console, that all of its
+                           * scripts have succeeded; the machine may restart in between */
 } H2kEvidence;
 
 typedef enum
@@ -91,6 +94,7 @@ typedef enum
   H2K_BUS_VIRTIO_BLK,
   H2K_BUS_VIRTIO_SCSI,
   H2K_BUS_SATA,
+  H2K_BUS_IDE, /* four disks at most; the machine is an i440fx then */
 } H2kBus;
 
 /* What to migrate and how. Obtain with h2k_migrate_options_new(), which sets the defaults; strings

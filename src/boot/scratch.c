@@ -69,25 +69,6 @@ make_dir (H2kScratch *scratch, const char *temp_dir, GError **error)
   return TRUE;
 }
 
-static H2kDomain *
-domain_without_disks (const H2kDomain *domain)
-{
-  H2kDomain *copy = h2k_domain_new (domain->name);
-
-  g_free (copy->arch);
-  copy->arch = g_strdup (domain->arch);
-  copy->firmware = domain->firmware;
-  copy->memory_mib = domain->memory_mib;
-  copy->vcpus = domain->vcpus;
-  for (guint i = 0; i < domain->nics->len; i++)
-    {
-      const H2kDomainNic *nic = g_ptr_array_index (domain->nics, i);
-
-      h2k_domain_add_nic (copy, nic->mac, nic->network);
-    }
-  return copy;
-}
-
 static gboolean
 copy_firmware (H2kScratch *scratch, GError **error)
 {
@@ -194,6 +175,7 @@ save_overlays (H2kScratch *scratch, const H2kDomain *domain, GPtrArray *overlays
                                    g_cancellable_get_current (), error))
         return FALSE;
       h2k_domain_add_disk (scratch->domain, path, "qcow2", disk->bus);
+      ((H2kDomainDisk *)g_ptr_array_index (scratch->domain->disks, i))->place = disk->place;
     }
   return TRUE;
 }
@@ -204,7 +186,8 @@ h2k_scratch_new (const H2kDomain *domain, const H2kBootOptions *options, GError 
   g_autoptr (H2kScratch) scratch = g_new0 (H2kScratch, 1);
   g_autoptr (GPtrArray) overlays = NULL;
 
-  scratch->domain = domain_without_disks (domain);
+  scratch->domain = h2k_domain_copy (domain);
+  g_ptr_array_set_size (scratch->domain->disks, 0);
   if (!make_dir (scratch, options->temp_dir, error) || !copy_firmware (scratch, error))
     return NULL;
   overlays = open_overlays (domain, scratch->dir, error);

@@ -28,3 +28,6 @@ char *h2k_disk_target (const char *prefix, guint index);
 
 /* Whether DISK is a block device of the host. */
 gboolean h2k_domain_disk_is_device (const H2kDomainDisk *disk);
+
+/* libvirt's and QEMU's machine type of DOMAIN. */
+const char *h2k_domain_machine (const H2kDomain *domain);

@@ -81,7 +81,54 @@ h2k_domain_new (const char *name)
   domain->vcpus = 2;
   domain->disks = g_ptr_array_new_with_free_func (disk_free);
   domain->nics = g_ptr_array_new_with_free_func (nic_free);
+  domain->cdroms = g_ptr_array_new_with_free_func (g_free);
   return domain;
+}
+
+static void
+copy_devices (H2kDomain *copy, const H2kDomain *domain)
+{
+  for (guint i = 0; i < domain->disks->len; i++)
+    {
+      const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
+
+      h2k_domain_add_disk (copy, disk->path, disk->format, disk->bus);
+      ((H2kDomainDisk *)g_ptr_array_index (copy->disks, i))->place = disk->place;
+    }
+  for (guint i = 0; i < domain->nics->len; i++)
+    {
+      const H2kDomainNic *nic = g_ptr_array_index (domain->nics, i);
+      H2kDomainNic *new;
+
+      h2k_domain_add_nic (copy, nic->mac, nic->network);
+      new = g_ptr_array_index (copy->nics, i);
+      new->was = g_strdup (nic->was);
+      new->model = nic->model;
+    }
+  for (guint i = 0; i < domain->cdroms->len; i++)
+    h2k_domain_add_cdrom (copy, g_ptr_array_index (domain->cdroms, i));
+}
+
+H2kDomain *
+h2k_domain_copy (const H2kDomain *domain)
+{
+  H2kDomain *copy = h2k_domain_new (domain->name);
+
+  copy->uuid = g_strdup (domain->uuid);
+  copy->description = g_strdup (domain->description);
+  copy->osinfo_id = g_strdup (domain->osinfo_id);
+  g_free (copy->arch);
+  copy->arch = g_strdup (domain->arch);
+  copy->firmware = domain->firmware;
+  copy->secure_boot = domain->secure_boot;
+  copy->tpm = domain->tpm;
+  copy->memory_mib = domain->memory_mib;
+  copy->vcpus = domain->vcpus;
+  copy->i440fx = domain->i440fx;
+  if (domain->windows != NULL)
+    copy->windows = g_memdup2 (domain->windows, sizeof *domain->windows);
+  copy_devices (copy, domain);
+  return copy;
 }
 
 void
@@ -96,6 +143,8 @@ h2k_domain_free (H2kDomain *domain)
   g_free (domain->arch);
   g_ptr_array_unref (domain->disks);
   g_ptr_array_unref (domain->nics);
+  g_ptr_array_unref (domain->cdroms);
+  g_free (domain->windows);
   g_free (domain);
 }
 
@@ -107,6 +156,7 @@ h2k_domain_add_disk (H2kDomain *domain, const char *path, const char *format, H2
   disk->path = g_canonicalize_filename (path, NULL);
   disk->format = g_strdup (format);
   disk->bus = bus;
+  disk->place = domain->disks->len;
   g_ptr_array_add (domain->disks, disk);
 }
 
@@ -118,4 +168,69 @@ h2k_domain_add_nic (H2kDomain *domain, const char *mac, const char *network)
   nic->mac = mac == NULL ? NULL : h2k_mac_parse (mac);
   nic->network = g_strdup (network);
   g_ptr_array_add (domain->nics, nic);
+}
+
+void
+h2k_domain_add_cdrom (H2kDomain *domain, const char *path)
+{
+  g_ptr_array_add (domain->cdroms, g_canonicalize_filename (path, NULL));
+}
+
+/* RFC 4122, version 5 in form: the same VM gets the same UUID each time it is converted. */
+char *
+h2k_domain_get_uuid (const H2kDomain *domain)
+{
+  g_autoptr (GChecksum) sum = NULL;
+  guint8 b[20];
+  gsize length = sizeof b;
+
+  if (domain->uuid != NULL)
+    return g_strdup (domain->uuid);
+  sum = g_checksum_new (G_CHECKSUM_SHA1);
+  g_checksum_update (sum, (const guchar *)domain->name, (gssize)strlen (domain->name) + 1);
+  for (guint i = 0; i < domain->disks->len; i++)
+    {
+      const char *path = ((H2kDomainDisk *)g_ptr_array_index (domain->disks, i))->path;
+
+      g_checksum_update (sum, (const guchar *)path, (gssize)strlen (path) + 1);
+    }
+  g_checksum_get_digest (sum, b, &length);
+  b[6] = (guint8)((b[6] & 0x0f) | 0x50);
+  b[8] = (guint8)((b[8] & 0x3f) | 0x80);
+  return g_strdup_printf ("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+                          b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
+                          b[12], b[13], b[14], b[15]);
+}
+
+gboolean
+h2k_domain_is_i440fx (const H2kDomain *domain)
+{
+  gboolean wanted = domain->i440fx;
+
+  for (guint i = 0; i < domain->disks->len; i++)
+    wanted |= ((H2kDomainDisk *)g_ptr_array_index (domain->disks, i))->bus == H2K_BUS_IDE;
+  return wanted && strcmp (h2k_arch_get (domain->arch)->libvirt, "x86_64") == 0;
+}
+
+const char *
+h2k_domain_machine (const H2kDomain *domain)
+{
+  return h2k_domain_is_i440fx (domain) ? "pc" : h2k_arch_get (domain->arch)->machine;
+}
+
+void
+h2k_domain_fix_macs (H2kDomain *domain)
+{
+  g_autofree char *uuid = h2k_domain_get_uuid (domain);
+
+  for (guint i = 0; i < domain->nics->len; i++)
+    {
+      H2kDomainNic *nic = g_ptr_array_index (domain->nics, i);
+      g_autofree char *text = g_strdup_printf ("%s nic %u", uuid, i);
+      g_autofree char *digest = g_compute_checksum_for_string (G_CHECKSUM_SHA256, text, -1);
+
+      /* QEMU's prefix, as libvirt makes them. */
+      if (nic->mac == NULL)
+        nic->mac = g_strdup_printf ("52:54:00:%.2s:%.2s:%.2s", digest, digest + 2, digest + 4);
+    }
 }

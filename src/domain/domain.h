@@ -13,14 +13,36 @@ typedef struct
   char *path;
   char *format; /* "qcow2" or "raw" */
   H2kBus bus;
+  /* Its number among the disks, which its place on the PCI bus is made from; two disks may have the
+   * same, on different buses. */
+  guint place;
 } H2kDomainDisk;
+
+/* What a NIC looks like to the guest. The others than VirtIO are for guests without its driver. */
+typedef enum
+{
+  H2K_NIC_VIRTIO,
+  H2K_NIC_E1000E,
+  H2K_NIC_E1000,
+  H2K_NIC_RTL8139,
+} H2kNicModel;
 
 typedef struct
 {
   char *mac;     /* NULL: the hypervisor chooses */
   char *network; /* libvirt network name; NULL: "default" */
   char *was;     /* the network's name where the VM comes from, a comment; may be NULL */
+  H2kNicModel model;
 } H2kDomainNic;
+
+/* What a Windows guest needs to have said of it. Everything else that Windows wants of its machine
+ * follows from this: see windows.c. */
+typedef struct
+{
+  guint major, minor, build; /* 10, 0, 26100; Windows XP is 5, 1, 2600 */
+  gboolean server;
+  gboolean rtc_utc; /* RealTimeIsUniversal: the machine's clock is not set to local time */
+} H2kDomainWindows;
 
 typedef struct
 {
@@ -34,19 +56,55 @@ typedef struct
   gboolean tpm;         /* an emulated TPM 2.0 */
   guint memory_mib;
   guint vcpus;
-  GPtrArray *disks; /* H2kDomainDisk *, first disk first */
-  GPtrArray *nics;  /* H2kDomainNic * */
+  GPtrArray *disks;          /* H2kDomainDisk *, first disk first */
+  GPtrArray *nics;           /* H2kDomainNic * */
+  GPtrArray *cdroms;         /* char *: paths of ISO images */
+  H2kDomainWindows *windows; /* NULL: another system */
+  /* x86: the chipset of 1996 instead of q35, for guests without a driver for AHCI, and for VirtIO
+   * drivers that know the devices from before version 1.0 only. So is every machine with a disk on
+   * IDE. */
+  gboolean i440fx;
 } H2kDomain;
 
 H2kDomain *h2k_domain_new (const char *name);
+H2kDomain *h2k_domain_copy (const H2kDomain *domain);
 void h2k_domain_free (H2kDomain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kDomain, h2k_domain_free)
 void h2k_domain_add_disk (H2kDomain *domain, const char *path, const char *format, H2kBus bus);
 void h2k_domain_add_nic (H2kDomain *domain, const char *mac, const char *network);
+void h2k_domain_add_cdrom (H2kDomain *domain, const char *path);
+
+/* Say that the guest is this Windows, and set what follows from it: the osinfo id, and the i440fx
+ * for what came before Windows 7 and Server 2008 R2. ARCH has to be set before. */
+void h2k_domain_set_windows (H2kDomain *domain, const H2kDomainWindows *windows);
+/* Whether the machine is an i440fx: it was asked for, or a disk needs it, and ARCH has it. */
+gboolean h2k_domain_is_i440fx (const H2kDomain *domain);
+/* The NIC for this Windows when there is no VirtIO driver for it: one that it brings a driver for
+ * (on x86; on ARM it has none). */
+H2kNicModel h2k_domain_windows_nic (const H2kDomainWindows *windows);
+/* The most CPUs that the guest can use; 0: no limit is known. The definition has no more. */
+guint h2k_domain_max_vcpus (const H2kDomain *domain);
+
+/* UUID, or what stands for it in the definition when that is NULL. The caller's. */
+char *h2k_domain_get_uuid (const H2kDomain *domain);
+/* Give each NIC without a MAC one that is made from the UUID: it is the same in all definitions of
+ * the VM. To be called when all disks are there, since the UUID is made from their paths. */
+void h2k_domain_fix_macs (H2kDomain *domain);
+
+/* The definition for a Windows guest's first boot on KVM. Plug and Play binds VirtIO drivers, and
+ * trusts them from then on, when it meets their devices in a system that runs: so the disks of
+ * FINAL are on SATA (i440fx: on IDE, as many as there is room for), and EXTRA_DISK, a raw file, is
+ * a small disk of the kind and in the place that FINAL's first VirtIO disk has. DRIVER_ISO (may be
+ * NULL) is in a CD-ROM drive. Name, UUID, MACs, firmware and places of the NICs are FINAL's. FINAL
+ * should have had h2k_domain_fix_macs(). The caller's. */
+H2kDomain *h2k_domain_bootstrap_new (const H2kDomain *final, const char *extra_disk,
+                                     const char *driver_iso);
 
 /* libosinfo's id of a guest ("http://debian.org/debian/12"), the newest known release of the
  * distribution when its own is not known; NULL for an unknown distribution. The caller's. */
 char *h2k_domain_osinfo_id (const char *distro, const char *version);
+/* The same of a Windows; BUILD tells 10 from 11 and the servers from each other. The caller's. */
+char *h2k_domain_windows_osinfo_id (guint major, guint minor, guint build, gboolean server);
 
 /* Whether the definition has Secure Boot: it was asked for, and the machine can have it. */
 gboolean h2k_domain_is_secure (const H2kDomain *domain);

@@ -166,3 +166,34 @@ h2k_domain_osinfo_id (const char *distro, const char *version)
       return choose (&distros[i], version);
   return NULL;
 }
+
+/* From the newest to the oldest: the first one that is not newer than the guest is its. Windows 11
+ * and the servers from 2016 on all call themselves 10.0. */
+static const struct
+{
+  guint major, minor, build;
+  gboolean server;
+  const char *id;
+} windows[] = {
+    {10, 0, 22000, FALSE, "11"},  {10, 0, 0, FALSE, "10"},      {6, 3, 0, FALSE, "8.1"},
+    {6, 2, 0, FALSE, "8"},        {6, 1, 0, FALSE, "7"},        {6, 0, 0, FALSE, "vista"},
+    {5, 1, 0, FALSE, "xp"},       {5, 0, 0, FALSE, "2k"},       {10, 0, 26040, TRUE, "2k25"},
+    {10, 0, 20348, TRUE, "2k22"}, {10, 0, 17763, TRUE, "2k19"}, {10, 0, 0, TRUE, "2k16"},
+    {6, 3, 0, TRUE, "2k12r2"},    {6, 2, 0, TRUE, "2k12"},      {6, 1, 0, TRUE, "2k8r2"},
+    {6, 0, 0, TRUE, "2k8"},       {5, 2, 0, TRUE, "2k3"},       {5, 0, 0, TRUE, "2k"},
+};
+
+char *
+h2k_domain_windows_osinfo_id (guint major, guint minor, guint build, gboolean server)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (windows); i++)
+    {
+      guint64 known = (guint64)windows[i].major << 40 | (guint64)windows[i].minor << 32;
+
+      if (windows[i].server == !!server
+          && ((guint64)MIN (major, 255) << 40 | (guint64)MIN (minor, 255) << 32 | build)
+                 >= (known | windows[i].build))
+        return g_strconcat ("http://microsoft.com/win/", windows[i].id, NULL);
+    }
+  return NULL;
+}

@@ -15,6 +15,7 @@ typedef struct
   const H2kDomain *domain;
   const H2kArch *arch;
   const H2kQemuSetup *setup;
+  gboolean i440fx;
   guint ports; /* root ports made so far */
 } Builder;
 
@@ -54,7 +55,7 @@ next_bus (Builder *b)
   guint n = b->ports;
 
   /* Slots 1 to 15 with eight functions each hold more ports than a domain has devices. */
-  if (!b->arch->root_ports || n >= 15 * 8)
+  if (!b->arch->root_ports || b->i440fx || n >= 15 * 8)
     return g_strdup ("");
   b->ports++;
   add (b, "-device", "pcie-root-port,id=port%u,chassis=%u,bus=pcie.0,addr=0x%x.%u%s", n, n + 1,
@@ -68,7 +69,7 @@ add_machine (Builder *b)
   g_autofree char *name = h2k_qemu_quote (b->domain->name);
 
   add (b, "-name", "guest=%s", name);
-  add (b, "-machine", "%s", b->arch->machine);
+  add (b, "-machine", "%s", h2k_domain_machine (b->domain));
   /* "max" is the host's CPU under KVM and everything that can be emulated without it. */
   add (b, "-cpu", "max");
   add (b, "-m", "%uM", b->domain->memory_mib);
@@ -97,6 +98,12 @@ add_nic (Builder *b, guint i, const H2kDomainNic *nic)
   add (b, "-device", "virtio-net-%s,netdev=net%u%s%s", b->arch->transport, i, mac, bus);
 }
 
+static gboolean
+has_ahci (const Builder *b)
+{
+  return b->arch->ide && !b->i440fx;
+}
+
 /* The controller that disk number COUNT of BUS needs and that is not there yet. */
 static void
 add_controller (Builder *b, H2kBus bus, guint count)
@@ -109,7 +116,7 @@ add_controller (Builder *b, H2kBus bus, guint count)
       add (b, "-device", "virtio-scsi-%s,id=scsi0%s", b->arch->transport, pci);
     }
   /* The q35 chipset's own controller is "ide", with six ports. */
-  if (bus == H2K_BUS_SATA && count % 6 == 0 && (count > 0 || !b->arch->ide))
+  if (bus == H2K_BUS_SATA && count % 6 == 0 && (count > 0 || !has_ahci (b)))
     {
       pci = next_bus (b);
       add (b, "-device", "ich9-ahci,id=ahci%u%s", count / 6, pci);
@@ -146,11 +153,15 @@ add_disk (Builder *b, guint i, guint count, const H2kDomainDisk *disk)
            i, count, i + 1);
       break;
     case H2K_BUS_SATA:
-      if (count < 6 && b->arch->ide)
+      if (count < 6 && has_ahci (b))
         add (b, "-device", "ide-hd,drive=disk%u,bus=ide.%u,bootindex=%u", i, count, i + 1);
       else
         add (b, "-device", "ide-hd,drive=disk%u,bus=ahci%u.%u,bootindex=%u", i, count / 6,
              count % 6, i + 1);
+      break;
+    case H2K_BUS_IDE:
+      add (b, "-device", "ide-hd,drive=disk%u,bus=ide.%u,unit=%u,bootindex=%u", i, count / 2,
+           count % 2, i + 1);
       break;
     }
 }
@@ -161,8 +172,9 @@ h2k_qemu_args (const H2kDomain *domain, const H2kQemuSetup *setup)
   Builder b = {.args = g_ptr_array_new_with_free_func (g_free),
                .domain = domain,
                .arch = h2k_arch_get (domain->arch),
-               .setup = setup};
-  guint on_bus[H2K_BUS_SATA + 1] = {0};
+               .setup = setup,
+               .i440fx = h2k_domain_is_i440fx (domain)};
+  guint on_bus[H2K_BUS_IDE + 1] = {0};
   g_autofree char *bus = NULL;
 
   add_machine (&b);

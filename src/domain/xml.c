@@ -51,29 +51,6 @@ clean_path (const char *path)
   return h2k_escape_text (path, -1);
 }
 
-/* RFC 4122, version 5 in form: the same VM gets the same UUID each time it is converted. */
-static char *
-make_uuid (const H2kDomain *domain)
-{
-  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA1);
-  guint8 b[20];
-  gsize length = sizeof b;
-
-  g_checksum_update (sum, (const guchar *)domain->name, (gssize)strlen (domain->name) + 1);
-  for (guint i = 0; i < domain->disks->len; i++)
-    {
-      const char *path = ((H2kDomainDisk *)g_ptr_array_index (domain->disks, i))->path;
-
-      g_checksum_update (sum, (const guchar *)path, (gssize)strlen (path) + 1);
-    }
-  g_checksum_get_digest (sum, b, &length);
-  b[6] = (guint8)((b[6] & 0x0f) | 0x50);
-  b[8] = (guint8)((b[8] & 0x3f) | 0x80);
-  return g_strdup_printf ("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-                          b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
-                          b[12], b[13], b[14], b[15]);
-}
-
 static xmlNode *element (xmlNode *parent, const char *name, ...) G_GNUC_NULL_TERMINATED;
 
 /* A new child element with attributes: name, value pairs, ended by NULL. A NULL value leaves its
@@ -117,7 +94,7 @@ static void
 add_identity (xmlNode *root, const H2kDomain *domain)
 {
   g_autofree char *name = clean_name (domain->name);
-  g_autofree char *uuid = domain->uuid != NULL ? g_strdup (domain->uuid) : make_uuid (domain);
+  g_autofree char *uuid = h2k_domain_get_uuid (domain);
 
   text_element (root, "name", name);
   text_element (root, "uuid", uuid);
@@ -148,7 +125,7 @@ add_os (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
   xmlNode *type = text_element (os, "type", "hvm");
 
   xmlNewProp (type, BAD_CAST "arch", BAD_CAST arch->libvirt);
-  xmlNewProp (type, BAD_CAST "machine", BAD_CAST arch->machine);
+  xmlNewProp (type, BAD_CAST "machine", BAD_CAST h2k_domain_machine (domain));
   /* Without Secure Boot signed and unsigned boot loaders start alike. Left open, libvirt may take
    * firmware with enrolled keys, and a guest with its own kernel or modules would not boot. */
   if (uefi && strcmp (arch->libvirt, "x86_64") == 0)
@@ -207,6 +184,7 @@ static const struct
     [H2K_BUS_VIRTIO_BLK] = {"virtio", "vd"},
     [H2K_BUS_VIRTIO_SCSI] = {"scsi", "sd"},
     [H2K_BUS_SATA] = {"sata", "sd"},
+    [H2K_BUS_IDE] = {"ide", "hd"},
 };
 
 /* LETTER counts the disks whose names have the same prefix. */
@@ -232,7 +210,7 @@ add_disk (xmlNode *devices, guint i, guint letter, const H2kDomainDisk *disk)
 static void
 add_disks (xmlNode *devices, const H2kDomain *domain)
 {
-  guint vd = 0, sd = 0;
+  guint vd = 0, sd = 0, hd = 0;
   gboolean scsi = FALSE;
 
   for (guint i = 0; i < domain->disks->len; i++)
@@ -240,7 +218,11 @@ add_disks (xmlNode *devices, const H2kDomain *domain)
       const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
 
       scsi |= disk->bus == H2K_BUS_VIRTIO_SCSI;
-      add_disk (devices, i, disk->bus == H2K_BUS_VIRTIO_BLK ? vd++ : sd++, disk);
+      add_disk (devices, i,
+                disk->bus == H2K_BUS_VIRTIO_BLK ? vd++
+                : disk->bus == H2K_BUS_IDE      ? hd++
+                                                : sd++,
+                disk);
     }
   if (scsi)
     element (devices, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
