@@ -6,9 +6,11 @@
 #include "fs/btrfs.h"
 #include "fs/ext.h"
 #include "fs/fat.h"
+#include "fs/ntfs.h"
 #include "fs/xfs.h"
 
-static const H2kFsOps *const drivers[] = {&h2k_ext_ops, &h2k_fat_ops, &h2k_xfs_ops, &h2k_btrfs_ops};
+static const H2kFsOps *const drivers[]
+    = {&h2k_ext_ops, &h2k_fat_ops, &h2k_ntfs_ops, &h2k_xfs_ops, &h2k_btrfs_ops};
 
 void
 h2k_fs_init (H2kFs *fs, const H2kFsOps *ops, H2kDisk *volume, const H2kFsId *id)

@@ -1,0 +1,153 @@
+/* ntfs-private.h - the NTFS driver: what its files share.
+ *
+ * ntfs.c opens and reads, ntfs-write.c changes, ntfs-device.c lets libntfs-3g read and write an
+ * H2kDisk, ntfs-state.c finds out in which state a volume was left, ntfs-names.c knows names,
+ * ntfs-acl.c makes the security descriptors of new files, ntfs-reparse.c knows links and other
+ * files that are not what they seem, ntfs-xattr.c shows what Windows keeps beside a file's content.
+ * ntfs-attr.h, which reads without libntfs-3g, is beside them.
+ *
+ * libntfs-3g keeps an open file (ntfs_inode) as a copy of its record. Two copies of one record
+ * would overwrite each other, so that no file is open twice, and none between two operations but
+ * those the library itself keeps open ($MFT, $Bitmap, $Volume, $Secure).
+ *
+ * Beware: its functions return 0 or -1 and set errno; some close what they are given.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "fs/ntfs.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <ntfs-3g/types.h>
+#include <ntfs-3g/attrib.h>
+#include <ntfs-3g/device.h>
+#include <ntfs-3g/dir.h>
+#include <ntfs-3g/inode.h>
+#include <ntfs-3g/layout.h>
+#include <ntfs-3g/logfile.h>
+#include <ntfs-3g/reparse.h>
+#include <ntfs-3g/security.h>
+#include <ntfs-3g/volume.h>
+#include <ntfs-3g/xattrs.h>
+
+typedef struct
+{
+  H2kFs base;
+  H2kNtfsState state;
+  ntfs_volume *vol;
+  struct SECURITY_CONTEXT security;
+  struct PERMISSIONS_CACHE *no_cache; /* NULL: what SECURITY has to point to */
+  s64 position;                       /* of the device */
+  GError *disk_error;                 /* why the last operation of the device failed */
+  gboolean failed;                    /* a change was written in part */
+} NtfsFs;
+
+/* Forget the errors of the operation before. */
+void h2k_ntfs_begin (NtfsFs *ntfs);
+/* Set ERROR to "VOLUME: PATH: WHY" and return FALSE. */
+gboolean h2k_ntfs_refuse (NtfsFs *ntfs, H2kError code, GError **error, const char *path,
+                          const char *why);
+/* libntfs-3g could not do WHAT ("cannot be read") to PATH; errno says why. Returns FALSE. */
+gboolean h2k_ntfs_fail (NtfsFs *ntfs, GError **error, const char *path, const char *what);
+
+/* --- ntfs-device.c ---------------------------------------------------------------------------- */
+
+/* Open the volume through libntfs-3g, which writes nothing to it as long as nothing is changed.
+ * NULL: errno or ntfs->disk_error says why. */
+ntfs_volume *h2k_ntfs_mount (NtfsFs *ntfs, gboolean writable);
+
+/* --- ntfs-state.c ----------------------------------------------------------------------------- */
+
+/* Look at the boot sector, and at what libntfs-3g trusts, before it does. */
+gboolean h2k_ntfs_check_layout (NtfsFs *ntfs, GError **error);
+/* Fill STATE, and set base.frozen and base.note. */
+gboolean h2k_ntfs_find_state (NtfsFs *ntfs, GError **error);
+
+/* --- ntfs-names.c ----------------------------------------------------------------------------- */
+
+#define H2K_NTFS_MAX_UNITS 255u
+/* Bytes of the longest name: a unit is three at most, two that belong together are four. */
+#define H2K_NTFS_NAME_BYTES (H2K_NTFS_MAX_UNITS * 3 + 1)
+
+/* N units of UTF-16 as UTF-8. Surrogates that have no partner, which Windows allows, are three
+ * bytes as others are ("WTF-8"), so that every name can be told from any other and be found by it.
+ * BUFFER has 3 * N + 1 bytes. Returns how many there are without the zero at the end. */
+gsize h2k_ntfs_to_utf8 (const ntfschar *units, gsize n, char *buffer);
+/* The LENGTH bytes of TEXT in UTF-16, at most MAX units. Returns how many; -1: too long, or not
+ * WTF-8. */
+int h2k_ntfs_to_utf16 (const char *text, gsize length, ntfschar *units, gsize max);
+/* Why a new file cannot have this name, or NULL. */
+const char *h2k_ntfs_judge_name (const ntfschar *units, int n);
+
+/* --- ntfs.c ----------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  ntfschar units[H2K_NTFS_MAX_UNITS];
+  int n;
+} NtfsName;
+
+/* Find NAME in DIR, without regard to case when it is not there as it stands. The reference of its
+ * file goes to *REF. FALSE: errno is ENOENT, or says what is wrong. */
+gboolean h2k_ntfs_find_in (ntfs_inode *dir, const NtfsName *name, guint64 *ref);
+/* The file called PATH, open. INSIDE (0: none) is a directory that must not be on the way. */
+ntfs_inode *h2k_ntfs_open_path (NtfsFs *ntfs, const char *path, GError **error);
+/* The directory that has PATH's last component, open; NAME gets that. INSIDE (0: none) is the
+ * number of a directory that PATH must not lead into. */
+ntfs_inode *h2k_ntfs_open_parent (NtfsFs *ntfs, const char *path, guint64 inside, NtfsName *name,
+                                  GError **error);
+gboolean h2k_ntfs_is_dir (const ntfs_inode *ni);
+/* Whether NI is a regular file whose content is where it seems to be; sets ERROR if not. WHAT is
+ * what was tried ("read"). */
+gboolean h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **error);
+void h2k_ntfs_close (ntfs_inode *ni);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ntfs_inode, h2k_ntfs_close)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ntfs_attr, ntfs_attr_close)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (ntfs_attr_search_ctx, ntfs_attr_put_search_ctx)
+
+/* --- ntfs-acl.c ------------------------------------------------------------------------------- */
+
+/* The security descriptor that Windows would give to a new file (IS_DIR: directory) in DIR if
+ * LocalSystem made it. NULL: the directory's own makes no sense, errno is set. */
+GBytes *h2k_ntfs_inherit (NtfsFs *ntfs, ntfs_inode *dir, gboolean is_dir);
+
+/* --- ntfs-reparse.c --------------------------------------------------------------------------- */
+
+/* What NI, which has a reparse point, really is. */
+typedef enum
+{
+  NTFS_REPARSE_NONE,  /* what it seems to be */
+  NTFS_REPARSE_LINK,  /* a symbolic link or a junction */
+  NTFS_REPARSE_WOF,   /* compressed by CompactOS */
+  NTFS_REPARSE_OTHER, /* its content is elsewhere */
+} NtfsReparse;
+
+NtfsReparse h2k_ntfs_reparse_kind (ntfs_inode *ni);
+/* Where a link leads, as a path or, if that is no place on a volume, as text. NULL: it makes no
+ * sense. */
+char *h2k_ntfs_link_target (ntfs_inode *ni);
+/* The value of a reparse point that leads to TARGET; NULL: it cannot be written so. */
+GBytes *h2k_ntfs_make_link (const char *target);
+
+/* --- ntfs-write.c ----------------------------------------------------------------------------- */
+
+gboolean h2k_ntfs_begin_change (NtfsFs *ntfs, GError **error);
+gboolean h2k_ntfs_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data,
+                         gsize length, GError **error);
+gboolean h2k_ntfs_truncate (H2kFs *fs, const char *path, guint64 size, GError **error);
+gboolean h2k_ntfs_create (H2kFs *fs, const char *path, guint32 mode, guint32 uid, guint32 gid,
+                          const char *target, GError **error);
+gboolean h2k_ntfs_remove (H2kFs *fs, const char *path, GError **error);
+gboolean h2k_ntfs_rename (H2kFs *fs, const char *from, const char *to, GError **error);
+gboolean h2k_ntfs_set_stat (H2kFs *fs, const char *path, const H2kStat *st, GError **error);
+gboolean h2k_ntfs_flush (H2kFs *fs, GError **error);
+
+/* --- ntfs-xattr.c ----------------------------------------------------------------------------- */
+
+GPtrArray *h2k_ntfs_list_xattr (H2kFs *fs, const char *path, GError **error);
+GBytes *h2k_ntfs_get_xattr (H2kFs *fs, const char *path, const char *name, GError **error);
+gboolean h2k_ntfs_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value,
+                             GError **error);
