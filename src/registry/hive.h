@@ -92,7 +92,7 @@ typedef struct
   gboolean header_recovered; /* its base block was damaged and came from a log */
   GPtrArray *replayed;       /* char *: names of the logs that were applied, in this order */
   guint n_entries;           /* entries of these that were applied; of an old log: 1 */
-  guint n_pages;             /* pages that they changed: of 4 KiB, whatever their own unit is */
+  guint n_pages;             /* pages that these have; of an old log: sectors */
   GPtrArray *notes;          /* char *: escaped; why logs were not applied and what else is odd */
   GPtrArray *backups;        /* char *: paths of the files that a commit made */
   guint32 sequence;          /* as a clean hive with all this would have it */

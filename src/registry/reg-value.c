@@ -120,6 +120,25 @@ h2k_reg_decode (const guint8 *data, gsize n_units)
   return g_string_free (text, FALSE);
 }
 
+char *
+h2k_reg_fold (const char *name)
+{
+  GString *folded = g_string_sized_new (strlen (name));
+
+  for (; *name; name = g_utf8_next_char (name))
+    g_string_append_unichar (folded, g_unichar_toupper (g_utf8_get_char (name)));
+  return g_string_free (folded, FALSE);
+}
+
+gboolean
+h2k_reg_same_name (const char *a, const char *b)
+{
+  for (; *a && *b; a = g_utf8_next_char (a), b = g_utf8_next_char (b))
+    if (g_unichar_toupper (g_utf8_get_char (a)) != g_unichar_toupper (g_utf8_get_char (b)))
+      return FALSE;
+  return *a == *b;
+}
+
 /* How many units the text at DATA has, up to its NUL or MAX. */
 static gsize
 text_length (const guint8 *data, gsize max)

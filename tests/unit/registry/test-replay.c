@@ -1,0 +1,180 @@
+/* test-replay.c - the replay of transaction logs: real ones, with the result that Windows made of
+ * them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "hives.h"
+
+#include "registry/regf.h"
+
+#include <glib/gstdio.h>
+
+typedef struct
+{
+  const char *hive, *logs[3];
+} Sample;
+
+static const Sample old_dirty
+    = {"yarp/OldDirtyHive/OldDirtyHive", {"yarp/OldDirtyHive/OldDirtyHive.LOG1"}};
+static const Sample bad_base
+    = {"yarp/BadBaseBlockHive/BadBaseBlockHive", {"yarp/BadBaseBlockHive/BadBaseBlockHive.LOG1"}};
+static const Sample bad_log_1
+    = {"yarp/BadLogHive1/BadLogHive", {"yarp/BadLogHive1/BadLogHive.LOG1"}};
+static const Sample bad_log_2
+    = {"yarp/BadLogHive2/BadLogHive", {"yarp/BadLogHive2/BadLogHive.LOG1"}};
+static const Sample windows_10
+    = {"regipy/SYSTEM_B.xz", {"regipy/SYSTEM_B.LOG1.xz", "regipy/SYSTEM_B.LOG2.xz"}};
+static const Sample swapped
+    = {"regipy/SYSTEM_B.xz", {"regipy/SYSTEM_B.LOG2.xz", "regipy/SYSTEM_B.LOG1.xz"}};
+static const Sample no_logs = {"regipy/SYSTEM_2.xz"};
+
+/* FS with the sample's files; NULL: skipped. */
+static H2kFs *
+fs_with (const Sample *sample)
+{
+  static const char *const names[] = {"/config/HIVE.LOG1", "/config/hive.log2", "/config/HIVE.LOG"};
+  g_autoptr (GBytes) hive = hives_sample (sample->hive);
+  H2kFs *fs = hive ? hives_fs_new ("fat", 64u << 20) : NULL;
+
+  if (!fs)
+    return NULL;
+  hives_put (fs, "/config/HIVE", hive);
+  for (guint i = 0; i < 3; i++)
+    if (sample->logs[i])
+      {
+        g_autoptr (GBytes) log = hives_sample (sample->logs[i]);
+
+        hives_put (fs, names[i], log);
+      }
+  return fs;
+}
+
+static gboolean
+has_note (const H2kHiveInfo *info, const char *text)
+{
+  for (guint i = 0; i < info->notes->len; i++)
+    if (strstr (info->notes->pdata[i], text))
+      return TRUE;
+  return FALSE;
+}
+
+/* The content of the hive after the replay, through an edit that is taken back by the comparison:
+ * what a commit writes but for one new key. */
+static GBytes *
+replayed_content (H2kFs *fs)
+{
+  g_autoptr (H2kHive) hive = hives_open (fs, TRUE);
+
+  CHECK (h2k_hive_add_key (hive, "zz_h2k", &error));
+  CHECK (h2k_hive_commit (hive, &error));
+  return hives_get (fs, "/config/HIVE");
+}
+
+static void
+test_windows_7 (void)
+{
+  static const char *const ours[] = {"zz_h2k", NULL};
+  g_autoptr (GBytes) expected = hives_sample ("yarp/OldDirtyHive/RecoveredHive_Windows7");
+  const Sample *const samples[] = {&old_dirty, &bad_base};
+
+  for (guint i = 0; expected && i < 2; i++)
+    {
+      g_autoptr (H2kFs) fs = fs_with (samples[i]);
+      g_autoptr (H2kHive) hive = hives_open (fs, FALSE);
+      const H2kHiveInfo *info = h2k_hive_info (hive);
+      g_autoptr (GBytes) content = NULL;
+      g_auto (GStrv) a = NULL, b = NULL;
+
+      g_assert_true (info->was_dirty);
+      g_assert_cmpint (info->header_recovered, ==, i == 1);
+      g_assert_cmpuint (info->minor, ==, 3);
+      g_assert_cmpuint (info->replayed->len, ==, 1);
+      g_assert_cmpstr (info->replayed->pdata[0], ==, "HIVE.LOG1");
+      g_assert_cmpuint (info->n_pages, ==, 64);
+      g_assert_cmpuint (info->notes->len, ==, 0);
+      content = replayed_content (fs);
+      a = hives_dump (expected);
+      b = hives_dump (content);
+      hives_assert_same (a, b, ours);
+    }
+}
+
+/* The digest is that of the 24 entries applied one by one by another program. */
+static void
+test_windows_10 (void)
+{
+  const Sample *const samples[] = {&windows_10, &swapped};
+
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (H2kFs) fs = fs_with (samples[i]);
+      g_autoptr (H2kHive) hive = fs ? hives_open (fs, FALSE) : NULL;
+      const H2kHiveInfo *info;
+      guint32 current = 0;
+
+      if (!hive)
+        return;
+      info = h2k_hive_info (hive);
+      g_assert_true (info->was_dirty);
+      g_assert_cmpuint (info->replayed->len, ==, 2);
+      g_assert_cmpstr (info->replayed->pdata[i], ==, "HIVE.LOG1");
+      g_assert_cmpuint (info->n_entries, ==, 24);
+      g_assert_cmpuint (info->n_pages, ==, 315);
+      g_assert_cmpuint (info->sequence, ==, 2130);
+      g_assert_cmpuint (info->notes->len, ==, 0);
+      g_assert_true (h2k_hive_get_dword (hive, "Select", "Current", &current));
+      g_assert_cmpuint (current, ==, 1);
+    }
+}
+
+static void
+test_bad_logs (void)
+{
+  const Sample *const samples[] = {&bad_log_1, &bad_log_2, &no_logs};
+  const char *const reasons[] = {"wrong checksum", "no bitmap", "no log completes it"};
+
+  for (guint i = 0; i < 3; i++)
+    {
+      g_autoptr (H2kFs) fs = fs_with (samples[i]);
+      g_autoptr (H2kHive) hive = fs ? hives_open (fs, FALSE) : NULL;
+      const H2kHiveInfo *info;
+
+      if (!hive)
+        return;
+      info = h2k_hive_info (hive);
+      g_assert_true (info->was_dirty);
+      g_assert_cmpuint (info->replayed->len, ==, 0);
+      g_assert_true (has_note (info, reasons[i]));
+      g_assert_true (has_note (info, "taken as it is"));
+    }
+}
+
+static void
+test_lost_base (void)
+{
+  g_autoptr (H2kFs) fs = fs_with (&bad_base);
+
+  if (!fs)
+    return;
+  CHECK (fs->ops->remove (fs, "/config/HIVE.LOG1", &error));
+  FAILS (h2k_hive_open (fs, "/config/HIVE", FALSE, NULL, &error), H2K_ERROR_FORMAT);
+}
+
+int
+main (int argc, char **argv)
+{
+  int status;
+
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/registry/replay/Windows 7 made the same of an old log", test_windows_7);
+  g_test_add_func ("/registry/replay/both logs of Windows 10 are applied, whichever is first",
+                   test_windows_10);
+  g_test_add_func (
+      "/registry/replay/a log that does not fit is told of, and the hive taken as it is",
+      test_bad_logs);
+  g_test_add_func ("/registry/replay/a damaged base block that no log has is an error",
+                   test_lost_base);
+  status = g_test_run ();
+  image_cleanup ();
+  return status;
+}
