@@ -139,13 +139,15 @@ typedef struct
   H2kInfText provider;
   guint year, month, day; /* DriverVer; 0 when there is none or it is no date */
   guint16 version[4];
-  char *catalog;       /* CatalogFile for the target's processor; NULL: none */
-  char *models;        /* the decoration of the first chosen Models section: "NTamd64.6.1"; "" */
-  GPtrArray *devices;  /* H2kInfDevice*, at least one */
-  GPtrArray *installs; /* H2kInfInstall*, each section once */
-  GPtrArray *files;    /* char*: paths of the package's files relative to the INF's folder, with
-                        * slashes: all that are installed or listed for this processor, the
-                        * catalogue, not the INF. Plain relative paths, each once */
+  char *catalog;         /* CatalogFile for the target's processor; NULL: none */
+  char *models;          /* the decoration of the first chosen Models section: "NTamd64.6.1"; "" */
+  gboolean pnp_lockdown; /* PnpLockdown=1: Windows protects the files */
+  GPtrArray *devices;    /* H2kInfDevice*, at least one */
+  GPtrArray *installs;   /* H2kInfInstall*, each section once */
+  GPtrArray *files;      /* char*: paths of the package's files relative to the INF's folder, with
+                          * slashes: all that are installed or listed for this processor, the
+                          * catalogue, not the INF. Plain relative paths, each once */
+  GPtrArray *warnings;   /* char*, escaped: what is odd in it, and was left out */
 } H2kInf;
 
 /* What the SIZE bytes of the file NAME (for messages, unescaped) install on TARGET. Errors:
