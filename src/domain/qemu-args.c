@@ -54,12 +54,13 @@ next_bus (Builder *b)
 {
   guint n = b->ports;
 
-  /* Slots 1 to 15 with eight functions each hold more ports than a domain has devices. */
-  if (!b->arch->root_ports || b->i440fx || n >= 15 * 8)
+  /* From slot 2 on, as libvirt does it: QEMU's own VGA, if there is one, is in slot 1. 14 slots
+   * with eight functions each hold more ports than a domain has devices. */
+  if (!b->arch->root_ports || b->i440fx || n >= 14 * 8)
     return g_strdup ("");
   b->ports++;
   add (b, "-device", "pcie-root-port,id=port%u,chassis=%u,bus=pcie.0,addr=0x%x.%u%s", n, n + 1,
-       n / 8 + 1, n % 8, n % 8 == 0 ? ",multifunction=on" : "");
+       n / 8 + 2, n % 8, n % 8 == 0 ? ",multifunction=on" : "");
   return g_strdup_printf (",bus=port%u", n);
 }
 

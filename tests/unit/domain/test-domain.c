@@ -555,6 +555,67 @@ test_qemu_command (void)
     g_assert_cmpstr (words[5 + i], ==, g_ptr_array_index (args, i));
 }
 
+/* Run ARGV with its standard input at an end; what it wrote, when it failed or did not end within
+ * SECONDS; else NULL. */
+static char *
+run_for (const char *const *argv, guint seconds)
+{
+  g_autoptr (GPtrArray) args = g_ptr_array_new ();
+  g_autofree char *limit = g_strdup_printf ("%u", seconds);
+  g_autofree char *output = NULL;
+  g_autoptr (GSubprocess) process = NULL;
+  g_autoptr (GError) error = NULL;
+
+  g_ptr_array_add (args, "timeout");
+  g_ptr_array_add (args, limit);
+  for (; *argv != NULL; argv++)
+    g_ptr_array_add (args, (gpointer)*argv);
+  g_ptr_array_add (args, NULL);
+  process = g_subprocess_newv ((const char *const *)args->pdata,
+                               G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE
+                                   | G_SUBPROCESS_FLAGS_STDERR_MERGE,
+                               &error);
+  g_assert_no_error (error);
+  g_subprocess_communicate_utf8 (process, "", NULL, &output, NULL, &error);
+  g_assert_no_error (error);
+  return g_subprocess_get_successful (process) ? NULL : g_steal_pointer (&output);
+}
+
+/* The command that people get starts a machine: QEMU's default devices are where nothing of ours
+ * is. The guest is a boot sector that powers the machine off, so the command ends by itself. */
+static void
+test_command_starts (void)
+{
+  static const guint8 power_off[] = {0xb8, 0x00, 0x20, 0xba, 0x04, 0x06, 0xef, 0xf4};
+  g_autofree char *program = g_find_program_in_path ("qemu-system-x86_64");
+  g_autofree char *path = g_build_filename (scratch, "off.raw", NULL);
+  g_autofree guint8 *image = g_malloc0 (1 << 20);
+  g_autoptr (H2kDomain) domain = h2k_domain_new ("off");
+  g_autofree char *command = NULL, *failure = NULL;
+  char *kvm;
+
+  if (program == NULL)
+    {
+      g_test_skip ("qemu-system-x86_64 is not installed");
+      return;
+    }
+  memcpy (image, power_off, sizeof power_off);
+  image[510] = 0x55;
+  image[511] = 0xaa;
+  g_assert_true (g_file_set_contents (path, (char *)image, 1 << 20, NULL));
+  domain->memory_mib = 64;
+  h2k_domain_add_disk (domain, path, "raw", H2K_BUS_VIRTIO_BLK);
+  h2k_domain_add_nic (domain, "52:54:00:12:34:56", NULL);
+  command = h2k_domain_qemu_command (domain);
+  /* KVM may be there and not work. */
+  kvm = strstr (command, "-accel kvm");
+  g_assert_nonnull (kvm);
+  memset (kvm, ' ', strlen ("-accel kvm"));
+  failure = run_for ((const char *const[]){"sh", "-c", command, NULL}, 60);
+  if (failure != NULL)
+    g_error ("%s: %s", command, failure);
+}
+
 static void
 write_file (const char *root, const char *path, const char *text)
 {
@@ -639,6 +700,7 @@ main (int argc, char **argv)
   g_test_add_func ("/domain/qemu/args", test_qemu_args);
   g_test_add_func ("/domain/qemu/accepts", test_qemu_accepts);
   g_test_add_func ("/domain/qemu/command", test_qemu_command);
+  g_test_add_func ("/domain/qemu/command-starts", test_command_starts);
   g_test_add_func ("/domain/firmware", test_firmware);
   failed = g_test_run ();
   failed |= remove_tree (scratch);
