@@ -31,3 +31,6 @@ gboolean h2k_domain_disk_is_device (const H2kDomainDisk *disk);
 
 /* libvirt's and QEMU's machine type of DOMAIN. */
 const char *h2k_domain_machine (const H2kDomain *domain);
+
+/* How many CPUs the definition has: as many as it says, and the guest can use. */
+guint h2k_domain_vcpus (const H2kDomain *domain);

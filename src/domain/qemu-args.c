@@ -7,7 +7,9 @@
  */
 #include "domain/arch.h"
 #include "domain/firmware.h"
+#include "domain/places.h"
 #include "domain/qemu.h"
+#include "domain/windows.h"
 
 typedef struct
 {
@@ -47,6 +49,15 @@ add (Builder *b, const char *option, const char *format, ...)
   va_end (ap);
 }
 
+static void
+add_port (Builder *b, guint n)
+{
+  H2kPci pci = h2k_place_port (n);
+
+  add (b, "-device", "pcie-root-port,id=port%u,chassis=%u,bus=pcie.0,addr=0x%x.%u%s", n, n + 1,
+       pci.slot, pci.function, pci.function == 0 ? ",multifunction=on" : "");
+}
+
 /* ",bus=..." for the next PCI device. Behind a root port of its own, as libvirt does it: virtio
  * devices are then modern-only, and the guest sees the same kind of topology as in production. */
 static char *
@@ -54,27 +65,76 @@ next_bus (Builder *b)
 {
   guint n = b->ports;
 
-  /* From slot 2 on, as libvirt does it: QEMU's own VGA, if there is one, is in slot 1. 14 slots
-   * with eight functions each hold more ports than a domain has devices. */
-  if (!b->arch->root_ports || b->i440fx || n >= 14 * 8)
+  if (!b->arch->root_ports || b->i440fx || n >= H2K_MAX_PORTS)
     return g_strdup ("");
   b->ports++;
-  add (b, "-device", "pcie-root-port,id=port%u,chassis=%u,bus=pcie.0,addr=0x%x.%u%s", n, n + 1,
-       n / 8 + 2, n % 8, n % 8 == 0 ? ",multifunction=on" : "");
+  add_port (b, n);
   return g_strdup_printf (",bus=port%u", n);
+}
+
+/* ",bus=..." for the device whose place is PCI. */
+static char *
+bus_of (Builder *b, H2kPci pci)
+{
+  if (!pci.pinned)
+    return next_bus (b);
+  if (pci.bus > 0)
+    return g_strdup_printf (",bus=port%u", pci.bus - 1);
+  return g_strdup_printf (",bus=%s,addr=0x%x.%u", b->i440fx ? "pci.0" : "pcie.0", pci.slot,
+                          pci.function);
+}
+
+static void
+add_ports (Builder *b)
+{
+  guint n = h2k_place_ports (b->domain);
+
+  for (; b->ports < n; b->ports++)
+    add_port (b, b->ports);
+}
+
+/* "max" is the host's CPU under KVM and everything that can be emulated without it. */
+static void
+add_cpu (Builder *b)
+{
+  g_autoptr (GString) cpu = g_string_new ("max");
+  const H2kEnlightenment *feature;
+  const char *accel = b->setup->accel;
+  guint n = h2k_domain_vcpus (b->domain);
+
+  for (guint i = 0; (feature = h2k_windows_enlightenment (b->domain, i)) != NULL; i++)
+    if (feature->kvm_only ? g_strcmp0 (accel, "kvm") == 0 : g_strcmp0 (accel, "tcg") != 0)
+      g_string_append_printf (cpu, ",%s", feature->qemu);
+  add (b, "-cpu", "%s", cpu->str);
+  add (b, "-m", "%uM", b->domain->memory_mib);
+  if (b->domain->windows != NULL)
+    add (b, "-smp", "%u,sockets=1,cores=%u,threads=1", n, n);
+  else
+    add (b, "-smp", "%u", n);
+}
+
+/* As the XML has it for libvirt. */
+static void
+add_clock (Builder *b)
+{
+  gboolean x86 = strcmp (b->arch->libvirt, "x86_64") == 0;
+
+  if (b->domain->windows != NULL)
+    add (b, "-rtc", "base=%s%s", b->domain->windows->rtc_utc ? "utc" : "localtime",
+         x86 ? ",driftfix=slew" : "");
 }
 
 static void
 add_machine (Builder *b)
 {
   g_autofree char *name = h2k_qemu_quote (b->domain->name);
+  gboolean x86 = strcmp (b->arch->libvirt, "x86_64") == 0;
 
   add (b, "-name", "guest=%s", name);
-  add (b, "-machine", "%s", h2k_domain_machine (b->domain));
-  /* "max" is the host's CPU under KVM and everything that can be emulated without it. */
-  add (b, "-cpu", "max");
-  add (b, "-m", "%uM", b->domain->memory_mib);
-  add (b, "-smp", "%u", b->domain->vcpus);
+  add (b, "-machine", "%s%s", h2k_domain_machine (b->domain),
+       b->domain->windows != NULL && x86 ? ",hpet=off" : "");
+  add_cpu (b);
+  add_clock (b);
   if (b->setup->uefi_code != NULL)
     {
       g_autofree char *code = h2k_qemu_quote (b->setup->uefi_code);
@@ -87,16 +147,25 @@ add_machine (Builder *b)
     }
 }
 
+static const char *const nic_models[] = {
+    [H2K_NIC_E1000E] = "e1000e",
+    [H2K_NIC_E1000] = "e1000",
+    [H2K_NIC_RTL8139] = "rtl8139",
+};
+
 static void
-add_nic (Builder *b, guint i, const H2kDomainNic *nic)
+add_nic (Builder *b, guint i)
 {
-  g_autofree char *bus = next_bus (b);
+  const H2kDomainNic *nic = g_ptr_array_index (b->domain->nics, i);
+  g_autofree char *bus = bus_of (b, h2k_place_nic (b->domain, i));
+  g_autofree char *virtio = g_strdup_printf ("virtio-net-%s", b->arch->transport);
   g_autofree char *mac = nic->mac == NULL ? g_strdup ("") : g_strconcat (",mac=", nic->mac, NULL);
 
   /* A throw-away copy has the production system's identity and credentials: it must not reach the
    * real network. restrict=on leaves DHCP and router advertisements, which is what is tested. */
   add (b, "-netdev", "user,id=net%u%s", i, b->setup->throwaway ? ",restrict=on" : "");
-  add (b, "-device", "virtio-net-%s,netdev=net%u%s%s", b->arch->transport, i, mac, bus);
+  add (b, "-device", "%s,netdev=net%u%s%s",
+       nic->model == H2K_NIC_VIRTIO ? virtio : nic_models[nic->model], i, mac, bus);
 }
 
 static gboolean
@@ -105,23 +174,31 @@ has_ahci (const Builder *b)
   return b->arch->ide && !b->i440fx;
 }
 
-/* The controller that disk number COUNT of BUS needs and that is not there yet. */
+/* The q35 chipset's own controller is "ide", with six ports. */
 static void
-add_controller (Builder *b, H2kBus bus, guint count)
+add_ahci (Builder *b, guint count)
 {
   g_autofree char *pci = NULL;
 
-  if (bus == H2K_BUS_VIRTIO_SCSI && count == 0)
+  if (count % 6 != 0 || (count == 0 && has_ahci (b)))
+    return;
+  pci = next_bus (b);
+  add (b, "-device", "ich9-ahci,id=ahci%u%s", count / 6, pci);
+}
+
+/* The controller that DISK, number COUNT on its bus, needs and that is not there yet. */
+static void
+add_controller (Builder *b, const H2kDomainDisk *disk, guint count)
+{
+  g_autofree char *pci = NULL;
+
+  if (disk->bus == H2K_BUS_VIRTIO_SCSI && count == 0)
     {
-      pci = next_bus (b);
+      pci = bus_of (b, h2k_place_disk (b->domain, disk));
       add (b, "-device", "virtio-scsi-%s,id=scsi0%s", b->arch->transport, pci);
     }
-  /* The q35 chipset's own controller is "ide", with six ports. */
-  if (bus == H2K_BUS_SATA && count % 6 == 0 && (count > 0 || !has_ahci (b)))
-    {
-      pci = next_bus (b);
-      add (b, "-device", "ich9-ahci,id=ahci%u%s", count / 6, pci);
-    }
+  if (disk->bus == H2K_BUS_SATA)
+    add_ahci (b, count);
 }
 
 static void
@@ -134,18 +211,30 @@ add_blockdev (Builder *b, guint i, const H2kDomainDisk *disk)
        h2k_domain_disk_is_device (disk) ? "host_device" : "file", path);
 }
 
+/* "bus=..." of drive number COUNT on BUS, which is SATA or IDE. */
+static char *
+ata_port (const Builder *b, H2kBus bus, guint count)
+{
+  if (bus == H2K_BUS_IDE)
+    return g_strdup_printf ("bus=ide.%u,unit=%u", count / 2, count % 2);
+  if (count < 6 && has_ahci (b))
+    return g_strdup_printf ("bus=ide.%u", count);
+  return g_strdup_printf ("bus=ahci%u.%u", count / 6, count % 6);
+}
+
 /* Disk I, the COUNTth on its bus. */
 static void
-add_disk (Builder *b, guint i, guint count, const H2kDomainDisk *disk)
+add_disk (Builder *b, guint i, guint count)
 {
+  const H2kDomainDisk *disk = g_ptr_array_index (b->domain->disks, i);
   g_autofree char *pci = NULL;
 
   add_blockdev (b, i, disk);
-  add_controller (b, disk->bus, count);
+  add_controller (b, disk, count);
   switch (disk->bus)
     {
     case H2K_BUS_VIRTIO_BLK:
-      pci = next_bus (b);
+      pci = bus_of (b, h2k_place_disk (b->domain, disk));
       add (b, "-device", "virtio-blk-%s,drive=disk%u,bootindex=%u%s", b->arch->transport, i, i + 1,
            pci);
       break;
@@ -154,16 +243,73 @@ add_disk (Builder *b, guint i, guint count, const H2kDomainDisk *disk)
            i, count, i + 1);
       break;
     case H2K_BUS_SATA:
-      if (count < 6 && has_ahci (b))
-        add (b, "-device", "ide-hd,drive=disk%u,bus=ide.%u,bootindex=%u", i, count, i + 1);
-      else
-        add (b, "-device", "ide-hd,drive=disk%u,bus=ahci%u.%u,bootindex=%u", i, count / 6,
-             count % 6, i + 1);
-      break;
     case H2K_BUS_IDE:
-      add (b, "-device", "ide-hd,drive=disk%u,bus=ide.%u,unit=%u,bootindex=%u", i, count / 2,
-           count % 2, i + 1);
+      pci = ata_port (b, disk->bus, count);
+      add (b, "-device", "ide-hd,drive=disk%u,%s,bootindex=%u", i, pci, i + 1);
       break;
+    }
+}
+
+/* CD-ROM I, the COUNTth on its bus. */
+static void
+add_cdrom (Builder *b, guint i, guint count)
+{
+  H2kBus bus = b->i440fx ? H2K_BUS_IDE : H2K_BUS_SATA;
+  g_autofree char *path = h2k_qemu_quote (g_ptr_array_index (b->domain->cdroms, i));
+  g_autofree char *port = ata_port (b, bus, count);
+
+  if (bus == H2K_BUS_SATA)
+    add_ahci (b, count);
+  add (b, "-blockdev",
+       "driver=raw,node-name=cdrom%u,read-only=on,file.driver=file,file.filename=%s", i, path);
+  add (b, "-device", "ide-cd,drive=cdrom%u,%s", i, port);
+}
+
+static void
+add_disks (Builder *b)
+{
+  guint on_bus[H2K_BUS_IDE + 1] = {0};
+
+  for (guint i = 0; i < b->domain->disks->len; i++)
+    add_disk (b, i, on_bus[((H2kDomainDisk *)g_ptr_array_index (b->domain->disks, i))->bus]++);
+  for (guint i = 0; i < b->domain->cdroms->len; i++)
+    add_cdrom (b, i, on_bus[b->i440fx ? H2K_BUS_IDE : H2K_BUS_SATA]++);
+}
+
+/* The controller "usb", its ports "usb.0". */
+static void
+add_usb (Builder *b)
+{
+  g_autofree char *bus = bus_of (b, h2k_place_device (b->domain, H2K_PLACE_USB));
+
+  if (h2k_windows_has_xhci (b->domain->windows))
+    add (b, "-device", "qemu-xhci,id=usb%s", bus);
+  else if (b->i440fx)
+    add (b, "-device", "piix3-usb-uhci,id=usb,bus=pci.0,addr=0x1.2");
+  else
+    {
+      add (b, "-device", "ich9-usb-ehci1,id=usb,bus=pcie.0,addr=0x1d.7");
+      for (guint i = 0; i < 3; i++)
+        add (b, "-device", "ich9-usb-uhci%u,masterbus=usb.0,firstport=%u,bus=pcie.0,addr=0x1d.%u%s",
+             i + 1, i * 2, i, i == 0 ? ",multifunction=on" : "");
+    }
+  add (b, "-device", "usb-tablet,bus=usb.0");
+}
+
+/* What Windows looks for new drivers for when it is missing in one phase. */
+static void
+add_windows_devices (Builder *b)
+{
+  g_autofree char *serial = bus_of (b, h2k_place_device (b->domain, H2K_PLACE_SERIAL));
+  g_autofree char *balloon = bus_of (b, h2k_place_device (b->domain, H2K_PLACE_BALLOON));
+
+  add_usb (b);
+  add (b, "-device", "virtio-serial-%s%s", b->arch->transport, serial);
+  add (b, "-device", "virtio-balloon-%s%s", b->arch->transport, balloon);
+  if (strcmp (b->arch->libvirt, "x86_64") != 0)
+    {
+      add (b, "-device", "usb-kbd,bus=usb.0");
+      add (b, "-device", "ramfb");
     }
 }
 
@@ -175,20 +321,17 @@ h2k_qemu_args (const H2kDomain *domain, const H2kQemuSetup *setup)
                .arch = h2k_arch_get (domain->arch),
                .setup = setup,
                .i440fx = h2k_domain_is_i440fx (domain)};
-  guint on_bus[H2K_BUS_IDE + 1] = {0};
   g_autofree char *bus = NULL;
 
   add_machine (&b);
+  add_ports (&b);
   /* NICs first, as libvirt places them: the first one is the guest's enp1s0. */
   for (guint i = 0; i < domain->nics->len; i++)
-    add_nic (&b, i, g_ptr_array_index (domain->nics, i));
-  for (guint i = 0; i < domain->disks->len; i++)
-    {
-      const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
-
-      add_disk (&b, i, on_bus[disk->bus]++, disk);
-    }
-  bus = next_bus (&b);
+    add_nic (&b, i);
+  add_disks (&b);
+  if (domain->windows != NULL)
+    add_windows_devices (&b);
+  bus = bus_of (&b, h2k_place_device (domain, H2K_PLACE_RNG));
   add (&b, "-object", "rng-random,id=rng0,filename=/dev/urandom");
   add (&b, "-device", "virtio-rng-%s,rng=rng0%s", b.arch->transport, bus);
   return b.args;
@@ -248,6 +391,10 @@ h2k_domain_qemu_command (const H2kDomain *domain)
 
       g_string_append_printf (command, "%s%s", *word == '-' ? " \\\n  " : " ", word);
     }
-  g_string_append (command, " \\\n  -nographic");
+  /* A Linux guest speaks on its serial console. Windows is seen on its screen, which is where the
+   * XML has it; its serial port has what the first-boot service reports. */
+  g_string_append (command, domain->windows != NULL
+                                ? " \\\n  -vnc 127.0.0.1:0,to=99 \\\n  -serial mon:stdio"
+                                : " \\\n  -nographic");
   return g_string_free (command, FALSE);
 }

@@ -10,6 +10,7 @@ typedef struct
 {
   const char *uefi_code; /* NULL: the machine's own firmware */
   const char *uefi_vars;
+  const char *accel; /* "kvm" or "tcg"; NULL: either, so that nothing may be there that one lacks */
   /* A throw-away copy: no flushes to the host's disks, and a network that leads nowhere. */
   gboolean throwaway;
 } H2kQemuSetup;

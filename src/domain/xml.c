@@ -6,6 +6,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "domain/arch.h"
+#include "domain/places.h"
+#include "domain/windows.h"
 
 #include <libxml/tree.h>
 
@@ -141,30 +143,69 @@ add_os (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
 }
 
 static void
+add_cpu (xmlNode *root, const H2kDomain *domain, gboolean x86)
+{
+  /* The whole of the host's CPU: the guest comes from other hardware anyway, and it needs no less
+   * than it had. migratable leaves out what would bind the running VM to this host. */
+  xmlNode *cpu = element (root, "cpu", "mode", "host-passthrough", "check", "none", "migratable",
+                          x86 ? "on" : NULL, NULL);
+
+  /* Left alone, each virtual CPU is a socket, and Windows' licences count those: Home has one, the
+   * other client editions have two, and do not use the rest. */
+  if (domain->windows != NULL)
+    {
+      g_autofree char *cores = g_strdup_printf ("%u", h2k_domain_vcpus (domain));
+
+      element (cpu, "topology", "sockets", "1", "cores", cores, "threads", "1", NULL);
+    }
+}
+
+static void
+add_clock (xmlNode *root, const H2kDomain *domain, gboolean x86)
+{
+  gboolean local = domain->windows != NULL && !domain->windows->rtc_utc;
+  xmlNode *clock = element (root, "clock", "offset", local ? "localtime" : "utc", NULL);
+
+  if (!x86)
+    return;
+  /* Linux keeps time by kvm-clock, Windows by Hyper-V's; the HPET costs wakeups, missed ticks are
+   * made up for. */
+  element (clock, "timer", "name", "rtc", "tickpolicy", "catchup", NULL);
+  element (clock, "timer", "name", "pit", "tickpolicy", "delay", NULL);
+  element (clock, "timer", "name", "hpet", "present", "no", NULL);
+  if (h2k_windows_enlightenment (domain, 0) != NULL)
+    element (clock, "timer", "name", "hypervclock", "present", "yes", NULL);
+}
+
+static void
+add_hyperv (xmlNode *features, const H2kDomain *domain)
+{
+  const H2kEnlightenment *feature = h2k_windows_enlightenment (domain, 0);
+  xmlNode *hyperv = feature == NULL ? NULL : element (features, "hyperv", NULL);
+
+  for (guint i = 0; (feature = h2k_windows_enlightenment (domain, i)) != NULL; i++)
+    if (feature->libvirt != NULL)
+      element (hyperv, feature->libvirt, "state", "on",
+               strcmp (feature->libvirt, "spinlocks") == 0 ? "retries" : NULL, H2K_SPINLOCK_RETRIES,
+               NULL);
+}
+
+static void
 add_hardware (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
 {
   gboolean x86 = strcmp (arch->libvirt, "x86_64") == 0;
-  xmlNode *features = element (root, "features", NULL), *clock, *pm;
+  xmlNode *features = element (root, "features", NULL), *pm;
 
   if (arch->acpi)
     element (features, "acpi", NULL);
   if (x86)
     element (features, "apic", NULL);
+  add_hyperv (features, domain);
   /* The guest must not be able to write to the firmware's variables by itself. */
   if (h2k_domain_is_secure (domain))
     element (features, "smm", "state", "on", NULL);
-  /* The whole of the host's CPU: the guest comes from other hardware anyway, and it needs no less
-   * than it had. migratable leaves out what would bind the running VM to this host. */
-  element (root, "cpu", "mode", "host-passthrough", "check", "none", "migratable",
-           x86 ? "on" : NULL, NULL);
-  clock = element (root, "clock", "offset", "utc", NULL);
-  if (x86)
-    {
-      /* Linux keeps time by kvm-clock; the HPET costs wakeups, missed ticks are made up for. */
-      element (clock, "timer", "name", "rtc", "tickpolicy", "catchup", NULL);
-      element (clock, "timer", "name", "pit", "tickpolicy", "delay", NULL);
-      element (clock, "timer", "name", "hpet", "present", "no", NULL);
-    }
+  add_cpu (root, domain, x86);
+  add_clock (root, domain, x86);
   text_element (root, "on_poweroff", "destroy");
   text_element (root, "on_reboot", "restart");
   text_element (root, "on_crash", "destroy");
@@ -174,6 +215,43 @@ add_hardware (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
       pm = element (root, "pm", NULL);
       element (pm, "suspend-to-mem", "enabled", "no", NULL);
       element (pm, "suspend-to-disk", "enabled", "no", NULL);
+    }
+}
+
+/* NODE's device is at PCI, if that is a place. */
+static void
+add_place (xmlNode *node, H2kPci pci)
+{
+  g_autofree char *bus = g_strdup_printf ("0x%02x", pci.bus);
+  g_autofree char *slot = g_strdup_printf ("0x%02x", pci.slot);
+  g_autofree char *function = g_strdup_printf ("0x%x", pci.function);
+
+  if (pci.pinned)
+    element (node, "address", "type", "pci", "domain", "0x0000", "bus", bus, "slot", slot,
+             "function", function, NULL);
+}
+
+static xmlNode *
+add_controller (xmlNode *devices, const char *type, guint index, const char *model)
+{
+  g_autofree char *text = g_strdup_printf ("%u", index);
+
+  return element (devices, "controller", "type", type, "index", text, "model", model, NULL);
+}
+
+static void
+add_ports (xmlNode *devices, const H2kDomain *domain)
+{
+  guint n = h2k_place_ports (domain);
+
+  for (guint i = 0; i < n; i++)
+    {
+      xmlNode *port = add_controller (devices, "pci", i + 1, "pcie-root-port");
+      H2kPci pci = h2k_place_port (i);
+
+      add_place (port, pci);
+      if (pci.function == 0)
+        xmlNewProp (xmlGetLastChild (port), BAD_CAST "multifunction", BAD_CAST "on");
     }
 }
 
@@ -189,8 +267,9 @@ static const struct
 
 /* LETTER counts the disks whose names have the same prefix. */
 static void
-add_disk (xmlNode *devices, guint i, guint letter, const H2kDomainDisk *disk)
+add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter)
 {
+  const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
   gboolean device = h2k_domain_disk_is_device (disk);
   g_autofree char *path = clean_path (disk->path);
   g_autofree char *target = h2k_disk_target (buses[disk->bus].prefix, letter);
@@ -205,27 +284,53 @@ add_disk (xmlNode *devices, guint i, guint letter, const H2kDomainDisk *disk)
   element (node, "source", device ? "dev" : "file", path, NULL);
   element (node, "target", "dev", target, "bus", buses[disk->bus].bus, NULL);
   element (node, "boot", "order", order, NULL);
+  if (disk->bus == H2K_BUS_VIRTIO_BLK)
+    add_place (node, h2k_place_disk (domain, disk));
+}
+
+static void
+add_cdrom (xmlNode *devices, const char *bus, const char *target, const char *iso)
+{
+  g_autofree char *path = clean_path (iso);
+  xmlNode *node = element (devices, "disk", "type", "file", "device", "cdrom", NULL);
+
+  element (node, "driver", "name", "qemu", "type", "raw", NULL);
+  element (node, "source", "file", path, NULL);
+  element (node, "target", "dev", target, "bus", bus, NULL);
+  element (node, "readonly", NULL);
+}
+
+/* The bus that disks on BUS share their names with. */
+static H2kBus
+letters_of (H2kBus bus)
+{
+  return bus == H2K_BUS_VIRTIO_SCSI ? H2K_BUS_SATA : bus;
 }
 
 static void
 add_disks (xmlNode *devices, const H2kDomain *domain)
 {
-  guint vd = 0, sd = 0, hd = 0;
-  gboolean scsi = FALSE;
+  H2kBus cdrom = h2k_domain_is_i440fx (domain) ? H2K_BUS_IDE : H2K_BUS_SATA;
+  /* How many there are with each prefix: "vd", "sd", "hd". */
+  guint letters[G_N_ELEMENTS (buses)] = {0};
+  const H2kDomainDisk *scsi = NULL;
 
   for (guint i = 0; i < domain->disks->len; i++)
     {
       const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
 
-      scsi |= disk->bus == H2K_BUS_VIRTIO_SCSI;
-      add_disk (devices, i,
-                disk->bus == H2K_BUS_VIRTIO_BLK ? vd++
-                : disk->bus == H2K_BUS_IDE      ? hd++
-                                                : sd++,
-                disk);
+      if (scsi == NULL && disk->bus == H2K_BUS_VIRTIO_SCSI)
+        scsi = disk;
+      add_disk (devices, domain, i, letters[letters_of (disk->bus)]++);
     }
-  if (scsi)
-    element (devices, "controller", "type", "scsi", "index", "0", "model", "virtio-scsi", NULL);
+  for (guint i = 0; i < domain->cdroms->len; i++)
+    {
+      g_autofree char *target = h2k_disk_target (buses[cdrom].prefix, letters[cdrom]++);
+
+      add_cdrom (devices, buses[cdrom].bus, target, g_ptr_array_index (domain->cdroms, i));
+    }
+  if (scsi != NULL)
+    add_place (add_controller (devices, "scsi", 0, "virtio-scsi"), h2k_place_disk (domain, scsi));
 }
 
 /* Which network is meant by a name is known only where the VM comes from: the reader of the
@@ -243,9 +348,17 @@ add_origin (xmlNode *devices, const char *network)
   xmlAddChild (devices, comment);
 }
 
+static const char *const nic_models[] = {
+    [H2K_NIC_VIRTIO] = "virtio",
+    [H2K_NIC_E1000E] = "e1000e",
+    [H2K_NIC_E1000] = "e1000",
+    [H2K_NIC_RTL8139] = "rtl8139",
+};
+
 static void
-add_nic (xmlNode *devices, const H2kDomainNic *nic)
+add_nic (xmlNode *devices, const H2kDomain *domain, guint i)
 {
+  const H2kDomainNic *nic = g_ptr_array_index (domain->nics, i);
   xmlNode *node = element (devices, "interface", "type", "network", NULL);
   g_autofree char *network = clean_text (nic->network != NULL ? nic->network : "default");
 
@@ -254,11 +367,55 @@ add_nic (xmlNode *devices, const H2kDomainNic *nic)
   if (nic->mac != NULL)
     element (node, "mac", "address", nic->mac, NULL);
   element (node, "source", "network", network, NULL);
-  element (node, "model", "type", "virtio", NULL);
+  element (node, "model", "type", nic_models[nic->model], NULL);
+  add_place (node, h2k_place_nic (domain, i));
+}
+
+/* USB 2 with its companions for slow devices, as the chipset has it. */
+static void
+add_ich9_usb (xmlNode *devices)
+{
+  static const struct
+  {
+    const char *model, *port;
+    guint function;
+  } parts[] = {
+      {"ich9-ehci1", NULL, 7},
+      {"ich9-uhci1", "0", 0},
+      {"ich9-uhci2", "2", 1},
+      {"ich9-uhci3", "4", 2},
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (parts); i++)
+    {
+      H2kPci pci = {.pinned = TRUE, .slot = 0x1d, .function = parts[i].function};
+      xmlNode *node = add_controller (devices, "usb", 0, parts[i].model);
+
+      if (parts[i].port != NULL)
+        element (node, "master", "startport", parts[i].port, NULL);
+      add_place (node, pci);
+      if (parts[i].port != NULL && pci.function == 0)
+        xmlNewProp (xmlGetLastChild (node), BAD_CAST "multifunction", BAD_CAST "on");
+    }
 }
 
 static void
-add_display (xmlNode *devices, const H2kArch *arch)
+add_usb (xmlNode *devices, const H2kDomain *domain, const H2kArch *arch)
+{
+  if (domain->windows == NULL || h2k_windows_has_xhci (domain->windows))
+    add_place (add_controller (devices, "usb", 0, "qemu-xhci"),
+               h2k_place_device (domain, H2K_PLACE_USB));
+  else if (h2k_domain_is_i440fx (domain))
+    add_controller (devices, "usb", 0, "piix3-uhci");
+  else
+    add_ich9_usb (devices);
+  element (devices, "input", "type", "tablet", "bus", "usb", NULL);
+  if (strcmp (arch->libvirt, "x86_64") != 0)
+    element (devices, "input", "type", "keyboard", "bus", "usb", NULL);
+}
+
+static void
+add_display (xmlNode *devices, const H2kDomain *domain, const H2kArch *arch)
 {
   xmlNode *graphics, *video;
 
@@ -269,15 +426,16 @@ add_display (xmlNode *devices, const H2kArch *arch)
                       "127.0.0.1", NULL);
   element (graphics, "listen", "type", "address", "address", "127.0.0.1", NULL);
   video = element (devices, "video", NULL);
-  /* Every guest has a driver for VGA; virtio's needs a kernel that came with it. */
-  element (video, "model", "type", strcmp (arch->libvirt, "x86_64") == 0 ? "vga" : "virtio", NULL);
+  /* Every guest has a driver for VGA; virtio's needs a kernel that came with it, QXL's is worth
+   * something with SPICE. Windows on ARM keeps to the picture that the firmware has set up, and
+   * virtio's goes when the firmware does. */
+  element (video, "model", "type",
+           strcmp (arch->libvirt, "x86_64") == 0 ? "vga"
+           : domain->windows != NULL             ? "ramfb"
+                                                 : "virtio",
+           NULL);
   if (arch->root_ports)
-    {
-      element (devices, "controller", "type", "usb", "index", "0", "model", "qemu-xhci", NULL);
-      element (devices, "input", "type", "tablet", "bus", "usb", NULL);
-      if (strcmp (arch->libvirt, "x86_64") != 0)
-        element (devices, "input", "type", "keyboard", "bus", "usb", NULL);
-    }
+    add_usb (devices, domain, arch);
 }
 
 static void
@@ -285,15 +443,21 @@ add_devices (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
 {
   xmlNode *devices = element (root, "devices", NULL), *node, *backend;
 
+  add_ports (devices, domain);
   add_disks (devices, domain);
   for (guint i = 0; i < domain->nics->len; i++)
-    add_nic (devices, g_ptr_array_index (domain->nics, i));
+    add_nic (devices, domain, i);
   if (strcmp (arch->transport, "ccw") != 0)
     element (element (devices, "serial", "type", "pty", NULL), "target", "port", "0", NULL);
   element (element (devices, "console", "type", "pty", NULL), "target", "type",
            strcmp (arch->transport, "ccw") == 0 ? "sclp" : "serial", "port", "0", NULL);
+  if (domain->windows != NULL)
+    add_place (add_controller (devices, "virtio-serial", 0, NULL),
+               h2k_place_device (domain, H2K_PLACE_SERIAL));
   node = element (devices, "channel", "type", "unix", NULL);
   element (node, "target", "type", "virtio", "name", "org.qemu.guest_agent.0", NULL);
+  /* Where the VM had one, for Windows 11, too: a system that is installed runs without, and the new
+   * TPM is empty in any case. */
   if (domain->tpm)
     {
       const char *model = strcmp (arch->libvirt, "x86_64") == 0 ? "tpm-crb" : "tpm-tis";
@@ -301,11 +465,13 @@ add_devices (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
       element (element (devices, "tpm", "model", model, NULL), "backend", "type", "emulator",
                "version", "2.0", NULL);
     }
-  add_display (devices, arch);
-  element (devices, "memballoon", "model", "virtio", NULL);
+  add_display (devices, domain, arch);
+  add_place (element (devices, "memballoon", "model", "virtio", NULL),
+             h2k_place_device (domain, H2K_PLACE_BALLOON));
   node = element (devices, "rng", "model", "virtio", NULL);
   backend = text_element (node, "backend", "/dev/urandom");
   xmlNewProp (backend, BAD_CAST "model", BAD_CAST "random");
+  add_place (node, h2k_place_device (domain, H2K_PLACE_RNG));
 }
 
 gboolean
@@ -313,8 +479,9 @@ h2k_domain_is_secure (const H2kDomain *domain)
 {
   const H2kArch *arch = h2k_arch_get (domain->arch);
 
+  /* It takes system management mode, which the i440fx has not. */
   return domain->secure_boot && domain->firmware == H2K_FIRMWARE_UEFI
-         && strcmp (arch->libvirt, "x86_64") == 0;
+         && !h2k_domain_is_i440fx (domain) && strcmp (arch->libvirt, "x86_64") == 0;
 }
 
 char *
@@ -331,7 +498,7 @@ h2k_domain_to_xml (const H2kDomain *domain)
   xmlNewProp (root, BAD_CAST "type", BAD_CAST "kvm");
   add_identity (root, domain);
   number_element (root, "memory", "MiB", domain->memory_mib);
-  number_element (root, "vcpu", NULL, domain->vcpus);
+  number_element (root, "vcpu", NULL, h2k_domain_vcpus (domain));
   add_os (root, domain, arch);
   add_hardware (root, domain, arch);
   add_devices (root, domain, arch);

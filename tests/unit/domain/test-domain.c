@@ -5,84 +5,18 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "checks.h"
 #include "domain/arch.h"
 #include "domain/firmware.h"
 #include "domain/qemu.h"
 
 #include <glib/gstdio.h>
-#include <libxml/parser.h>
-#include <libxml/xpath.h>
-#include <libxml/xpathInternals.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#define OSINFO "/usr/share/osinfo/os"
 
 static char *scratch;
 
 /* --- XML -------------------------------------------------------------------------------------- */
-
-/* The string value of XPath EXPRESSION in XML. */
-static char *
-xpath (const char *xml, const char *expression)
-{
-  xmlDoc *doc = xmlReadMemory (xml, (int)strlen (xml), "domain.xml", NULL, XML_PARSE_NONET);
-  xmlXPathContext *context;
-  xmlXPathObject *object;
-  xmlChar *value;
-  char *result;
-
-  g_assert_nonnull (doc);
-  context = xmlXPathNewContext (doc);
-  xmlXPathRegisterNs (context, BAD_CAST "o",
-                      BAD_CAST "http://libosinfo.org/xmlns/libvirt/domain/1.0");
-  object = xmlXPathEvalExpression (BAD_CAST expression, context);
-  g_assert_nonnull (object);
-  value = xmlXPathCastToString (object);
-  result = g_strdup ((const char *)value);
-  xmlFree (value);
-  xmlXPathFreeObject (object);
-  xmlXPathFreeContext (context);
-  xmlFreeDoc (doc);
-  return result;
-}
-
-static void
-assert_xpath (const char *xml, const char *expression, const char *expected)
-{
-  g_autofree char *value = xpath (xml, expression);
-
-  if (strcmp (value, expected) != 0)
-    g_error ("%s is \"%s\", not \"%s\", in:\n%s", expression, value, expected, xml);
-}
-
-/* TRUE when libvirt's schema accepts XML. */
-static gboolean
-schema_accepts (const char *xml, char **message)
-{
-  g_autofree char *path = g_build_filename (scratch, "domain.xml", NULL);
-  g_autoptr (GSubprocess) process = NULL;
-  g_autoptr (GError) error = NULL;
-
-  g_file_set_contents (path, xml, -1, &error);
-  g_assert_no_error (error);
-  process = g_subprocess_new (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE,
-                              &error, "virt-xml-validate", path, "domain", NULL);
-  g_assert_no_error (error);
-  g_subprocess_communicate_utf8 (process, NULL, NULL, message, NULL, &error);
-  g_assert_no_error (error);
-  return g_subprocess_get_successful (process);
-}
-
-static gboolean
-have_schema (void)
-{
-  g_autofree char *program = g_find_program_in_path ("virt-xml-validate");
-
-  if (program == NULL)
-    g_test_skip ("virt-xml-validate (package libvirt-clients) is not installed");
-  return program != NULL;
-}
 
 static H2kDomain *
 sample (const char *arch, H2kFirmware firmware)
@@ -109,7 +43,7 @@ test_schema (void)
   static const char *const arches[]
       = {"x86_64", "i686", "aarch64", "riscv64", "ppc64le", "s390x", "unknown"};
 
-  if (!have_schema ())
+  if (!check_have_schema ())
     return;
   for (gsize i = 0; i < G_N_ELEMENTS (arches); i++)
     for (int firmware = H2K_FIRMWARE_BIOS; firmware <= H2K_FIRMWARE_UEFI; firmware++)
@@ -121,7 +55,7 @@ test_schema (void)
         domain->tpm = i != 5; /* s390x has none */
         ((H2kDomainNic *)domain->nics->pdata[0])->was = g_strdup ("<VM> --- Network--");
         xml = h2k_domain_to_xml (domain);
-        if (!schema_accepts (xml, &message))
+        if (!check_schema (scratch, xml, &message))
           g_error ("%s: %s\n%s", arches[i], message, xml);
       }
 }
@@ -165,12 +99,12 @@ test_schema_refuses (void)
   g_autofree char *message = NULL;
   char *bus;
 
-  if (!have_schema ())
+  if (!check_have_schema ())
     return;
   bus = strstr (xml, "bus=\"virtio\"");
   g_assert_nonnull (bus);
   memcpy (bus, "bus=\"virtuo\"", strlen ("bus=\"virtuo\""));
-  g_assert_false (schema_accepts (xml, &message));
+  g_assert_false (check_schema (scratch, xml, &message));
 }
 
 static void
@@ -181,28 +115,28 @@ test_xml_content (void)
   g_autofree char *again = h2k_domain_to_xml (domain);
 
   g_assert_cmpstr (xml, ==, again);
-  assert_xpath (xml, "/domain/@type", "kvm");
-  assert_xpath (xml, "/domain/os/type/@machine", "q35");
-  assert_xpath (xml, "count(/domain/os/@firmware)", "0");
-  assert_xpath (xml, "/domain/memory", "2048");
-  assert_xpath (xml, "/domain/memory/@unit", "MiB");
-  assert_xpath (xml, "/domain/metadata/o:libosinfo/o:os/@id", "http://debian.org/debian/12");
-  assert_xpath (xml, "/domain/devices/disk[1]/source/@file", "/srv/vm & co/<root>,1.qcow2");
-  assert_xpath (xml, "/domain/devices/disk[1]/target/@dev", "vda");
-  assert_xpath (xml, "/domain/devices/disk[1]/driver/@type", "qcow2");
-  assert_xpath (xml, "/domain/devices/disk[1]/boot/@order", "1");
-  assert_xpath (xml, "/domain/devices/disk[2]/target/@bus", "scsi");
-  assert_xpath (xml, "/domain/devices/disk[2]/target/@dev", "sda");
-  assert_xpath (xml, "/domain/devices/disk[3]/target/@dev", "sdb");
-  assert_xpath (xml, "/domain/devices/disk[4]/target/@dev", "sdc");
-  assert_xpath (xml, "/domain/devices/controller[@type='scsi']/@model", "virtio-scsi");
-  assert_xpath (xml, "/domain/devices/interface[1]/mac/@address", "00:50:56:ab:cd:01");
-  assert_xpath (xml, "/domain/devices/interface[1]/source/@network", "default");
-  assert_xpath (xml, "count(/domain/devices/interface[2]/mac)", "0");
-  assert_xpath (xml, "/domain/devices/interface[2]/source/@network", "net & more");
-  assert_xpath (xml, "/domain/devices/channel/target/@name", "org.qemu.guest_agent.0");
-  assert_xpath (xml, "/domain/devices/graphics/@listen", "127.0.0.1");
-  assert_xpath (xml, "/domain/devices/rng/backend", "/dev/urandom");
+  check_assert_xpath (xml, "/domain/@type", "kvm");
+  check_assert_xpath (xml, "/domain/os/type/@machine", "q35");
+  check_assert_xpath (xml, "count(/domain/os/@firmware)", "0");
+  check_assert_xpath (xml, "/domain/memory", "2048");
+  check_assert_xpath (xml, "/domain/memory/@unit", "MiB");
+  check_assert_xpath (xml, "/domain/metadata/o:libosinfo/o:os/@id", "http://debian.org/debian/12");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/source/@file", "/srv/vm & co/<root>,1.qcow2");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/target/@dev", "vda");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/driver/@type", "qcow2");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/boot/@order", "1");
+  check_assert_xpath (xml, "/domain/devices/disk[2]/target/@bus", "scsi");
+  check_assert_xpath (xml, "/domain/devices/disk[2]/target/@dev", "sda");
+  check_assert_xpath (xml, "/domain/devices/disk[3]/target/@dev", "sdb");
+  check_assert_xpath (xml, "/domain/devices/disk[4]/target/@dev", "sdc");
+  check_assert_xpath (xml, "/domain/devices/controller[@type='scsi']/@model", "virtio-scsi");
+  check_assert_xpath (xml, "/domain/devices/interface[1]/mac/@address", "00:50:56:ab:cd:01");
+  check_assert_xpath (xml, "/domain/devices/interface[1]/source/@network", "default");
+  check_assert_xpath (xml, "count(/domain/devices/interface[2]/mac)", "0");
+  check_assert_xpath (xml, "/domain/devices/interface[2]/source/@network", "net & more");
+  check_assert_xpath (xml, "/domain/devices/channel/target/@name", "org.qemu.guest_agent.0");
+  check_assert_xpath (xml, "/domain/devices/graphics/@listen", "127.0.0.1");
+  check_assert_xpath (xml, "/domain/devices/rng/backend", "/dev/urandom");
 }
 
 static void
@@ -213,10 +147,10 @@ test_xml_uefi (void)
   g_autofree char *x86_xml = h2k_domain_to_xml (x86);
   g_autofree char *arm_xml = h2k_domain_to_xml (arm);
 
-  assert_xpath (x86_xml, "/domain/os/@firmware", "efi");
-  assert_xpath (x86_xml, "/domain/os/firmware/feature[@name='secure-boot']/@enabled", "no");
-  assert_xpath (arm_xml, "/domain/os/@firmware", "efi");
-  assert_xpath (arm_xml, "/domain/os/type/@machine", "virt");
+  check_assert_xpath (x86_xml, "/domain/os/@firmware", "efi");
+  check_assert_xpath (x86_xml, "/domain/os/firmware/feature[@name='secure-boot']/@enabled", "no");
+  check_assert_xpath (arm_xml, "/domain/os/@firmware", "efi");
+  check_assert_xpath (arm_xml, "/domain/os/type/@machine", "virt");
 }
 
 static void
@@ -237,7 +171,7 @@ test_names (void)
       g_autoptr (H2kDomain) domain = h2k_domain_new (cases[i].name);
       g_autofree char *xml = h2k_domain_to_xml (domain);
 
-      assert_xpath (xml, "/domain/name", cases[i].expected);
+      check_assert_xpath (xml, "/domain/name", cases[i].expected);
     }
 }
 
@@ -250,8 +184,8 @@ test_uuid_is_stable (void)
 
   h2k_domain_add_disk (b, "/srv/one-more.raw", "raw", H2K_BUS_SATA);
   xml_b = h2k_domain_to_xml (b);
-  first = xpath (xml_a, "/domain/uuid");
-  second = xpath (xml_b, "/domain/uuid");
+  first = check_xpath (xml_a, "/domain/uuid");
+  second = check_xpath (xml_b, "/domain/uuid");
   g_assert_true (g_uuid_string_is_valid (first));
   g_assert_cmpint (first[14], ==, '5');
   g_assert_cmpstr (first, !=, second);
@@ -320,33 +254,6 @@ test_osinfo_ids (void)
     }
 }
 
-/* The ids of the installed osinfo-db, as keys. */
-static GHashTable *
-read_osinfo_db (void)
-{
-  GHashTable *ids = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  g_autoptr (GRegex) regex = g_regex_new ("<os id=\"([^\"]+)\"", 0, 0, NULL);
-  g_autoptr (GDir) top = g_dir_open (OSINFO, 0, NULL);
-  const char *vendor, *name;
-
-  while (top != NULL && (vendor = g_dir_read_name (top)) != NULL)
-    {
-      g_autofree char *path = g_build_filename (OSINFO, vendor, NULL);
-      g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-
-      while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
-        {
-          g_autofree char *file = g_build_filename (path, name, NULL);
-          g_autofree char *xml = NULL;
-          g_autoptr (GMatchInfo) match = NULL;
-
-          if (g_file_get_contents (file, &xml, NULL, NULL) && g_regex_match (regex, xml, 0, &match))
-            g_hash_table_add (ids, g_match_info_fetch (match, 1));
-        }
-    }
-  return ids;
-}
-
 /* Each release that osinfo-db has of these distributions is found by its own number, whatever
  * version of the database is installed. */
 static void
@@ -371,14 +278,14 @@ test_osinfo_db_is_covered (void)
       {"sles", "http://suse.com/sle/", FALSE},
       {"alpine", "http://alpinelinux.org/alpinelinux/", FALSE},
   };
-  g_autoptr (GHashTable) ids = read_osinfo_db ();
+  g_autoptr (GHashTable) ids = check_osinfo_db ();
   GHashTableIter iter;
   gpointer key;
   guint compared = 0;
 
   if (g_hash_table_size (ids) == 0)
     {
-      g_test_skip ("osinfo-db is not installed in " OSINFO);
+      g_test_skip ("osinfo-db is not installed in " CHECK_OSINFO);
       return;
     }
   for (gsize i = 0; i < G_N_ELEMENTS (distros); i++)
@@ -421,11 +328,11 @@ test_osinfo_ids_exist (void)
       {"alpine", "3.16.2"}, {"altlinux", "10.0"},  {"mageia", "8"},
       {"nixos", "22.05"},   {"slackware", "14.2"}, {"nixos", ""},
   };
-  g_autoptr (GHashTable) ids = read_osinfo_db ();
+  g_autoptr (GHashTable) ids = check_osinfo_db ();
 
   if (g_hash_table_size (ids) == 0)
     {
-      g_test_skip ("osinfo-db is not installed in " OSINFO);
+      g_test_skip ("osinfo-db is not installed in " CHECK_OSINFO);
       return;
     }
   for (gsize i = 0; i < G_N_ELEMENTS (known); i++)
@@ -555,32 +462,6 @@ test_qemu_command (void)
     g_assert_cmpstr (words[5 + i], ==, g_ptr_array_index (args, i));
 }
 
-/* Run ARGV with its standard input at an end; what it wrote, when it failed or did not end within
- * SECONDS; else NULL. */
-static char *
-run_for (const char *const *argv, guint seconds)
-{
-  g_autoptr (GPtrArray) args = g_ptr_array_new ();
-  g_autofree char *limit = g_strdup_printf ("%u", seconds);
-  g_autofree char *output = NULL;
-  g_autoptr (GSubprocess) process = NULL;
-  g_autoptr (GError) error = NULL;
-
-  g_ptr_array_add (args, "timeout");
-  g_ptr_array_add (args, limit);
-  for (; *argv != NULL; argv++)
-    g_ptr_array_add (args, (gpointer)*argv);
-  g_ptr_array_add (args, NULL);
-  process = g_subprocess_newv ((const char *const *)args->pdata,
-                               G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE
-                                   | G_SUBPROCESS_FLAGS_STDERR_MERGE,
-                               &error);
-  g_assert_no_error (error);
-  g_subprocess_communicate_utf8 (process, "", NULL, &output, NULL, &error);
-  g_assert_no_error (error);
-  return g_subprocess_get_successful (process) ? NULL : g_steal_pointer (&output);
-}
-
 /* The command that people get starts a machine: QEMU's default devices are where nothing of ours
  * is. The guest is a boot sector that powers the machine off, so the command ends by itself. */
 static void
@@ -611,7 +492,7 @@ test_command_starts (void)
   kvm = strstr (command, "-accel kvm");
   g_assert_nonnull (kvm);
   memset (kvm, ' ', strlen ("-accel kvm"));
-  failure = run_for ((const char *const[]){"sh", "-c", command, NULL}, 60);
+  failure = check_run ((const char *const[]){"sh", "-c", command, NULL}, "", 60);
   if (failure != NULL)
     g_error ("%s: %s", command, failure);
 }
