@@ -93,7 +93,7 @@ typedef struct
 /* Find NAME in DIR, without regard to case when it is not there as it stands. The reference of its
  * file goes to *REF. FALSE: errno is ENOENT, or says what is wrong. */
 gboolean h2k_ntfs_find_in (ntfs_inode *dir, const NtfsName *name, guint64 *ref);
-/* The file called PATH, open. INSIDE (0: none) is a directory that must not be on the way. */
+/* The file called PATH, open. */
 ntfs_inode *h2k_ntfs_open_path (NtfsFs *ntfs, const char *path, GError **error);
 /* The directory that has PATH's last component, open; NAME gets that. INSIDE (0: none) is the
  * number of a directory that PATH must not lead into. */
@@ -103,10 +103,23 @@ gboolean h2k_ntfs_is_dir (const ntfs_inode *ni);
 /* Whether NI is a regular file whose content is where it seems to be; sets ERROR if not. WHAT is
  * what was tried ("read"). */
 gboolean h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **error);
+/* Close NI, and free it also if it cannot be written (FALSE: errno says why). */
+gboolean h2k_ntfs_close_file (ntfs_inode *ni);
 void h2k_ntfs_close (ntfs_inode *ni);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ntfs_inode, h2k_ntfs_close)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ntfs_attr, ntfs_attr_close)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (ntfs_attr_search_ctx, ntfs_attr_put_search_ctx)
+
+/* --- ntfs-compressed.c ------------------------------------------------------------------------ */
+
+/* Unpack LZNT1 from IN; OUT_SIZE is a multiple of 4096. What is not there is zeros. */
+gboolean h2k_ntfs_unpack (const guint8 *in, gsize in_size, guint8 *out, gsize out_size);
+/* Read exactly LENGTH bytes, which must be there, of an attribute. FALSE: errno says why. */
+gboolean h2k_ntfs_pread (ntfs_attr *na, guint64 offset, gsize length, void *buffer);
+/* Whether the library can read by itself what it needs of NI, without unpacking it. */
+gboolean h2k_ntfs_trust (ntfs_inode *ni);
+/* The file with the number in REF, if it can be trusted so far. NULL: errno says why. */
+ntfs_inode *h2k_ntfs_open_record (NtfsFs *ntfs, guint64 ref);
 
 /* --- ntfs-acl.c ------------------------------------------------------------------------------- */
 

@@ -47,27 +47,36 @@ check_boot (NtfsFs *ntfs, NtfsVolume *volume, GError **error)
   return TRUE;
 }
 
-/* Files that are read as a whole when a volume is opened, and how large they can be. */
+/* Files that libntfs-3g reads by itself, and how large they can be: those with a limit it reads as
+ * a whole when a volume is opened. None of them is compressed. */
 static const struct
 {
   guint64 record;
   guint64 max;
-} whole_files[] = {
-    {NTFS_FILE_UPCASE, 65536 * 2},
-    {NTFS_FILE_ATTRDEF, 65536},
+  const char *stream;
+} own_files[] = {
+    {NTFS_FILE_UPCASE, 65536 * 2, ""},   {NTFS_FILE_ATTRDEF, 65536, ""},
+    {NTFS_FILE_MFTMIRR, G_MAXINT64, ""}, {NTFS_FILE_LOGFILE, G_MAXINT64, ""},
+    {NTFS_FILE_BITMAP, G_MAXINT64, ""},  {NTFS_FILE_SECURE, G_MAXINT64, "$SDS"},
 };
 
 static gboolean
-check_whole_files (NtfsFs *ntfs, NtfsVolume *volume, GError **error)
+check_own_files (NtfsFs *ntfs, NtfsVolume *volume, GError **error)
 {
-  for (gsize i = 0; i < G_N_ELEMENTS (whole_files); i++)
+  for (gsize i = 0; i < G_N_ELEMENTS (own_files); i++)
     {
       g_autoptr (NtfsStream) stream = NULL;
-      if (!h2k_ntfs_stream (volume, whole_files[i].record, 0, NTFS_DATA, "", &stream, error))
+      if (!h2k_ntfs_stream (volume, own_files[i].record, 0, NTFS_DATA, own_files[i].stream, &stream,
+                            error))
         return FALSE;
-      if (!stream || stream->size == 0 || stream->size > whole_files[i].max)
+      if (!stream && own_files[i].record == NTFS_FILE_SECURE)
+        continue; /* of version 1 */
+      if (!stream || stream->size == 0 || stream->size > own_files[i].max)
         return h2k_ntfs_corrupt (volume, error, "its file %u has an impossible size",
-                                 (guint)whole_files[i].record);
+                                 (guint)own_files[i].record);
+      if (stream->flags & 0xff)
+        return h2k_ntfs_corrupt (volume, error, "its file %u is compressed",
+                                 (guint)own_files[i].record);
     }
   return TRUE;
 }
@@ -76,7 +85,7 @@ gboolean
 h2k_ntfs_check_layout (NtfsFs *ntfs, GError **error)
 {
   NtfsVolume volume;
-  gboolean ok = check_boot (ntfs, &volume, error) && check_whole_files (ntfs, &volume, error);
+  gboolean ok = check_boot (ntfs, &volume, error) && check_own_files (ntfs, &volume, error);
 
   h2k_ntfs_clear (&volume);
   return ok;
@@ -120,7 +129,7 @@ judge_image (NtfsFs *ntfs, const guint8 *head)
 static gboolean
 find_image (NtfsFs *ntfs, GError **error)
 {
-  g_autoptr (ntfs_inode) root = ntfs_inode_open (ntfs->vol, FILE_root), file = NULL;
+  g_autoptr (ntfs_inode) root = h2k_ntfs_open_record (ntfs, FILE_root), file = NULL;
   g_autoptr (ntfs_attr) na = NULL;
   guint8 head[16] = {0};
   guint64 ref;
@@ -131,7 +140,7 @@ find_image (NtfsFs *ntfs, GError **error)
     return h2k_ntfs_fail (ntfs, error, "/", "cannot be opened");
   if (!h2k_ntfs_find_in (root, &name, &ref))
     return errno == ENOENT || h2k_ntfs_fail (ntfs, error, "/", "cannot be searched");
-  file = ntfs_inode_open (ntfs->vol, MREF (ref));
+  file = h2k_ntfs_open_record (ntfs, ref);
   if (!file || h2k_ntfs_is_dir (file))
     return file || h2k_ntfs_fail (ntfs, error, "/hiberfil.sys", "cannot be opened");
   na = ntfs_attr_open (file, AT_DATA, AT_UNNAMED, 0);
@@ -139,7 +148,7 @@ find_image (NtfsFs *ntfs, GError **error)
     return h2k_ntfs_fail (ntfs, error, "/hiberfil.sys", "cannot be opened");
   if (na->data_size == 0)
     return TRUE;
-  if (ntfs_attr_pread (na, 0, MIN (na->data_size, (s64)sizeof head), head) < 0)
+  if (!h2k_ntfs_pread (na, 0, (gsize)MIN (na->data_size, (s64)sizeof head), head))
     return h2k_ntfs_fail (ntfs, error, "/hiberfil.sys", "cannot be read");
   judge_image (ntfs, head);
   return TRUE;

@@ -32,12 +32,14 @@ fail_change (NtfsFs *ntfs, GError **error, const char *path, const char *what)
 static gboolean
 close_changed (ntfs_inode *ni, gboolean ok)
 {
+  NtfsFs *ntfs = ni->vol->dev->d_private;
   int saved = errno;
-  int result = ntfs_inode_close (ni);
+  gboolean closed = h2k_ntfs_close_file (ni);
 
+  ntfs->failed |= !closed;
   if (!ok)
     errno = saved;
-  return ok && result == 0;
+  return ok && closed;
 }
 
 /* --- content ---------------------------------------------------------------------------------- */
@@ -69,27 +71,69 @@ write_attr (ntfs_attr *na, guint64 offset, const guint8 *data, gsize length)
   return TRUE;
 }
 
-/* Of a compressed file what was written last is compressed when it is closed. */
 static gboolean
 close_attr (ntfs_attr *na, gboolean ok)
 {
   int saved = errno;
 
-  if ((na->data_flags & ATTR_COMPRESSION_MASK) && ntfs_attr_pclose (na) != 0 && ok)
-    {
-      ok = FALSE;
-      saved = errno;
-    }
   ntfs_attr_close (na);
   errno = saved;
   return ok;
 }
 
-/* The file called PATH and its content, for a change of it. */
+/* Files up to this size are unpacked so that they can be changed. */
+#define MAX_UNPACKED (128u << 20)
+
+static gboolean
+have_room (ntfs_volume *vol, gsize size)
+{
+  if (!NVolFreeSpaceKnown (vol) && ntfs_volume_get_free_space (vol) != 0)
+    return FALSE;
+  errno = ENOSPC;
+  return (guint64)MAX (vol->free_clusters, 0) << vol->cluster_size_bits >= size;
+}
+
+/* Put an ordinary attribute with CONTENT in the place of the compressed one. */
+static gboolean
+replace_content (ntfs_inode *ni, const guint8 *content, gsize size)
+{
+  ntfs_attr *na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
+  gboolean ok = na && ntfs_attr_rm (na) == 0;
+
+  ntfs_attr_close (na);
+  ni->flags &= ~(FILE_ATTR_COMPRESSED | FILE_ATTR_SPARSE_FILE);
+  if (!ok || ntfs_attr_add (ni, AT_DATA, AT_UNNAMED, 0, NULL, 0) != 0)
+    return FALSE;
+  na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
+  return na && close_attr (na, write_attr (na, 0, content, size));
+}
+
+/* Make a compressed file an ordinary one, of which the first KEEP bytes are kept: nothing that
+ * changes compressed files is trusted (see ntfs-compressed.c). */
+static gboolean
+unpack_file (NtfsFs *ntfs, ntfs_inode *ni, const ntfs_attr *na, guint64 keep)
+{
+  gsize size = (gsize)MIN (keep, (guint64)MAX (na->data_size, 0));
+  g_autofree guint8 *content = NULL;
+
+  errno = EFBIG;
+  if (size > MAX_UNPACKED || !have_room (ntfs->vol, size))
+    return FALSE;
+  content = g_malloc (MAX (size, 1));
+  if (!h2k_ntfs_pread ((ntfs_attr *)na, 0, size, content))
+    return FALSE;
+  if (replace_content (ni, content, size))
+    return TRUE;
+  ntfs->failed = TRUE;
+  return FALSE;
+}
+
+/* The file called PATH and its content, of which the first KEEP bytes are of use, for a change. */
 static ntfs_inode *
-open_content (NtfsFs *ntfs, const char *path, ntfs_attr **na, GError **error)
+open_content (NtfsFs *ntfs, const char *path, guint64 keep, ntfs_attr **na, GError **error)
 {
   g_autoptr (ntfs_inode) ni = NULL;
+  gboolean ok = TRUE;
 
   if (!h2k_ntfs_begin_change (ntfs, error))
     return NULL;
@@ -97,9 +141,15 @@ open_content (NtfsFs *ntfs, const char *path, ntfs_attr **na, GError **error)
   if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, error))
     return NULL;
   *na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
+  if (*na && ((*na)->data_flags & ATTR_COMPRESSION_MASK))
+    {
+      ok = unpack_file (ntfs, ni, *na, keep);
+      ntfs_attr_close (*na);
+      *na = ok ? ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0) : NULL;
+    }
   if (*na)
     return g_steal_pointer (&ni);
-  h2k_ntfs_fail (ntfs, error, path, "cannot be opened");
+  fail_change (ntfs, error, path, ok ? "cannot be opened" : "compressed, cannot be unpacked");
   return NULL;
 }
 
@@ -109,7 +159,7 @@ h2k_ntfs_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data,
 {
   NtfsFs *ntfs = (NtfsFs *)fs;
   ntfs_attr *na;
-  ntfs_inode *ni = open_content (ntfs, path, &na, error);
+  ntfs_inode *ni = open_content (ntfs, path, G_MAXUINT64, &na, error);
   gboolean ok;
 
   if (!ni)
@@ -127,7 +177,7 @@ h2k_ntfs_truncate (H2kFs *fs, const char *path, guint64 size, GError **error)
 {
   NtfsFs *ntfs = (NtfsFs *)fs;
   ntfs_attr *na;
-  ntfs_inode *ni = open_content (ntfs, path, &na, error);
+  ntfs_inode *ni = open_content (ntfs, path, size, &na, error);
   gboolean ok;
 
   if (!ni)
@@ -294,11 +344,11 @@ h2k_ntfs_remove (H2kFs *fs, const char *path, GError **error)
   dir = h2k_ntfs_open_parent (ntfs, path, 0, &name, error);
   if (!dir)
     return FALSE;
-  ni = h2k_ntfs_find_in (dir, &name, &ref) ? ntfs_inode_open (ntfs->vol, MREF (ref)) : NULL;
+  ni = h2k_ntfs_find_in (dir, &name, &ref) ? h2k_ntfs_open_record (ntfs, ref) : NULL;
   if (!ni)
     {
       h2k_ntfs_fail (ntfs, error, path, "cannot be removed");
-      ntfs_inode_close (dir);
+      h2k_ntfs_close (dir);
       return FALSE;
     }
   /* This closes both, also when it fails. */
@@ -317,12 +367,12 @@ typedef struct
 static gboolean
 add_name (NtfsFs *ntfs, guint64 number, const Place *place)
 {
-  ntfs_inode *dir = ntfs_inode_open (ntfs->vol, place->dir), *ni;
+  ntfs_inode *dir = h2k_ntfs_open_record (ntfs, place->dir), *ni;
   gboolean ok;
 
   if (!dir)
     return FALSE;
-  ni = ntfs_inode_open (ntfs->vol, number);
+  ni = h2k_ntfs_open_record (ntfs, number);
   ok = ni && ntfs_link (ni, dir, place->name.units, (u8)place->name.n) == 0;
   if (ok)
     {
@@ -337,8 +387,8 @@ add_name (NtfsFs *ntfs, guint64 number, const Place *place)
 static gboolean
 drop_name (NtfsFs *ntfs, guint64 number, const Place *place)
 {
-  ntfs_inode *dir = ntfs_inode_open (ntfs->vol, place->dir);
-  ntfs_inode *ni = dir ? ntfs_inode_open (ntfs->vol, number) : NULL;
+  ntfs_inode *dir = h2k_ntfs_open_record (ntfs, place->dir);
+  ntfs_inode *ni = dir ? h2k_ntfs_open_record (ntfs, number) : NULL;
 
   if (ni)
     return ntfs_delete (ntfs->vol, NULL, ni, dir, place->name.units, (u8)place->name.n) == 0;
@@ -400,7 +450,7 @@ find_place (NtfsFs *ntfs, const char *path, guint64 inside, Place *place, guint6
   if (!h2k_ntfs_find_in (dir, &place->name, &ref))
     return errno == ENOENT || h2k_ntfs_fail (ntfs, error, path, "cannot be found");
   *number = MREF (ref);
-  ni = ntfs_inode_open (ntfs->vol, *number);
+  ni = h2k_ntfs_open_record (ntfs, *number);
   *is_dir = ni && h2k_ntfs_is_dir (ni);
   return ni || h2k_ntfs_fail (ntfs, error, path, "cannot be opened");
 }
@@ -425,7 +475,7 @@ check_replaced (NtfsFs *ntfs, const char *from, gboolean from_dir, const char *t
                             "a directory and a file cannot take each other's name");
   if (!to_dir)
     return TRUE;
-  ni = ntfs_inode_open (ntfs->vol, old);
+  ni = h2k_ntfs_open_record (ntfs, old);
   return (ni && ntfs_check_empty_dir (ni) == 0)
          || h2k_ntfs_fail (ntfs, error, to, "cannot be replaced");
 }

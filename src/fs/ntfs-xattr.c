@@ -90,7 +90,7 @@ read_stream (NtfsFs *ntfs, ntfs_inode *ni, const char *path, const char *name, G
       return NULL;
     }
   value = g_malloc0 ((gsize)MAX (size, 1));
-  if (size > 0 && ntfs_attr_pread (na, 0, size, value) != size)
+  if (size > 0 && !h2k_ntfs_pread (na, 0, (gsize)size, value))
     {
       h2k_ntfs_fail (ntfs, error, path, "a stream cannot be read");
       return NULL;
@@ -165,7 +165,7 @@ h2k_ntfs_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value
     return FALSE;
   if (number == XATTR_UNMAPPED || number == XATTR_NTFS_REPARSE_DATA || !value)
     {
-      ntfs_inode_close (ni);
+      h2k_ntfs_close (ni);
       return h2k_ntfs_refuse (ntfs, H2K_ERROR_UNSUPPORTED, error, path,
                               "NTFS has no such attribute that could be set or removed");
     }
@@ -173,7 +173,7 @@ h2k_ntfs_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value
   result = ntfs_xattr_system_setxattr (&ntfs->security, number, ni, NULL, bytes, size, 0);
   if (result != 0)
     h2k_ntfs_fail (ntfs, error, path, "an attribute cannot be set");
-  if (ntfs_inode_close (ni) != 0 && result == 0)
+  if (!h2k_ntfs_close_file (ni) && result == 0)
     return h2k_ntfs_fail (ntfs, error, path, "an attribute cannot be set");
   return result == 0;
 }

@@ -75,10 +75,35 @@ h2k_ntfs_fail (NtfsFs *ntfs, GError **error, const char *path, const char *what)
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
+static void
+forget_changes (ntfs_inode *ni)
+{
+  NInoClearDirty (ni);
+  NInoAttrListClearDirty (ni);
+  NInoFileNameClearDirty (ni);
+}
+
+gboolean
+h2k_ntfs_close_file (ntfs_inode *ni)
+{
+  int saved;
+
+  if (!ni || ntfs_inode_close (ni) == 0)
+    return TRUE;
+  saved = errno;
+  /* The library keeps open what it cannot write. */
+  forget_changes (ni);
+  for (s32 i = 0; i < ni->nr_extents; i++)
+    forget_changes (ni->extent_nis[i]);
+  ntfs_inode_close (ni);
+  errno = saved;
+  return FALSE;
+}
+
 void
 h2k_ntfs_close (ntfs_inode *ni)
 {
-  ntfs_inode_close (ni);
+  h2k_ntfs_close_file (ni);
 }
 
 gboolean
@@ -118,7 +143,7 @@ h2k_ntfs_find_in (ntfs_inode *dir, const NtfsName *name, guint64 *ref)
 static ntfs_inode *
 walk (NtfsFs *ntfs, const char *path, gsize length, guint64 inside, GError **error)
 {
-  g_autoptr (ntfs_inode) ni = ntfs_inode_open (ntfs->vol, FILE_root);
+  g_autoptr (ntfs_inode) ni = h2k_ntfs_open_record (ntfs, FILE_root);
   const char *p = path, *end = path + length;
 
   for (;;)
@@ -149,8 +174,8 @@ walk (NtfsFs *ntfs, const char *path, gsize length, guint64 inside, GError **err
       errno = ENOENT;
       if (name.n <= 0 || !h2k_ntfs_find_in (ni, &name, &ref))
         break;
-      ntfs_inode_close (ni);
-      ni = ntfs_inode_open (ntfs->vol, MREF (ref));
+      h2k_ntfs_close (ni);
+      ni = h2k_ntfs_open_record (ntfs, ref);
       if (!ni && errno == ENOENT)
         errno = EIO; /* a name without a file */
     }
@@ -345,21 +370,12 @@ static GBytes *
 read_attr (ntfs_attr *na, guint64 offset, gsize length)
 {
   g_autofree guint8 *buffer = g_try_malloc (length);
-  gsize done = 0;
 
   if (!buffer)
     errno = ENOMEM;
-  while (buffer && done < length)
-    {
-      s64 n = ntfs_attr_pread (na, (s64)(offset + done), (s64)(length - done), buffer + done);
-      if (n <= 0)
-        {
-          errno = n == 0 ? EIO : errno;
-          return NULL;
-        }
-      done += (gsize)n;
-    }
-  return buffer ? g_bytes_new_take (g_steal_pointer (&buffer), length) : NULL;
+  return buffer && h2k_ntfs_pread (na, offset, length, buffer)
+             ? g_bytes_new_take (g_steal_pointer (&buffer), length)
+             : NULL;
 }
 
 static GBytes *
