@@ -7,6 +7,7 @@
 #include "registry/regf.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 H2kFs *
 hives_fs_new (const char *type, guint64 size)
@@ -191,7 +192,7 @@ static gboolean
 is_allowed (const char *line, const char *const *allowed)
 {
   for (; *allowed; allowed++)
-    if (strstr (line, *allowed))
+    if (strcasestr (line, *allowed))
       return TRUE;
   return FALSE;
 }
