@@ -273,6 +273,9 @@ has_lists_with_names (const H2kRegf *regf, guint32 offset)
   const H2kRegfList *list
       = key ? h2k_regf_cell (regf, GUINT32_FROM_LE (key->keys), sizeof *list, NULL) : NULL;
 
+  /* hivex makes the list of a key that has none. */
+  if (key && key->n_keys == 0)
+    return TRUE;
   if (!list || memcmp (list->magic, "ri", 2) != 0)
     return list && memcmp (list->magic, "li", 2) != 0;
   for (guint i = 0; i < GUINT16_FROM_LE (list->n); i++)

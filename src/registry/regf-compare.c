@@ -101,27 +101,45 @@ same_values (const Compare *compare, guint32 offset)
   return TRUE;
 }
 
-/* Values of KEY in their order, H2kRegValue: those that EDITED (folded names; may be NULL) has,
- * when WANTED, else the others. */
-static GPtrArray *
-read_values (const H2kRegf *regf, guint32 offset, GHashTable *edited, gboolean wanted)
+/* Values of a key one after the other: those that were edited, or the others. */
+typedef struct
 {
-  GPtrArray *values = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_reg_value_free);
-  guint32 n;
-  const guint8 *list = h2k_regf_list_values (regf, h2k_regf_key (regf, offset), &n);
+  const H2kRegf *regf;
+  const guint8 *list;
+  guint32 n, next;
+  GHashTable *edited; /* folded names */
+  gboolean wanted;
+} Values;
 
-  for (guint32 i = 0; i < n; i++)
-    {
-      const H2kRegfValue *raw = h2k_regf_value (regf, h2k_le32 (list + 4 * (gsize)i));
-      g_autofree char *name = h2k_regf_value_name (raw), *folded = h2k_reg_fold (name);
-      g_autoptr (GBytes) data = h2k_regf_value_data (regf, raw);
+static Values
+values_of (const H2kRegf *regf, guint32 offset, GHashTable *edited, gboolean wanted)
+{
+  Values values = {regf, .edited = edited, .wanted = wanted};
 
-      if ((edited && g_hash_table_contains (edited, folded)) == wanted)
-        g_ptr_array_add (values,
-                         h2k_reg_new (name, GUINT32_FROM_LE (raw->type),
-                                      g_bytes_get_data (data, NULL), g_bytes_get_size (data)));
-    }
+  values.list = h2k_regf_list_values (regf, h2k_regf_key (regf, offset), &values.n);
   return values;
+}
+
+/* The caller's; NULL: there are no more. */
+static H2kRegValue *
+next_value (Values *values)
+{
+  while (values->next < values->n)
+    {
+      guint32 at = h2k_le32 (values->list + 4 * (gsize)values->next++);
+      const H2kRegfValue *raw = h2k_regf_value (values->regf, at);
+      g_autofree char *name = h2k_regf_value_name (raw), *folded = h2k_reg_fold (name);
+      H2kRegValue *value;
+
+      if (g_hash_table_contains (values->edited, folded) != values->wanted)
+        continue;
+      value = g_new0 (H2kRegValue, 1);
+      value->name = g_steal_pointer (&name);
+      value->type = GUINT32_FROM_LE (raw->type);
+      value->data = h2k_regf_value_data (values->regf, raw);
+      return value;
+    }
+  return NULL;
 }
 
 static gboolean
@@ -134,48 +152,45 @@ is_equal (const H2kRegValue *a, const H2kRegValue *b)
 static gboolean
 same_other_values (const Compare *compare, Pair pair, GHashTable *edited)
 {
-  g_autoptr (GPtrArray) b = read_values (compare->after, pair.key, edited, FALSE);
-  g_autoptr (GPtrArray) a = NULL;
+  Values before = {0}, after = values_of (compare->after, pair.key, edited, FALSE);
 
-  if (pair.is_new)
-    return b->len == 0;
-  a = read_values (compare->before, pair.key, edited, FALSE);
-  if (a->len != b->len)
-    return FALSE;
-  for (guint i = 0; i < a->len; i++)
+  if (!pair.is_new)
+    before = values_of (compare->before, pair.key, edited, FALSE);
+  while (TRUE)
     {
-      const H2kRegValue *x = a->pdata[i], *y = b->pdata[i];
+      g_autoptr (H2kRegValue) a = next_value (&before), b = next_value (&after);
 
-      if (strcmp (x->name, y->name) != 0 || !is_equal (x, y))
+      if (!a || !b)
+        return !a && !b;
+      if (strcmp (a->name, b->name) != 0 || !is_equal (a, b))
         return FALSE;
     }
-  return TRUE;
 }
 
 /* Each value that was to be set is there once, and no other one of these. */
 static gboolean
 has_edited_values (const Compare *compare, guint32 offset, GHashTable *edited)
 {
-  g_autoptr (GPtrArray) values = read_values (compare->after, offset, edited, TRUE);
+  Values values = values_of (compare->after, offset, edited, TRUE);
   GHashTableIter iter;
   gpointer value;
-  guint expected = 0;
+  guint expected = 0, n = 0;
 
   g_hash_table_iter_init (&iter, edited);
   while (g_hash_table_iter_next (&iter, NULL, &value))
     expected += value != NULL;
-  if (values->len != expected)
-    return FALSE;
-  for (guint i = 0; i < values->len; i++)
+  while (TRUE)
     {
-      const H2kRegValue *have = values->pdata[i], *want;
-      g_autofree char *folded = h2k_reg_fold (have->name);
+      g_autoptr (H2kRegValue) have = next_value (&values);
+      g_autofree char *folded = have ? h2k_reg_fold (have->name) : NULL;
+      const H2kRegValue *want = have ? g_hash_table_lookup (edited, folded) : NULL;
 
-      want = g_hash_table_lookup (edited, folded);
+      if (!have)
+        return n == expected;
       if (!want || !is_equal (have, want))
         return FALSE;
+      n++;
     }
-  return TRUE;
 }
 
 static void

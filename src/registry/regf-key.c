@@ -96,18 +96,11 @@ h2k_regf_list_values (const H2kRegf *regf, const H2kRegfKey *key, guint32 *n)
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-typedef struct __attribute__ ((packed))
-{
-  char magic[2]; /* "db" */
-  guint16 n;
-  guint32 segments; /* offset of an array of offsets */
-} Big;
-
 /* Append the big data at OFFSET, LENGTH bytes in all, to OUT, which may be NULL; FALSE: damaged. */
 static gboolean
 read_big (const H2kRegf *regf, guint32 offset, guint32 length, GByteArray *out)
 {
-  const Big *big = h2k_regf_cell (regf, offset, sizeof *big, NULL);
+  const H2kRegfBig *big = h2k_regf_cell (regf, offset, sizeof *big, NULL);
   guint n = (length + H2K_REGF_BIG - 1) / H2K_REGF_BIG;
   const guint8 *segments;
 
@@ -128,8 +121,8 @@ read_big (const H2kRegf *regf, guint32 offset, guint32 length, GByteArray *out)
   return segments != NULL;
 }
 
-static gboolean
-is_big (const H2kRegf *regf, guint32 length)
+gboolean
+h2k_regf_is_big (const H2kRegf *regf, guint32 length)
 {
   return length > H2K_REGF_BIG && GUINT32_FROM_LE (h2k_regf_base (regf)->minor) > 3;
 }
@@ -151,7 +144,7 @@ h2k_regf_value (const H2kRegf *regf, guint32 offset)
   if (length == 0)
     return value;
   /* No data are longer than all cells, so that segments which are there many times cost no more. */
-  if (is_big (regf, length))
+  if (h2k_regf_is_big (regf, length))
     return length <= regf->length && read_big (regf, data, length, NULL) ? value : NULL;
   return h2k_regf_cell (regf, data, length, NULL) ? value : NULL;
 }
@@ -172,7 +165,7 @@ h2k_regf_value_data (const H2kRegf *regf, const H2kRegfValue *value)
     return g_bytes_new (&value->data, length & ~H2K_REGF_INLINE);
   if (length == 0)
     return g_bytes_new (NULL, 0);
-  if (is_big (regf, length))
+  if (h2k_regf_is_big (regf, length))
     {
       GByteArray *out = g_byte_array_sized_new (length);
 

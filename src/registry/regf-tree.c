@@ -9,6 +9,7 @@
 #include "registry/private.h"
 
 #define MAX_TEXTS 8u
+#define SHARED "it shares a cell with something else"
 
 H2kDamage *
 h2k_damage_new (void)
@@ -108,6 +109,50 @@ add_damage (Walk *walk, guint32 offset, H2kDamageKind kind, const char *what)
   h2k_damage_add (walk->damage, offset, kind, path, what);
 }
 
+/* Whether the cell at OFFSET is met for the first time. One that two things share is taken away
+ * from both when hivex changes one of them. */
+static gboolean
+claim (Walk *walk, guint32 offset)
+{
+  return !set_seen (walk, offset);
+}
+
+/* The cells of the lists in the cell at OFFSET, of keys. */
+static gboolean
+claim_lists (Walk *walk, guint32 offset)
+{
+  const H2kRegfList *list = h2k_regf_cell (walk->regf, offset, sizeof *list, NULL);
+  gboolean first = claim (walk, offset);
+
+  if (memcmp (list->magic, "ri", 2) == 0)
+    for (guint i = 0; i < GUINT16_FROM_LE (list->n) && first; i++)
+      first = claim (walk, GUINT32_FROM_LE (list->items[i]));
+  return first;
+}
+
+/* The cells of the value at OFFSET, which is intact. */
+static gboolean
+claim_value (Walk *walk, guint32 offset)
+{
+  const H2kRegfValue *value = h2k_regf_value (walk->regf, offset);
+  guint32 length = GUINT32_FROM_LE (value->length), data = GUINT32_FROM_LE (value->data);
+  const H2kRegfBig *big;
+  const guint8 *segments;
+  gboolean first = claim (walk, offset);
+
+  if (length & H2K_REGF_INLINE || length == 0)
+    return first;
+  first = claim (walk, data) && first;
+  if (!h2k_regf_is_big (walk->regf, length))
+    return first;
+  big = h2k_regf_cell (walk->regf, data, sizeof *big, NULL);
+  segments = h2k_regf_cell (walk->regf, GUINT32_FROM_LE (big->segments), 0, NULL);
+  first = claim (walk, GUINT32_FROM_LE (big->segments)) && first;
+  for (guint i = 0; i < GUINT16_FROM_LE (big->n) && first; i++)
+    first = claim (walk, h2k_le32 (segments + 4 * i));
+  return first;
+}
+
 static gboolean
 is_value_intact (Walk *walk, guint32 offset)
 {
@@ -136,12 +181,16 @@ check_values (Walk *walk, guint32 offset, const H2kRegfKey *key)
       return;
     }
   walk->values_left -= n;
+  if (n > 0 && !claim (walk, GUINT32_FROM_LE (key->values)))
+    add_damage (walk, offset, H2K_DAMAGED_OTHER, SHARED);
   for (guint32 i = 0; i < n; i++)
     {
       guint32 at = h2k_le32 (values + 4 * (gsize)i);
 
       if (!is_value_intact (walk, at))
         add_damage (walk, at, H2K_DAMAGED_VALUE, "a value of it is damaged");
+      else if (!claim_value (walk, at))
+        add_damage (walk, offset, H2K_DAMAGED_OTHER, SHARED);
     }
 }
 
@@ -166,7 +215,7 @@ is_security_intact (Walk *walk, guint32 offset)
     return TRUE;
   item = security_at (walk->regf, offset);
   if (!item || item->n_references == 0 || !security_at (walk->regf, GUINT32_FROM_LE (item->next))
-      || !security_at (walk->regf, GUINT32_FROM_LE (item->previous)))
+      || !security_at (walk->regf, GUINT32_FROM_LE (item->previous)) || !claim (walk, offset))
     return FALSE;
   g_hash_table_add (walk->security, GUINT_TO_POINTER (offset));
   return TRUE;
@@ -176,13 +225,17 @@ static void
 check_other (Walk *walk, guint32 offset, const H2kRegfKey *key, guint32 parent)
 {
   guint length = GUINT16_FROM_LE (key->class_length);
+  guint32 class_name = GUINT32_FROM_LE (key->class_name);
 
   if (!is_security_intact (walk, GUINT32_FROM_LE (key->security)))
     add_damage (walk, offset, H2K_DAMAGED_OTHER, "its security is damaged");
   if (parent != H2K_REGF_NONE && GUINT32_FROM_LE (key->parent) != parent)
     add_damage (walk, offset, H2K_DAMAGED_OTHER, "another key is named as the one above it");
-  if (length > 0 && !h2k_regf_cell (walk->regf, GUINT32_FROM_LE (key->class_name), length, NULL))
+  if (class_name == H2K_REGF_NONE ? length > 0
+                                  : !h2k_regf_cell (walk->regf, class_name, length, NULL))
     add_damage (walk, offset, H2K_DAMAGED_OTHER, "its class is damaged");
+  else if (class_name != H2K_REGF_NONE && !claim (walk, class_name))
+    add_damage (walk, offset, H2K_DAMAGED_OTHER, SHARED);
 }
 
 /* Whether each of the keys from FIRST on is one, and is met for the first time. */
@@ -212,7 +265,11 @@ enter (Walk *walk, guint32 offset, guint32 parent)
   intact = walk->levels->len <= H2K_REGF_DEPTH && GUINT32_FROM_LE (key->n_keys) <= walk->keys_left
            && h2k_regf_list_keys (walk->regf, key, walk->keys) && are_keys (walk, level.first);
   if (intact)
-    walk->keys_left -= walk->keys->len - level.first;
+    {
+      walk->keys_left -= walk->keys->len - level.first;
+      if (walk->keys->len > level.first && !claim_lists (walk, GUINT32_FROM_LE (key->keys)))
+        add_damage (walk, offset, H2K_DAMAGED_OTHER, SHARED);
+    }
   else
     {
       g_array_set_size (walk->keys, level.first);

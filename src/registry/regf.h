@@ -110,6 +110,14 @@ G_STATIC_ASSERT (sizeof (H2kRegfValue) == 20);
 
 typedef struct __attribute__ ((packed))
 {
+  char magic[2]; /* "db" */
+  guint16 n;
+  guint32 segments; /* offset of an array of offsets */
+} H2kRegfBig;
+G_STATIC_ASSERT (sizeof (H2kRegfBig) == 8);
+
+typedef struct __attribute__ ((packed))
+{
   char magic[2]; /* "sk" */
   guint16 reserved;
   guint32 next;
@@ -187,6 +195,8 @@ gboolean h2k_regf_list_keys (const H2kRegf *regf, const H2kRegfKey *key, GArray 
 const guint8 *h2k_regf_list_values (const H2kRegf *regf, const H2kRegfKey *key, guint32 *n);
 /* The value at OFFSET with all of its name and data; or NULL. */
 const H2kRegfValue *h2k_regf_value (const H2kRegf *regf, guint32 offset);
+/* Whether LENGTH bytes of data are in segments. */
+gboolean h2k_regf_is_big (const H2kRegf *regf, guint32 length);
 char *h2k_regf_value_name (const H2kRegfValue *value);
 /* The data of VALUE, which h2k_regf_value() returned. */
 GBytes *h2k_regf_value_data (const H2kRegf *regf, const H2kRegfValue *value);

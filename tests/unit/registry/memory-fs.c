@@ -13,6 +13,12 @@ typedef struct
   guint changes, fail_at;
 } MemoryFs;
 
+static void
+add (H2kFs *fs, const char *path)
+{
+  g_hash_table_insert (((MemoryFs *)fs)->files, g_strdup (path), g_byte_array_new ());
+}
+
 static GByteArray *
 find (H2kFs *fs, const char *path, GError **error)
 {
@@ -97,7 +103,7 @@ memory_create (H2kFs *fs, const char *path, guint32 mode, guint32 uid, guint32 g
 {
   if (!change (fs, error))
     return FALSE;
-  memory_fs_file (fs, path);
+  add (fs, path);
   return TRUE;
 }
 
@@ -157,14 +163,9 @@ memory_fs_new (void)
 GByteArray *
 memory_fs_file (H2kFs *fs, const char *path)
 {
-  GByteArray *file = find (fs, path, NULL);
-
-  if (!file)
-    {
-      file = g_byte_array_new ();
-      g_hash_table_insert (((MemoryFs *)fs)->files, g_strdup (path), file);
-    }
-  return file;
+  if (!find (fs, path, NULL))
+    add (fs, path);
+  return find (fs, path, NULL);
 }
 
 void

@@ -180,7 +180,7 @@ test_chain (void)
         guint32 s = wrapped ? 0xfffffffe : 5;
         g_autoptr (H2kRegf) regf = hive_new (s + 1, s);
         GByteArray *early = log_new (6, s, 0), *late = log_new (6, s + 2, 0);
-        H2kRegfReplay replay;
+        H2kRegfReplay replay = {0};
 
         add_entry (early, s, BINS, AT (0), 512, 'a');
         add_entry (early, s + 1, BINS, AT (1), 512, 'b');
@@ -276,7 +276,7 @@ test_defect (gconstpointer data)
   guint i = GPOINTER_TO_UINT (data), at;
   g_autoptr (H2kRegf) regf = hive_new (6, 5);
   GByteArray *log = log_new (6, 5, 0), *other = log_new (6, 8, 0);
-  H2kRegfReplay replay;
+  H2kRegfReplay replay = {0};
 
   add_entry (log, 5, BINS, AT (0), 512, 'a');
   at = add_entry (log, 6, BINS, AT (1), 512, 'b');
@@ -313,7 +313,7 @@ test_unfit (void)
     {
       g_autoptr (H2kRegf) regf = hive_new (6, 5);
       GByteArray *log = log_new (6, cases[i].sequence, 0);
-      H2kRegfReplay replay;
+      H2kRegfReplay replay = {0};
 
       add_entry (log, cases[i].sequence, BINS, AT (0), 512, 'a');
       if (cases[i].at)
@@ -339,7 +339,7 @@ test_later_alone (void)
 {
   g_autoptr (H2kRegf) regf = hive_new (8, 7);
   GByteArray *early = log_new (6, 5, 0), *late = log_new (6, 9, 0);
-  H2kRegfReplay replay;
+  H2kRegfReplay replay = {0};
 
   add_entry (early, 5, BINS, AT (0), 512, 'a');
   add_entry (late, 9, BINS, AT (1), 512, 'b');
@@ -356,7 +356,7 @@ test_clean (void)
 {
   g_autoptr (H2kRegf) regf = hive_new (5, 5);
   GByteArray *new = log_new (6, 5, 0), *old = old_log (1, TIME, 'x');
-  H2kRegfReplay replay;
+  H2kRegfReplay replay = {0};
 
   add_entry (new, 5, BINS, AT (0), 512, 'a');
   run (regf, new, old, &replay);
@@ -374,7 +374,7 @@ test_growth (void)
   g_autoptr (H2kRegf) regf = hive_new (6, 5);
   GByteArray *log = log_new (6, 5, 0);
   guint at = add_entry (log, 5, BINS + 1, BINS * H2K_REGF_PAGE, H2K_REGF_PAGE, 0);
-  H2kRegfReplay replay;
+  H2kRegfReplay replay = {0};
 
   make_bin (log->data + at + 48, BINS * H2K_REGF_PAGE);
   put32 (log->data + at + 8, 1);
@@ -393,7 +393,7 @@ test_base_from_new_log (void)
 {
   g_autoptr (H2kRegf) regf = hive_new (6, 5);
   GByteArray *early = log_new (6, 5, 0), *late = log_new (6, 6, 0);
-  H2kRegfReplay replay;
+  H2kRegfReplay replay = {0};
 
   put32 (regf->data + 24, 77);
   add_entry (early, 5, BINS, AT (0), 512, 'a');
@@ -436,7 +436,7 @@ test_old (void)
       g_autoptr (H2kRegf) regf = hive_new (6, 5);
       GByteArray *first = cases[i].first ? old_log (cases[i].type, cases[i].first, 'a') : NULL;
       GByteArray *second = cases[i].second ? old_log (cases[i].type, cases[i].second, 'b') : NULL;
-      H2kRegfReplay replay;
+      H2kRegfReplay replay = {0};
 
       run (regf, first, second, &replay);
       g_assert_cmpuint (seen (regf, AT (1)), ==, cases[i].expected);
@@ -455,7 +455,7 @@ test_old_torn (void)
 {
   g_autoptr (H2kRegf) regf = hive_new (6, 5);
   GByteArray *log = old_log (1, TIME, 'a');
-  H2kRegfReplay replay;
+  H2kRegfReplay replay = {0};
 
   g_byte_array_set_size (log, log->len - 1);
   run (regf, log, NULL, &replay);
@@ -474,7 +474,7 @@ test_base_from_old_log (void)
       GByteArray *log = old_log (1, TIME, 'a');
       const H2kRegfLog logs[1] = {{"LOG", log->data, log->len}};
       g_autoptr (GError) error = NULL;
-      H2kRegfReplay replay;
+      H2kRegfReplay replay = {0};
 
       memset (regf->data, 0xee, 512);
       if (i == 1)
