@@ -283,19 +283,118 @@ make_descriptor (const guint8 *parent, gsize size, gboolean is_dir)
   return g_byte_array_free_to_bytes (g_steal_pointer (&made));
 }
 
-GBytes *
-h2k_ntfs_inherit (NtfsFs *ntfs, ntfs_inode *dir, gboolean is_dir)
+/* --- what is there ---------------------------------------------------------------------------- */
+
+static gboolean
+check_sid (const guint8 *descriptor, gsize size, guint32 offset)
 {
-  g_autofree char *parent = g_malloc (MAX_DESCRIPTOR);
-  int size = ntfs_get_ntfs_acl (&ntfs->security, dir, parent, MAX_DESCRIPTOR);
+  return offset >= SD_SIZE && offset <= size && size - offset >= 8
+         && size - offset >= 8 + 4u * descriptor[offset + 1];
+}
+
+gboolean
+h2k_ntfs_check_descriptor (const guint8 *descriptor, gsize size)
+{
+  static const struct
+  {
+    guint field;
+    guint16 present;
+  } lists[] = {{SD_SACL, HAS_SACL}, {SD_DACL, HAS_DACL}};
+
+  if (size < SD_SIZE || size > MAX_DESCRIPTOR || descriptor[SD_REVISION] != 1
+      || !check_sid (descriptor, size, h2k_le32 (descriptor + SD_OWNER))
+      || !check_sid (descriptor, size, h2k_le32 (descriptor + SD_GROUP)))
+    return FALSE;
+  for (gsize i = 0; i < G_N_ELEMENTS (lists); i++)
+    {
+      g_autoptr (GByteArray) entries = g_byte_array_new ();
+      NewList list = {entries, 0};
+      guint32 offset = h2k_le32 (descriptor + lists[i].field);
+      if (offset && (h2k_le16 (descriptor + SD_CONTROL) & lists[i].present)
+          && (offset < SD_SIZE || !inherit_list (&list, descriptor, size, offset, FALSE)))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+static GBytes *
+read_all (ntfs_inode *ni, ATTR_TYPES type, ntfschar *name, guint32 name_length, guint64 offset,
+          gsize size)
+{
+  g_autoptr (ntfs_attr) na = ntfs_attr_open (ni, type, name, name_length);
+  g_autofree guint8 *data = NULL;
+
+  if (!na)
+    return NULL;
+  if (!size && na->data_size > 0)
+    size = (gsize)MIN (na->data_size, MAX_DESCRIPTOR + 1);
+  errno = EIO;
+  if (size < SD_SIZE || size > MAX_DESCRIPTOR || na->data_size < (s64)size
+      || offset > (guint64)na->data_size - size)
+    return NULL;
+  data = g_malloc (size);
+  return h2k_ntfs_pread (na, offset, size, data) ? g_bytes_new_take (g_steal_pointer (&data), size)
+                                                 : NULL;
+}
+
+/* An entry of the index $SII: le16 8 its length, le32 16 the number, which is the key; what is in
+ * $SDS: le32 20 hash, le32 24 number, le64 28 offset, le32 36 length, with such a header. */
+#define SII_ENTRY 40u
+#define SDS_HEADER 20u
+
+static GBytes *
+read_shared (ntfs_volume *vol, le32 number)
+{
+  ntfs_index_context *index = vol->secure_xsii;
+  const guint8 *entry;
+  guint64 offset;
+  guint32 length;
+
+  ntfs_index_ctx_reinit (index);
+  if (ntfs_index_lookup (&number, sizeof number, index) != 0)
+    return NULL;
+  entry = (const guint8 *)index->entry;
+  errno = EIO;
+  if (h2k_le16 (entry + 8) < SII_ENTRY)
+    return NULL;
+  offset = h2k_le64 (entry + 28);
+  length = h2k_le32 (entry + 36);
+  if (length <= SDS_HEADER || offset > G_MAXINT64 - SDS_HEADER)
+    return NULL;
+  return read_all (vol->secure_ni, AT_DATA, STREAM_SDS, 4, offset + SDS_HEADER,
+                   length - SDS_HEADER);
+}
+
+GBytes *
+h2k_ntfs_read_descriptor (ntfs_inode *ni)
+{
+  gboolean shared = test_nino_flag (ni, v3_Extensions) && ni->security_id != 0 && ni->vol->secure_ni
+                    && ni->vol->secure_xsii;
+  g_autoptr (GBytes) descriptor = shared
+                                      ? read_shared (ni->vol, ni->security_id)
+                                      : read_all (ni, AT_SECURITY_DESCRIPTOR, AT_UNNAMED, 0, 0, 0);
+
+  if (!descriptor)
+    return NULL;
+  errno = EIO;
+  return h2k_ntfs_check_descriptor (g_bytes_get_data (descriptor, NULL),
+                                    g_bytes_get_size (descriptor))
+             ? g_steal_pointer (&descriptor)
+             : NULL;
+}
+
+GBytes *
+h2k_ntfs_inherit (ntfs_inode *dir, gboolean is_dir)
+{
+  static const guint8 nothing[SD_SIZE] = {1};
+  g_autoptr (GBytes) parent = h2k_ntfs_read_descriptor (dir);
+  gsize size = sizeof nothing;
+  const guint8 *bytes = parent ? g_bytes_get_data (parent, &size) : nothing;
   GBytes *made;
 
-  if (size < SD_SIZE || size > (int)MAX_DESCRIPTOR)
-    {
-      errno = size < 0 ? -size : EIO;
-      return NULL;
-    }
-  made = make_descriptor ((const guint8 *)parent, (gsize)size, is_dir);
+  if (!parent && errno != ENOENT)
+    return NULL;
+  made = make_descriptor (bytes, size, is_dir);
   if (!made)
     errno = EIO;
   return made;

@@ -25,6 +25,7 @@
 #include <ntfs-3g/attrib.h>
 #include <ntfs-3g/device.h>
 #include <ntfs-3g/dir.h>
+#include <ntfs-3g/index.h>
 #include <ntfs-3g/inode.h>
 #include <ntfs-3g/layout.h>
 #include <ntfs-3g/logfile.h>
@@ -103,6 +104,9 @@ gboolean h2k_ntfs_is_dir (const ntfs_inode *ni);
 /* Whether NI is a regular file whose content is where it seems to be; sets ERROR if not. WHAT is
  * what was tried ("read"). */
 gboolean h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **error);
+/* Seconds since 1970 of a time of NTFS, rounded down, and back. */
+gint64 h2k_ntfs_seconds (ntfs_time when);
+ntfs_time h2k_ntfs_time (gint64 seconds);
 /* Close NI, and free it also if it cannot be written (FALSE: errno says why). */
 gboolean h2k_ntfs_close_file (ntfs_inode *ni);
 void h2k_ntfs_close (ntfs_inode *ni);
@@ -123,9 +127,13 @@ ntfs_inode *h2k_ntfs_open_record (NtfsFs *ntfs, guint64 ref);
 
 /* --- ntfs-acl.c ------------------------------------------------------------------------------- */
 
+/* The security descriptor of NI. NULL: errno is ENOENT (it has none), or says why. */
+GBytes *h2k_ntfs_read_descriptor (ntfs_inode *ni);
+/* Whether a self-relative security descriptor of SIZE bytes makes sense. */
+gboolean h2k_ntfs_check_descriptor (const guint8 *descriptor, gsize size);
 /* The security descriptor that Windows would give to a new file (IS_DIR: directory) in DIR if
  * LocalSystem made it. NULL: the directory's own makes no sense, errno is set. */
-GBytes *h2k_ntfs_inherit (NtfsFs *ntfs, ntfs_inode *dir, gboolean is_dir);
+GBytes *h2k_ntfs_inherit (ntfs_inode *dir, gboolean is_dir);
 
 /* --- ntfs-reparse.c --------------------------------------------------------------------------- */
 
@@ -139,6 +147,8 @@ typedef enum
 } NtfsReparse;
 
 NtfsReparse h2k_ntfs_reparse_kind (ntfs_inode *ni);
+/* The reparse point of NI as it is. NULL: there is none, or it cannot be read. */
+GBytes *h2k_ntfs_read_reparse (ntfs_inode *ni);
 /* Where a link leads, as a path or, if that is no place on a volume, as text. NULL: it makes no
  * sense. */
 char *h2k_ntfs_link_target (ntfs_inode *ni);

@@ -33,9 +33,8 @@ static const struct
     {0x80000017, NTFS_REPARSE_WOF},
 };
 
-/* The reparse point of NI: its content, LENGTH bytes without the header, and its tag. */
-static guint8 *
-read_point (ntfs_inode *ni, guint32 *tag, gsize *length)
+GBytes *
+h2k_ntfs_read_reparse (ntfs_inode *ni)
 {
   g_autoptr (ntfs_attr) na = ntfs_attr_open (ni, AT_REPARSE_POINT, AT_UNNAMED, 0);
   g_autofree guint8 *data = NULL;
@@ -44,13 +43,24 @@ read_point (ntfs_inode *ni, guint32 *tag, gsize *length)
   if (!na || na->data_size < HEADER || na->data_size > MAX_REPARSE)
     return NULL;
   size = (gsize)na->data_size;
-  data = g_malloc0 (size);
-  if (ntfs_attr_pread (na, 0, (s64)size, data) != (s64)size)
+  data = g_malloc (size);
+  return h2k_ntfs_pread (na, 0, size, data) ? g_bytes_new_take (g_steal_pointer (&data), size)
+                                            : NULL;
+}
+
+/* The same: its content, LENGTH bytes without the header, and its tag. */
+static guint8 *
+read_point (ntfs_inode *ni, guint32 *tag, gsize *length)
+{
+  g_autoptr (GBytes) point = h2k_ntfs_read_reparse (ni);
+  gsize size;
+  const guint8 *data = point ? g_bytes_get_data (point, &size) : NULL;
+
+  if (!data)
     return NULL;
   *tag = h2k_le32 (data);
   *length = MIN (size - HEADER, h2k_le16 (data + 4));
-  memmove (data, data + HEADER, *length);
-  return g_steal_pointer (&data);
+  return *length ? g_memdup2 (data + HEADER, *length) : g_malloc0 (1);
 }
 
 NtfsReparse

@@ -53,17 +53,27 @@ touch_content (ntfs_inode *ni)
   ntfs_inode_mark_dirty (ni);
 }
 
+#define LEAST_PIECE 4096u
+
+/* The library gives up on a volume whose free clusters are in many places when it is asked for many
+ * at once: then it is asked for fewer. */
 static gboolean
 write_attr (ntfs_attr *na, guint64 offset, const guint8 *data, gsize length)
 {
+  gsize piece = 1u << 30;
+
   while (length)
     {
-      s64 n = ntfs_attr_pwrite (na, (s64)offset, (s64)MIN (length, 1u << 30), data);
-      if (n <= 0)
+      s64 n = ntfs_attr_pwrite (na, (s64)offset, (s64)MIN (length, piece), data);
+      if (n == 0 || (n < 0 && errno == ENOSPC))
         {
-          errno = n == 0 ? ENOSPC : errno;
-          return FALSE;
+          piece = MIN (length, piece) / 2;
+          errno = ENOSPC;
+          if (piece >= LEAST_PIECE)
+            continue;
         }
+      if (n <= 0)
+        return FALSE;
       offset += (guint64)n;
       data += n;
       length -= (gsize)n;
@@ -290,8 +300,9 @@ open_for_new (NtfsFs *ntfs, const char *path, NtfsName *name, GError **error)
       h2k_ntfs_refuse (ntfs, H2K_ERROR_FILESYSTEM, error, path, why);
       return NULL;
     }
-  errno = EEXIST;
-  if (h2k_ntfs_find_in (dir, name, &ref) || errno != ENOENT)
+  if (h2k_ntfs_find_in (dir, name, &ref))
+    errno = EEXIST;
+  if (errno != ENOENT)
     {
       h2k_ntfs_fail (ntfs, error, path, "cannot be created");
       return NULL;
@@ -324,7 +335,7 @@ h2k_ntfs_create (H2kFs *fs, const char *path, guint32 mode, guint32 uid, guint32
   dir = open_for_new (ntfs, path, &name, error);
   if (!dir)
     return FALSE;
-  file.descriptor = descriptor = h2k_ntfs_inherit (ntfs, dir, file.is_dir);
+  file.descriptor = descriptor = h2k_ntfs_inherit (dir, file.is_dir);
   ok = descriptor ? make_file (ntfs, dir, &name, &file) : close_changed (dir, FALSE);
   return ok || fail_change (ntfs, error, path, "cannot be created");
 }
@@ -516,9 +527,7 @@ h2k_ntfs_rename (H2kFs *fs, const char *from, const char *to, GError **error)
 static ntfs_time
 set_seconds (ntfs_time old, gint64 seconds)
 {
-  struct timespec when = {.tv_sec = (time_t)CLAMP (seconds, -11644473600, 910692730085)};
-
-  return (gint64)ntfs2timespec (old).tv_sec == seconds ? old : timespec2ntfs (when);
+  return h2k_ntfs_seconds (old) == seconds ? old : h2k_ntfs_time (seconds);
 }
 
 gboolean

@@ -118,14 +118,25 @@ h2k_ntfs_list_xattr (H2kFs *fs, const char *path, GError **error)
   return g_steal_pointer (&names);
 }
 
+static GBytes *
+read_small (NtfsFs *ntfs, ntfs_inode *ni, enum SYSTEMXATTRS number)
+{
+  char value[64];
+  int size = ntfs_xattr_system_getxattr (&ntfs->security, number, ni, NULL, value, sizeof value);
+
+  if (size >= 0 && size <= (int)sizeof value)
+    return g_bytes_new (value, (gsize)size);
+  errno = size < 0 ? -size : EIO;
+  return NULL;
+}
+
 GBytes *
 h2k_ntfs_get_xattr (H2kFs *fs, const char *path, const char *name, GError **error)
 {
   NtfsFs *ntfs = (NtfsFs *)fs;
   enum SYSTEMXATTRS number = find_system_name (name);
-  g_autofree char *value = NULL;
   g_autoptr (ntfs_inode) ni = NULL;
-  int size;
+  GBytes *value;
 
   h2k_ntfs_begin (ntfs);
   ni = h2k_ntfs_open_path (ntfs, path, error);
@@ -137,15 +148,13 @@ h2k_ntfs_get_xattr (H2kFs *fs, const char *path, const char *name, GError **erro
                : NULL;
   if (number == XATTR_NTFS_REPARSE_DATA && !(ni->flags & FILE_ATTR_REPARSE_POINT))
     return NULL;
-  value = g_malloc0 (MAX_VALUE);
-  size = ntfs_xattr_system_getxattr (&ntfs->security, number, ni, NULL, value, MAX_VALUE);
-  if (size < 0 || size > MAX_VALUE)
-    {
-      errno = size < 0 ? -size : EIO;
-      h2k_ntfs_fail (ntfs, error, path, "an attribute cannot be read");
-      return NULL;
-    }
-  return g_bytes_new (value, (gsize)size);
+  errno = EIO;
+  value = number == XATTR_NTFS_ACL            ? h2k_ntfs_read_descriptor (ni)
+          : number == XATTR_NTFS_REPARSE_DATA ? h2k_ntfs_read_reparse (ni)
+                                              : read_small (ntfs, ni, number);
+  if (!value && !(number == XATTR_NTFS_ACL && errno == ENOENT))
+    h2k_ntfs_fail (ntfs, error, path, "an attribute cannot be read");
+  return value;
 }
 
 gboolean
@@ -163,11 +172,12 @@ h2k_ntfs_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value
   ni = h2k_ntfs_open_path (ntfs, path, error);
   if (!ni)
     return FALSE;
-  if (number == XATTR_UNMAPPED || number == XATTR_NTFS_REPARSE_DATA || !value)
+  if (number == XATTR_UNMAPPED || number == XATTR_NTFS_REPARSE_DATA || !value
+      || (number == XATTR_NTFS_ACL && !h2k_ntfs_check_descriptor ((const guint8 *)bytes, size)))
     {
       h2k_ntfs_close (ni);
       return h2k_ntfs_refuse (ntfs, H2K_ERROR_UNSUPPORTED, error, path,
-                              "NTFS has no such attribute that could be set or removed");
+                              "NTFS has no such attribute, or it cannot be set to this");
     }
   errno = EINVAL;
   result = ntfs_xattr_system_setxattr (&ntfs->security, number, ni, NULL, bytes, size, 0);

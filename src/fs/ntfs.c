@@ -125,13 +125,11 @@ h2k_ntfs_find_in (ntfs_inode *dir, const NtfsName *name, guint64 *ref)
   ntfs_volume *vol = dir->vol;
 
   errno = 0;
+  NVolSetCaseSensitive (vol);
   *ref = ntfs_inode_lookup_by_name (dir, name->units, name->n);
+  NVolClearCaseSensitive (vol);
   if (*ref == (guint64)-1 && errno == ENOENT)
-    {
-      NVolClearCaseSensitive (vol);
-      *ref = ntfs_inode_lookup_by_name (dir, name->units, name->n);
-      NVolSetCaseSensitive (vol);
-    }
+    *ref = ntfs_inode_lookup_by_name (dir, name->units, name->n);
   if (*ref == (guint64)-1)
     return FALSE;
   if (is_own_file (*ref))
@@ -237,10 +235,23 @@ h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **e
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static gint64
-seconds_of (ntfs_time when)
+/* A time is an le64 of 100 ns since 1601. */
+#define TICKS 10000000
+#define SECONDS_TO_1970 11644473600
+
+gint64
+h2k_ntfs_seconds (ntfs_time when)
 {
-  return (gint64)ntfs2timespec (when).tv_sec;
+  gint64 ticks = (gint64)h2k_le64 (&when), seconds = ticks / TICKS;
+
+  return seconds - (ticks % TICKS < 0) - SECONDS_TO_1970;
+}
+
+ntfs_time
+h2k_ntfs_time (gint64 seconds)
+{
+  seconds = CLAMP (seconds, -SECONDS_TO_1970, G_MAXINT64 / TICKS - SECONDS_TO_1970);
+  return (ntfs_time)GINT64_TO_LE ((seconds + SECONDS_TO_1970) * TICKS);
 }
 
 /* A file's names, without the short ones that go with longer ones. */
@@ -290,9 +301,9 @@ ntfs_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
       if (ni->flags & FILE_ATTR_READONLY)
         st->mode &= ~0222u;
     }
-  st->mtime = seconds_of (ni->last_data_change_time);
-  st->atime = seconds_of (ni->last_access_time);
-  st->ctime = seconds_of (ni->last_mft_change_time);
+  st->mtime = h2k_ntfs_seconds (ni->last_data_change_time);
+  st->atime = h2k_ntfs_seconds (ni->last_access_time);
+  st->ctime = h2k_ntfs_seconds (ni->last_mft_change_time);
   return TRUE;
 }
 
@@ -325,6 +336,7 @@ ntfs_list (H2kFs *fs, const char *path, GError **error)
   g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
   g_autoptr (ntfs_inode) ni = NULL;
   s64 pos = 0;
+  int result;
 
   h2k_ntfs_begin (ntfs);
   ni = h2k_ntfs_open_path (ntfs, path, error);
@@ -335,7 +347,11 @@ ntfs_list (H2kFs *fs, const char *path, GError **error)
       h2k_ntfs_refuse (ntfs, H2K_ERROR_FAILED, error, path, "not a directory");
       return NULL;
     }
-  if (ntfs_readdir (ni, &pos, names, collect_name) != 0)
+  /* Else it would write names in lower case that have no other short one. */
+  NVolSetCaseSensitive (ntfs->vol);
+  result = ntfs_readdir (ni, &pos, names, collect_name);
+  NVolClearCaseSensitive (ntfs->vol);
+  if (result != 0)
     {
       h2k_ntfs_fail (ntfs, error, path, "cannot be listed");
       return NULL;
@@ -434,6 +450,8 @@ mount_volume (NtfsFs *ntfs, gboolean writable, GError **error)
   ntfs->vol = h2k_ntfs_mount (ntfs, writable);
   if (!ntfs->vol)
     return h2k_ntfs_fail (ntfs, error, "/", "cannot be opened");
+  /* What the library looks for by itself it finds only so: it has no cache of names here. */
+  NVolClearCaseSensitive (ntfs->vol);
   ntfs->security = (struct SECURITY_CONTEXT){.vol = ntfs->vol, .pseccache = &ntfs->no_cache};
   return TRUE;
 }
