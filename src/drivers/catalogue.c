@@ -379,8 +379,9 @@ h2k_catalogue_parse (GBytes *json, const char *name, GError **error)
   if (!g_utf8_validate (text, (gssize)size, NULL)
       || !json_parser_load_from_data (parser, text, (gssize)size, &syntax))
     {
+      const char *what = syntax ? syntax->message : "it is not a text in UTF-8";
       g_autofree char *safe
-          = h2k_escape_text (syntax ? syntax->message : "it is not a text in UTF-8", -1);
+          = h2k_escape_text (g_str_has_prefix (what, "<data>:") ? what + 7 : what, -1);
       fail (&reader, "this is no JSON", "%s", safe);
     }
   else

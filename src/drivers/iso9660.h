@@ -1,9 +1,10 @@
 /* iso9660.h - reads folders and files of an ISO image where it lies: ECMA-119 with the names of
  * Rock Ridge (IEEE P1282) or, where it has none, of Joliet.
  *
- * libarchive reads ISO images, too, but as a stream: for the tenth of a percent of it that is
- * wanted here, every file's header and the space between them are gone through, once for each file.
- * This reader asks for nothing but the folders' and the wanted files' blocks, of any H2kFile.
+ * libarchive reads ISO images, too, and seeks over what is not asked for, but it gives files in the
+ * order of the disk and each once. Which files are wanted here is known from others (a driver's from
+ * its INF), so that each would take another pass over some thousand headers. This reader asks for
+ * nothing but the blocks of the folders and of the wanted files, and of any H2kFile.
  *
  * What the image says is hostile input: it is checked and bounded, and a folder that contains
  * itself is the caller's to notice. Not read: symbolic links, folders that Rock Ridge has

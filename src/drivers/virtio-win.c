@@ -5,6 +5,11 @@
 #include "drivers/source.h"
 #include "virtio-win-json.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #define MAX_CONFIG (1u << 20)
 #define LABEL_PREFIX "virtio-win-"
 
@@ -261,34 +266,46 @@ h2k_driver_source_guest_agent (H2kDriverSource *source, H2kWindowsArch arch)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+/* The bytes of the configuration PATH, which is SAFE in messages. */
+static GBytes *
+read_config_file (const char *path, const char *safe, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  g_autofree char *text = NULL;
+  struct stat info;
+  int err;
+
+  if (fd < 0 || fstat (fd, &info) < 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_USAGE, errno, "%s cannot be opened", safe);
+      return NULL;
+    }
+  if (!S_ISREG (info.st_mode) || info.st_size > MAX_CONFIG)
+    {
+      close (fd);
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "%s: no file, or more than the 1 MiB that a table of drivers may have", safe);
+      return NULL;
+    }
+  text = g_malloc ((gsize)info.st_size + 1);
+  err = info.st_size > 0 ? h2k_pread_full (fd, text, (gsize)info.st_size, 0) : 0;
+  close (fd);
+  if (err != 0)
+    {
+      h2k_set_errno (error, H2K_ERROR_USAGE, err, "%s cannot be read", safe);
+      return NULL;
+    }
+  return g_bytes_new_take (g_steal_pointer (&text), (gsize)info.st_size);
+}
+
 static H2kCatalogue *
 read_config (const char *path, GError **error)
 {
-  g_autofree char *safe = NULL, *text = NULL;
-  g_autoptr (GBytes) json = NULL;
-  g_autoptr (GError) failed = NULL;
-  gsize size;
+  g_autofree char *safe = path ? h2k_escape_text (path, -1) : NULL;
+  g_autoptr (GBytes) json = path ? read_config_file (path, safe, error) : h2k_virtio_win_json ();
 
-  if (!path)
-    {
-      json = h2k_virtio_win_json ();
-      return h2k_catalogue_parse (json, "virtio-win.json (built in)", error);
-    }
-  safe = h2k_escape_text (path, -1);
-  if (!g_file_get_contents (path, &text, &size, &failed))
-    {
-      g_autofree char *why = h2k_escape_text (failed->message, -1);
-      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE, "%s: %s", safe, why);
-      return NULL;
-    }
-  if (size > MAX_CONFIG)
-    {
-      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
-                   "%s: more than 1 MiB is no table of drivers and releases", safe);
-      return NULL;
-    }
-  json = g_bytes_new_take (g_steal_pointer (&text), size);
-  return h2k_catalogue_parse (json, path, error);
+  return json ? h2k_catalogue_parse (json, path ? path : "virtio-win.json (built in)", error)
+              : NULL;
 }
 
 /* NAME is "virtio-win-0.1.285" or some such, or a path that ends so. */
