@@ -317,13 +317,15 @@ typedef struct
   char *format;         /* NULL: found by content */
   H2kBus bus;           /* default H2K_BUS_VIRTIO_BLK */
   H2kEvidence evidence; /* default H2K_EVIDENCE_AUTO */
-  guint timeout;        /* seconds; 0: 300 under KVM, 900 under emulation */
+  guint timeout;        /* seconds; 0: 300 under KVM, 900 under emulation; Windows: 1200, 3600 */
   guint memory_mib;     /* default 2048 */
   guint vcpus;          /* default 2 */
   gboolean headless;    /* default TRUE */
   gboolean uefi;        /* default FALSE; found by itself when the disk can be inspected */
   char *accel;          /* "kvm", "tcg" or NULL: KVM where it works, else emulation */
   char *temp_dir;       /* NULL: $TMPDIR or /var/tmp */
+  char *screen;         /* a file that gets a picture of the screen, as PNG, when there is no proof;
+                         * replaced if it is there. NULL (default): none */
   GPtrArray *macs;      /* char *: may be empty */
   GPtrArray *keys;      /* char *: of LUKS containers, as for a migration; for the marker unit only:
                          * the guest opens its volumes itself */

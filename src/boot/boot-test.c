@@ -40,6 +40,7 @@ h2k_boot_options_free (H2kBootOptions *options)
   g_free (options->format);
   g_free (options->accel);
   g_free (options->temp_dir);
+  g_free (options->screen);
   g_free (options);
 }
 
@@ -142,6 +143,7 @@ h2k_boot_result_to_json (const H2kBootResult *result)
   json_object_set_double_member (object, "seconds", result->seconds);
   json_object_set_int_member (object, "reboots", result->reboots);
   set_text (object, "console", result->console);
+  set_text (object, "screen", result->screen);
   return object;
 }
 

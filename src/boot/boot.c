@@ -15,8 +15,12 @@
 #include <sys/utsname.h>
 
 #define SECOND G_TIME_SPAN_SECOND
-/* A guest that restarts this often before it has come up does not come up. */
+/* A guest that restarts this often before it has come up does not come up. Windows restarts while
+ * it gets used to new hardware: so often without a word of the first-boot service is too often. */
 #define MAX_RESETS 3
+#define MAX_WINDOWS_RESETS 6
+/* A guest that has asked its disks for so much runs, under KVM, too, though it says nothing. */
+#define RUNNING_REQUESTS 2000
 /* Without output, disk requests or a kernel for so long under KVM, KVM is what hangs. */
 #define STALL (30 * SECOND)
 /* How long the report of the marker unit may come after the login prompt: it waits a minute for the
@@ -45,6 +49,7 @@ typedef struct
   const H2kScratch *scratch;
   const char *accel;
   gboolean may_stall; /* emulation is left to try */
+  gboolean firstboot; /* the proof is the first-boot service's report */
   H2kQemu *qemu;
   H2kWatch *watch;
   gboolean alive;
@@ -54,6 +59,8 @@ typedef struct
   gboolean rebooting;
   guint resets_before; /* when it was asked for */
   gboolean reset_seen;
+
+  guint firstboot_lines; /* that had come when RESETS_BEFORE was set for the last time */
 
   guint64 activity; /* a sum that changes with everything the guest does */
   gint64 active;    /* when it last changed */
@@ -73,6 +80,7 @@ h2k_boot_result_free (H2kBootResult *result)
   g_free (result->evidence);
   g_free (result->network);
   g_free (result->console);
+  g_free (result->screen);
   g_free (result);
 }
 
@@ -81,7 +89,11 @@ h2k_boot_result_free (H2kBootResult *result)
 static guint
 timeout_seconds (const Attempt *a)
 {
-  return a->options->timeout > 0 ? a->options->timeout : strcmp (a->accel, "kvm") == 0 ? 300 : 900;
+  guint seconds = strcmp (a->accel, "kvm") == 0 ? 300 : 900;
+
+  if (a->options->timeout > 0)
+    return a->options->timeout;
+  return a->firstboot ? seconds * 4 : seconds;
 }
 
 static void
@@ -96,10 +108,13 @@ static gboolean
 proof_seen (Attempt *a)
 {
   const H2kMarkerReport *marker = h2k_watch_marker (a->watch);
+  const H2kFirstboot *firstboot = h2k_watch_firstboot (a->watch);
   const char *login = h2k_watch_login (a->watch);
   const char *proof = NULL;
 
-  if (marker != NULL && marker->boot >= (a->rebooting ? 2 : 1))
+  if (a->firstboot)
+    proof = firstboot->done && firstboot->failed == 0 ? firstboot->last : NULL;
+  else if (marker != NULL && marker->boot >= (a->rebooting ? 2 : 1))
     proof = marker->line;
   else if (login != NULL && (!a->rebooting || a->reset_seen))
     {
@@ -131,11 +146,35 @@ start_reboot (Attempt *a)
   h2k_watch_forget (a->watch);
 }
 
+/* The service's report is the guest's own word that not all is well. */
+static Outcome
+judge_firstboot (Attempt *a)
+{
+  const H2kFirstboot *report = h2k_watch_firstboot (a->watch);
+
+  if (report->lines != a->firstboot_lines)
+    {
+      a->firstboot_lines = report->lines;
+      a->resets_before = h2k_qemu_events (a->qemu)->guest_resets;
+    }
+  if (report->error != NULL)
+    a->reason = g_strdup_printf ("Windows came up, but its first-boot service cannot do its work: "
+                                 "%s",
+                                 report->error);
+  else if (report->done && report->failed > 0)
+    a->reason = g_strdup_printf (
+        "Windows came up, but %u of the first-boot service's scripts failed: %s; the lines above "
+        "say why",
+        report->failed, report->failures->len > 0 ? report->failures->str : "before this boot");
+  return a->reason != NULL ? OUTCOME_FAILURE : OUTCOME_NONE;
+}
+
 static Outcome
 judge_events (Attempt *a)
 {
   const H2kQemuEvents *events = h2k_qemu_events (a->qemu);
   guint resets = events->guest_resets - a->resets_before;
+  guint max = a->firstboot ? MAX_WINDOWS_RESETS : MAX_RESETS;
 
   if (events->no_space)
     return OUTCOME_NO_SPACE;
@@ -150,16 +189,17 @@ judge_events (Attempt *a)
       /* Prompts from before do not prove the second boot. */
       h2k_watch_forget (a->watch);
     }
-  if (resets > MAX_RESETS)
+  if (resets > max)
     {
       a->reason = g_strdup_printf ("the guest restarted %u times without coming up: its kernel "
-                                   "most likely panics at once; look at its screen",
-                                   resets);
+                                   "most likely %s at once; look at its screen",
+                                   resets, a->firstboot ? "stops" : "panics");
       return OUTCOME_FAILURE;
     }
   if (events->panicked)
     {
-      a->reason = g_strdup ("the guest's kernel panicked: the console says why");
+      a->reason = g_strdup (a->firstboot ? "Windows stopped with a stop error (blue screen)"
+                                         : "the guest's kernel panicked: the console says why");
       return OUTCOME_FAILURE;
     }
   if (events->shutdown)
@@ -177,7 +217,8 @@ stalled (Attempt *a)
   const H2kQemuEvents *events = h2k_qemu_events (a->qemu);
   guint64 activity = events->block_requests + events->guest_resets;
 
-  if (!a->may_stall || h2k_watch_kernel_seen (a->watch))
+  if (!a->may_stall || h2k_watch_kernel_seen (a->watch)
+      || (a->firstboot && events->block_requests > RUNNING_REQUESTS))
     return FALSE;
   for (guint i = 0; i < H2K_N_INPUTS; i++)
     activity += h2k_watch_bytes (a->watch, (H2kInput)i);
@@ -198,7 +239,9 @@ judge (Attempt *a)
 
   if (g_cancellable_is_cancelled (a->cancellable))
     return OUTCOME_CANCELLED;
-  outcome = judge_events (a);
+  outcome = a->firstboot ? judge_firstboot (a) : OUTCOME_NONE;
+  if (outcome == OUTCOME_NONE)
+    outcome = judge_events (a);
   /* What QEMU showed last proves nothing when it has ended. */
   if (a->alive && proof_seen (a))
     {
@@ -221,6 +264,25 @@ judge (Attempt *a)
   return stalled (a) ? OUTCOME_STALLED : OUTCOME_NONE;
 }
 
+static void
+explain_firstboot (Attempt *a)
+{
+  const H2kFirstboot *report = h2k_watch_firstboot (a->watch);
+
+  if (report->running != NULL)
+    a->reason = g_strdup_printf ("Windows came up, and its first-boot service was still at \"%s\"; "
+                                 "give more time with --boot-timeout",
+                                 report->running);
+  else if (report->lines > 0)
+    a->reason = g_strdup_printf ("Windows came up, but its first-boot service has not ended; its "
+                                 "last word was \"%s\"",
+                                 report->last);
+  else
+    a->reason = g_strdup ("nothing was heard of the first-boot service, which a migration puts "
+                          "into Windows: look at the guest's screen, or give more time with "
+                          "--boot-timeout");
+}
+
 /* Why the time ran out, as far as it can be known. */
 static void
 explain_timeout (Attempt *a)
@@ -231,6 +293,8 @@ explain_timeout (Attempt *a)
 
   if (hint != NULL)
     set_reason (a, hint, line);
+  else if (a->firstboot)
+    explain_firstboot (a);
   else if (h2k_watch_bytes (a->watch, H2K_INPUT_CONSOLE) == 0)
     a->reason = g_strdup_printf (
         "nothing came over the serial console: add console=%s to the guest's kernel command line "
@@ -268,8 +332,9 @@ ask (Attempt *a)
   a->asked = a->now;
   if (a->may_stall)
     h2k_qemu_ask_progress (a->qemu);
-  /* Once the kernel speaks on the console, that has the whole story. */
-  if (!h2k_watch_kernel_seen (a->watch))
+  /* Once the kernel speaks on the console, that has the whole story; but not after a restart, which
+   * Windows' service announces. */
+  if (a->firstboot || !h2k_watch_kernel_seen (a->watch))
     h2k_qemu_ask_screen (a->qemu);
 }
 
@@ -313,6 +378,27 @@ explain_stop (Attempt *a)
         = g_strdup_printf ("QEMU ended by itself%s%s", *messages != '\0' ? ": " : "", messages);
 }
 
+/* A picture of the screen at the place that was asked for; the name, the caller's. NULL: there is
+ * none. */
+static char *
+save_screen (Attempt *a)
+{
+  g_autofree char *path = g_build_filename (a->scratch->dir, "screen.png", NULL);
+  g_autofree char *data = NULL;
+  g_autoptr (GError) error = NULL;
+  gsize length;
+
+  if (a->options->screen == NULL || !a->alive || !h2k_qemu_save_screen (a->qemu, a->watch, path))
+    return NULL;
+  /* What people see on a screen is not for everybody. */
+  if (g_file_get_contents (path, &data, &length, &error)
+      && g_file_set_contents_full (a->options->screen, data, (gssize)length,
+                                   G_FILE_SET_CONTENTS_CONSISTENT, 0600, &error))
+    return g_strdup (a->options->screen);
+  g_warning ("the picture of the guest's screen could not be saved: %s", error->message);
+  return NULL;
+}
+
 static H2kBootResult *
 make_result (Attempt *a, Outcome outcome, const char *accel_why)
 {
@@ -330,10 +416,14 @@ make_result (Attempt *a, Outcome outcome, const char *accel_why)
     result->evidence = g_strdup (a->evidence);
   else if (h2k_watch_failure (a->watch, &line) != NULL)
     result->evidence = g_strdup (line);
+  else if (a->firstboot && outcome == OUTCOME_FAILURE)
+    result->evidence = g_strdup (h2k_watch_firstboot (a->watch)->last);
   result->network = marker == NULL ? NULL : h2k_marker_network (marker);
   result->seconds = (double)(a->now - a->start) / (double)SECOND;
   result->console = h2k_watch_tail (a->watch, G_MAXUINT);
   result->reboots = h2k_qemu_events (a->qemu)->guest_resets;
+  if (outcome != OUTCOME_PASS && outcome != OUTCOME_CANCELLED)
+    result->screen = save_screen (a);
   return result;
 }
 
@@ -385,7 +475,8 @@ attempt (const H2kDomain *domain, const H2kBootOptions *options, const char *acc
                .cancellable = cancellable,
                .scratch = scratch,
                .accel = accel,
-               .may_stall = may_stall};
+               .may_stall = may_stall,
+               .firstboot = h2k_boot_by_firstboot (domain, options)};
   H2kQemuOptions start = {.accel = accel, .headless = options->headless};
   Outcome outcome;
 
@@ -454,6 +545,13 @@ h2k_boot_domain (const H2kDomain *domain, const H2kBootOptions *options, GCancel
     *result = NULL;
   if (h2k_is_cancelled (cancellable, error))
     return FALSE;
+  if (options->reboot && h2k_boot_by_firstboot (domain, options))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "the boot test cannot ask Windows for a reboot: its first-boot service, which "
+                   "is the proof, restarts it as often as it has to");
+      return FALSE;
+    }
   accel = choose_accel (domain, options, &why, error);
   if (accel == NULL)
     return FALSE;

@@ -2,8 +2,9 @@
  *
  * QEMU's serial console and QMP are watched. KVM is used where it really runs guests, emulation
  * where not. A verdict is one of: proof seen; a known failure seen (panic, emergency shell,
- * initramfs prompt, GRUB rescue, no bootable device); the guest stopped; time out. Only the first
- * is a pass.
+ * initramfs prompt, GRUB rescue, no bootable device, a stop error of Windows); the guest stopped;
+ * time out. Only the first is a pass. A Windows guest proves that it has come up by its first-boot
+ * service, which may restart it on the way.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,6 +32,7 @@ typedef struct
   double seconds;  /* from QEMU's start to the verdict */
   char *console;   /* the serial console's last 16 KiB, escaped */
   guint reboots;   /* reboots inside the guest that were seen to the proof */
+  char *screen;    /* the file with the last picture of the screen; NULL: there is none */
 } H2kBootResult;
 
 void h2k_boot_result_free (H2kBootResult *result);

@@ -36,6 +36,8 @@ enum
 #define SCREEN_COLUMNS 80
 #define SCREEN_BYTES (SCREEN_ROWS * SCREEN_COLUMNS * 2)
 #define SCREEN_ID "screen"
+#define PICTURE_ID "picture"
+#define PICTURE_WAIT (10 * G_TIME_SPAN_SECOND)
 
 /* The channels' file descriptors in the child, from this one on. */
 #define FIRST_CHILD_FD 10
@@ -49,6 +51,7 @@ struct _H2kQemu
   H2kQemuEvents events;
   gint64 last_reset; /* the last one that was counted */
   char *screen_path; /* NULL: no VGA */
+  int picture;       /* of the screen: -1 asked for, 0 refused, 1 there */
 };
 
 /* --- starting --------------------------------------------------------------------------------- */
@@ -96,8 +99,19 @@ add_display (GPtrArray *args, const H2kArch *arch, gboolean headless)
     }
 }
 
+/* The marker's port. Windows has no unit to use it, and should find no devices but its own. */
 static void
-add_watching (GPtrArray *args, const H2kArch *arch)
+add_marker (GPtrArray *args, gboolean ccw)
+{
+  add_channel (args, "marker", H2K_INPUT_MARKER);
+  add (args, "-device");
+  add (args, "virtio-serial-%s", ccw ? "ccw" : "pci");
+  add (args, "-device");
+  add (args, "virtserialport,chardev=marker,name=" H2K_MARKER_PORT);
+}
+
+static void
+add_watching (GPtrArray *args, const H2kArch *arch, gboolean windows)
 {
   gboolean pc = strcmp (arch->libvirt, "x86_64") == 0;
   gboolean ccw = strcmp (arch->transport, "ccw") == 0;
@@ -108,11 +122,8 @@ add_watching (GPtrArray *args, const H2kArch *arch)
   add_channel (args, "qmp", CHANNEL_QMP);
   add (args, "-mon");
   add (args, "chardev=qmp,mode=control");
-  add_channel (args, "marker", H2K_INPUT_MARKER);
-  add (args, "-device");
-  add (args, "virtio-serial-%s", ccw ? "ccw" : "pci");
-  add (args, "-device");
-  add (args, "virtserialport,chardev=marker,name=" H2K_MARKER_PORT);
+  if (!windows)
+    add_marker (args, ccw);
   if (pc)
     {
       /* SeaBIOS says on this port what it draws on the screen. */
@@ -128,8 +139,10 @@ static GPtrArray *
 make_args (const H2kQemuOptions *options, const char *emulator)
 {
   const H2kArch *arch = h2k_arch_get (options->domain->arch);
-  H2kQemuSetup setup
-      = {.uefi_code = options->uefi_code, .uefi_vars = options->uefi_vars, .throwaway = TRUE};
+  H2kQemuSetup setup = {.uefi_code = options->uefi_code,
+                        .uefi_vars = options->uefi_vars,
+                        .accel = options->accel,
+                        .throwaway = TRUE};
   GPtrArray *args = h2k_qemu_args (options->domain, &setup);
 
   g_ptr_array_insert (args, 0, g_strdup (emulator));
@@ -139,7 +152,7 @@ make_args (const H2kQemuOptions *options, const char *emulator)
   add (args, "-accel");
   add (args, "%s", strcmp (options->accel, "tcg") == 0 ? "tcg,thread=multi" : options->accel);
   add_display (args, arch, options->headless);
-  add_watching (args, arch);
+  add_watching (args, arch, options->domain->windows != NULL);
   g_ptr_array_add (args, NULL);
   return args;
 }
@@ -304,8 +317,21 @@ on_reset (H2kQemu *qemu)
   qemu->events.guest_resets++;
 }
 
+/* Windows tells the hypervisor its stop code, if it is one of Microsoft's, by the first of five
+ * numbers. */
 static void
-on_event (H2kQemu *qemu, const char *name, JsonObject *data)
+on_panic (H2kWatch *watch, JsonObject *info)
+{
+  g_autofree char *line = NULL;
+
+  if (strcmp (member_string (info, "type"), "hyper-v") != 0)
+    return;
+  line = g_strdup_printf ("*** STOP: 0x%08" G_GINT64_MODIFIER "X", member_int (info, "arg1"));
+  h2k_watch_report (watch, line, g_get_monotonic_time ());
+}
+
+static void
+on_event (H2kQemu *qemu, H2kWatch *watch, const char *name, JsonObject *data)
 {
   H2kQemuEvents *events = &qemu->events;
 
@@ -314,7 +340,10 @@ on_event (H2kQemu *qemu, const char *name, JsonObject *data)
   else if (strcmp (name, "SHUTDOWN") == 0)
     events->shutdown |= member_true (data, "guest");
   else if (strcmp (name, "GUEST_PANICKED") == 0)
-    events->panicked = TRUE;
+    {
+      events->panicked = TRUE;
+      on_panic (watch, member_object (data, "info"));
+    }
   else if (strcmp (name, "BLOCK_IO_ERROR") == 0
            && strcmp (member_string (data, "action"), "stop") == 0)
     {
@@ -382,7 +411,9 @@ qmp_line (H2kQemu *qemu, H2kWatch *watch, const char *line, gsize length)
     return;
   object = json_node_get_object (root);
   if (json_object_has_member (object, "event"))
-    on_event (qemu, member_string (object, "event"), member_object (object, "data"));
+    on_event (qemu, watch, member_string (object, "event"), member_object (object, "data"));
+  else if (strcmp (member_string (object, "id"), PICTURE_ID) == 0)
+    qemu->picture = json_object_has_member (object, "return") ? 1 : 0;
   else if (strcmp (member_string (object, "id"), SCREEN_ID) == 0
            && json_object_has_member (object, "return"))
     read_screen (qemu, watch);
@@ -443,6 +474,44 @@ h2k_qemu_ask_screen (H2kQemu *qemu)
   root = json_builder_get_root (builder);
   command = json_to_string (root, FALSE);
   qmp_send (qemu, command);
+}
+
+static void
+ask_picture (H2kQemu *qemu, const char *path)
+{
+  g_autoptr (JsonBuilder) builder = json_builder_new ();
+  g_autoptr (JsonNode) root = NULL;
+  g_autofree char *command = NULL;
+
+  json_builder_begin_object (builder);
+  json_builder_set_member_name (builder, "execute");
+  json_builder_add_string_value (builder, "screendump");
+  json_builder_set_member_name (builder, "id");
+  json_builder_add_string_value (builder, PICTURE_ID);
+  json_builder_set_member_name (builder, "arguments");
+  json_builder_begin_object (builder);
+  json_builder_set_member_name (builder, "filename");
+  json_builder_add_string_value (builder, path);
+  json_builder_set_member_name (builder, "format");
+  json_builder_add_string_value (builder, "png");
+  json_builder_end_object (builder);
+  json_builder_end_object (builder);
+  root = json_builder_get_root (builder);
+  command = json_to_string (root, FALSE);
+  qmp_send (qemu, command);
+}
+
+gboolean
+h2k_qemu_save_screen (H2kQemu *qemu, H2kWatch *watch, const char *path)
+{
+  gint64 end = g_get_monotonic_time () + PICTURE_WAIT;
+
+  qemu->picture = -1;
+  ask_picture (qemu, path);
+  while (qemu->picture < 0 && g_get_monotonic_time () < end)
+    if (!h2k_qemu_wait (qemu, watch, end, NULL))
+      return FALSE;
+  return qemu->picture == 1;
 }
 
 void

@@ -51,6 +51,9 @@ void h2k_qemu_ask_progress (H2kQemu *qemu);
 /* Ask for the text on the guest's screen, which h2k_qemu_wait() later gives to the watch. Nothing
  * comes of it when the machine has no VGA, or shows graphics. */
 void h2k_qemu_ask_screen (H2kQemu *qemu);
+/* Write what is on the guest's screen to PATH, as PNG; waits for it some seconds. FALSE when there
+ * is no screen, or QEMU is too old for PNG. */
+gboolean h2k_qemu_save_screen (H2kQemu *qemu, H2kWatch *watch, const char *path);
 /* Press Ctrl-Alt-Del, on which every Linux init reboots. */
 void h2k_qemu_press_reset_keys (H2kQemu *qemu);
 

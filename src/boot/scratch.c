@@ -136,6 +136,13 @@ install_marker (GPtrArray *overlays, const H2kBootOptions *options, const char *
   return ok;
 }
 
+gboolean
+h2k_boot_by_firstboot (const H2kDomain *domain, const H2kBootOptions *options)
+{
+  return options->evidence == H2K_EVIDENCE_FIRSTBOOT
+         || (options->evidence == H2K_EVIDENCE_AUTO && domain->windows != NULL);
+}
+
 static gboolean
 prepare_marker (H2kScratch *scratch, GPtrArray *overlays, const H2kBootOptions *options,
                 GError **error)
@@ -143,7 +150,7 @@ prepare_marker (H2kScratch *scratch, GPtrArray *overlays, const H2kBootOptions *
   g_autofree char *uuid = NULL;
   g_autoptr (GError) local = NULL;
 
-  if (options->evidence == H2K_EVIDENCE_LOGIN)
+  if (options->evidence == H2K_EVIDENCE_LOGIN || h2k_boot_by_firstboot (scratch->domain, options))
     return TRUE;
   uuid = g_uuid_string_random ();
   if (install_marker (overlays, options, uuid, &local))

@@ -19,6 +19,9 @@ typedef struct
   char *no_marker_why; /* why there is no marker unit; NULL: there is one, or it is not wanted */
 } H2kScratch;
 
+/* Whether it is the first-boot service of DOMAIN's guest whose report is waited for. */
+gboolean h2k_boot_by_firstboot (const H2kDomain *domain, const H2kBootOptions *options);
+
 /* Errors: H2K_ERROR_OUTPUT (no directory), _NO_SPACE, those of h2k_disk_open(); H2K_ERROR_TOOL when
  * UEFI firmware is needed and not installed; H2K_ERROR_BOOT when OPTIONS ask for the marker unit
  * and the guest cannot have it. */

@@ -1,7 +1,8 @@
 /* signs.c - the table of what a booting guest says when it has come up or has failed.
  *
  * The texts are those of the programs themselves: the Linux kernel, GRUB 2, SeaBIOS, EDK II,
- * initramfs-tools, dracut, systemd, util-linux.
+ * initramfs-tools, dracut, systemd, util-linux, Windows' boot sectors, NTLDR, BOOTMGR and its
+ * Emergency Management Services, which write on the serial port.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,6 +20,25 @@
 #define FIRMWARE_ADVICE                                                                            \
   "check that the first disk is the one with the boot loader, and that the firmware (BIOS or "     \
   "UEFI) is the one the guest was installed with"
+
+#define BOOTMGR_ADVICE                                                                             \
+  "check that every disk of the VM was converted, in the same order, that the first disk is the "  \
+  "one with the system partition, and that the firmware is the one Windows was installed with"
+#define BCD_ADVICE                                                                                 \
+  "the boot store (BCD) names a partition that is not there, or is damaged: check that every "     \
+  "disk was converted, in the same order; else start the installation disk's repair"
+#define NO_DRIVER_ADVICE                                                                           \
+  "the driver for the disk's controller is missing or not started at boot: inject the VirtIO "     \
+  "drivers, and start the VM by its bootstrap definition first"
+#define REGISTRY_ADVICE                                                                            \
+  "a registry hive is damaged: the copy as it was before the migration lies beside it, with the "  \
+  "ending .h2k-backup"
+#define STOP_ADVICE                                                                                \
+  "look up the number; the drivers of the old hypervisor and what was changed in the registry "    \
+  "are "                                                                                           \
+  "in the report"
+/* As the blue screen has it, and as Emergency Management Services describe it in XML. */
+#define STOP(number) "(STOP: 0x0*|STOPCODE.*\"0x0*)" number "\\b"
 
 const H2kSign h2k_signs[] = {
     /* agetty, busybox getty, login: "host login: ", perhaps with a kernel message drawn behind. */
@@ -99,6 +119,45 @@ const H2kSign h2k_signs[] = {
      "^(Missing operating system|Operating system not found|Error loading operating system|"
      "Invalid partition table|No active partition)",
      "the boot code in the MBR found no system to start", FIRMWARE_ADVICE},
+
+    /* Windows' boot sectors, NTLDR and BOOTMGR. */
+    {H2K_SIGN_FAILURE, FALSE, 2000, "^(BOOTMGR|NTLDR) (is|image is) (missing|compressed|corrupt)",
+     "Windows' boot sector did not find its boot loader", BOOTMGR_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 2000,
+     "^(A disk read error occurred|Remove disks or other media|Non-System disk or disk error)",
+     "Windows' boot sector could not read its disk", BOOTMGR_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 2000, "An operating system wasn't found\\. Try disconnecting",
+     "the boot sector found no Windows", BOOTMGR_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 2000, "^ *Windows could not start because",
+     "NTLDR could not start Windows", BOOTMGR_ADVICE},
+    {H2K_SIGN_HINT, FALSE, 0, "^ *Windows failed to start\\. A recent",
+     "the Windows boot manager could not start Windows", BCD_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 2000, "^ *Status: 0xc00000(0e|0f|98|bb)\\b|^ *Status: 0xc0000225\\b",
+     "the Windows boot manager did not find what its boot store names", BCD_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 2000, "^ *Status: 0xc000014c\\b|\\bc0000218\\b",
+     "Windows could not read a registry hive", REGISTRY_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 2000, "^ *Status: 0xc[0-9a-f]{7}\\b",
+     "the Windows boot manager could not start Windows",
+     "look up the number; the lines around it name the file"},
+
+    /* Windows' kernel, when it has given up. */
+    {H2K_SIGN_KERNEL, FALSE, 0, "SAC started and initialized", "Windows' kernel runs", NULL},
+    {H2K_SIGN_FAILURE, FALSE, 1000, STOP ("7[Bb]"),
+     "Windows did not get to its disk (stop error 0x7B, INACCESSIBLE_BOOT_DEVICE)",
+     NO_DRIVER_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 1000, STOP ("[Ee][Dd]"),
+     "Windows could not mount its volume (stop error 0xED, UNMOUNTABLE_BOOT_VOLUME)",
+     "the filesystem is damaged, or its disk is not read right: run chkdsk /f before the "
+     "migration"},
+    {H2K_SIGN_FAILURE, FALSE, 1000, STOP ("74"),
+     "Windows could not use its registry (stop error 0x74, BAD_SYSTEM_CONFIG_INFO)",
+     REGISTRY_ADVICE},
+    {H2K_SIGN_FAILURE, FALSE, 1000, STOP ("(5[Dd]|[Aa]5)"),
+     "Windows does not run on this machine (stop error 0x5D or 0xA5: the processor or ACPI)",
+     "give the VM another CPU model or machine type in its definition"},
+    {H2K_SIGN_FAILURE, FALSE, 1500,
+     "\\*\\*\\* STOP: (0x)?[0-9A-Fa-f]+|CLASSNAME=\"BLUESCREEN\"|STOPCODE.*\"0x[0-9A-Fa-f]+",
+     "Windows stopped with a stop error (blue screen)", STOP_ADVICE},
 
     /* SeaBIOS and EDK II. A failed entry is followed by the next one. */
     {H2K_SIGN_HINT, FALSE, 0, "Boot failed: (not a bootable disk|could not read the boot disk)",

@@ -40,6 +40,7 @@ struct _H2kWatch
   gint64 login_time;
   gboolean kernel_seen;
   H2kMarkerReport *marker;
+  H2kFirstboot *firstboot;
 };
 
 static void
@@ -123,6 +124,11 @@ on_line (const char *line, gpointer data)
     }
   if (input->number == H2K_INPUT_MARKER)
     return;
+  if (input->number == H2K_INPUT_CONSOLE && h2k_firstboot_line (watch->firstboot, line))
+    watch->kernel_seen = TRUE;
+  /* What a script writes says nothing of the boot. */
+  if (watch->firstboot->lines > 0 && *line == '|')
+    return;
   look_for_signs (watch, line);
 }
 
@@ -142,6 +148,7 @@ h2k_watch_new (const char *nonce)
       g_assert (watch->regexes[i] != NULL);
     }
   watch->nonce = g_strdup (nonce);
+  watch->firstboot = h2k_firstboot_new ();
   for (guint i = 0; i < H2K_N_INPUTS; i++)
     {
       watch->inputs[i].watch = watch;
@@ -168,6 +175,7 @@ h2k_watch_free (H2kWatch *watch)
   g_free (watch->screen);
   g_free (watch->screen_text);
   h2k_marker_report_free (watch->marker);
+  h2k_firstboot_free (watch->firstboot);
   g_free (watch->login);
   g_free (watch->nonce);
   g_free (watch);
@@ -235,6 +243,14 @@ h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now)
   track_prompt (watch, &watch->screen_prompt, last, H2K_SCREEN_INTERVAL);
 }
 
+void
+h2k_watch_report (H2kWatch *watch, const char *line, gint64 now)
+{
+  watch->now = now;
+  look_for_signs (watch, line);
+  watch->failed |= watch->failure.sign != NULL;
+}
+
 /* Take what PROMPT stands for when it has stood long enough. */
 static void
 settle_prompt (H2kWatch *watch, Seen *prompt)
@@ -287,6 +303,12 @@ const H2kMarkerReport *
 h2k_watch_marker (const H2kWatch *watch)
 {
   return watch->marker;
+}
+
+const H2kFirstboot *
+h2k_watch_firstboot (const H2kWatch *watch)
+{
+  return watch->firstboot;
 }
 
 const char *

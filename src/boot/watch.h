@@ -10,6 +10,7 @@
 #pragma once
 
 #include "boot/console.h"
+#include "boot/firstboot.h"
 #include "boot/marker.h"
 
 typedef enum
@@ -59,6 +60,9 @@ void h2k_watch_feed (H2kWatch *watch, H2kInput input, const guint8 *data, gsize 
  * its configuration speaks nowhere else. */
 void h2k_watch_screen (H2kWatch *watch, const char *text, gint64 now);
 
+/* A line that did not come from the guest, but says what became of it: a failure counts at once. */
+void h2k_watch_report (H2kWatch *watch, const char *line, gint64 now);
+
 /* Look at what has settled by NOW. Returns when to look again, or -1 when nothing is pending. */
 gint64 h2k_watch_settle (H2kWatch *watch, gint64 now);
 
@@ -67,6 +71,7 @@ void h2k_watch_forget (H2kWatch *watch);
 
 /* What has been seen; NULL: not yet. Owned by WATCH. */
 const H2kMarkerReport *h2k_watch_marker (const H2kWatch *watch); /* of the latest boot */
+const H2kFirstboot *h2k_watch_firstboot (const H2kWatch *watch); /* never NULL */
 const char *h2k_watch_login (const H2kWatch *watch);             /* the prompt */
 gint64 h2k_watch_login_time (const H2kWatch *watch);
 const H2kSign *h2k_watch_failure (const H2kWatch *watch, const char **line);

@@ -105,6 +105,9 @@ add_cpu (Builder *b)
   for (guint i = 0; (feature = h2k_windows_enlightenment (b->domain, i)) != NULL; i++)
     if (feature->kvm_only ? g_strcmp0 (accel, "kvm") == 0 : g_strcmp0 (accel, "tcg") != 0)
       g_string_append_printf (cpu, ",%s", feature->qemu);
+  /* By this Windows tells its stop code. Not for production: no crash dump is written then. */
+  if (cpu->len > strlen ("max") && b->setup->throwaway && g_strcmp0 (accel, "kvm") == 0)
+    g_string_append (cpu, ",hv_crash=on");
   add (b, "-cpu", "%s", cpu->str);
   add (b, "-m", "%uM", b->domain->memory_mib);
   if (b->domain->windows != NULL)
