@@ -86,6 +86,34 @@ class Tree:
         return sorted(self.names[key] for key in self.files if key)
 
 
+def short_names(tree):
+    """(path, 8.3 name) of everything: Windows gives each name a short one, which is the name
+    itself where it fits. Without, names would be of the POSIX kind, as Windows never makes them."""
+    for folder in [""] + tree.paths():
+        if not isinstance(tree.files[folder.upper()], dict):
+            continue
+        taken = set()
+        for name, path in tree.children(folder):
+            stem, _, extension = name.rpartition(".") if "." in name[1:] else (name, "", "")
+            allowed = "".join(letter for letter in name.upper()
+                              if letter.isalnum() or letter in "$%'-_@~`!(){}^#&.")
+            if allowed == name.upper() and name.count(".") <= 1 and len(stem) <= 8 and \
+                    len(extension) <= 3:
+                yield path, name
+                continue
+            keep = [letter for letter in stem.upper() if letter.isalnum() or letter in "$-_()"]
+            number = 1
+            while True:
+                tail = "~%d" % number
+                short = "".join(keep)[:8 - len(tail)] + tail
+                short += "." + extension.upper()[:3] if extension else ""
+                if short not in taken:
+                    break
+                number += 1
+            taken.add(short)
+            yield path, short
+
+
 class _Library:
     """The functions of libntfs-3g that are needed; each raises what errno says."""
 
@@ -110,6 +138,8 @@ class _Library:
                 ("ntfs_attr_truncate_solid", ctypes.c_int, [pointer, ctypes.c_int64]),
                 ("ntfs_set_ntfs_attrib", ctypes.c_int, [pointer, text, size, ctypes.c_int]),
                 ("ntfs_set_ntfs_reparse_data", ctypes.c_int, [pointer, text, size, ctypes.c_int]),
+                ("ntfs_set_ntfs_dos_name", ctypes.c_int, [pointer, pointer, text, size,
+                                                          ctypes.c_int]),
                 ("ntfs_volume_write_flags", ctypes.c_int, [pointer, ctypes.c_uint16])):
             found = getattr(self.lib, function)
             found.restype, found.argtypes = result, arguments
@@ -141,10 +171,19 @@ class Ntfs:
         """Sets the flags of $Volume: 1 is dirty."""
         self.library.call("ntfs_volume_write_flags", self.volume, flags)
 
+    def _open(self, path):
+        return self.library.call("ntfs_pathname_to_inode", self.volume, None,
+                                 ("/" + path.replace("\\", "/")).encode())
+
     def fill(self, tree):
-        root = self.library.call("ntfs_pathname_to_inode", self.volume, None, b"/")
+        root = self._open("")
         self._fill(root, tree, "")
         self.library.call("ntfs_inode_close", root)
+        for path, short in short_names(tree):
+            above = path.rpartition("\\")[0]
+            # This closes both, also when it fails.
+            self.library.call("ntfs_set_ntfs_dos_name", self._open(path), self._open(above),
+                              short.encode(), len(short), 0)
 
     def _create(self, parent, name, mode):
         stored = name.encode("utf-16-le")
