@@ -43,6 +43,8 @@ typedef struct
   struct PERMISSIONS_CACHE *no_cache; /* NULL: what SECURITY has to point to */
   s64 position;                       /* of the device */
   GError *disk_error;                 /* why the last operation of the device failed */
+  GHashTable *trusted;                /* guint64: directories that were checked */
+  gboolean trusts_own;                /* the filesystem's own indexes were checked */
   gboolean failed;                    /* a change was written in part */
 } NtfsFs;
 
@@ -124,6 +126,17 @@ gboolean h2k_ntfs_pread (ntfs_attr *na, guint64 offset, gsize length, void *buff
 gboolean h2k_ntfs_trust (ntfs_inode *ni);
 /* The file with the number in REF, if it can be trusted so far. NULL: errno says why. */
 ntfs_inode *h2k_ntfs_open_record (NtfsFs *ntfs, guint64 ref);
+
+/* --- ntfs-index.c ----------------------------------------------------------------------------- */
+
+/* Whether libntfs-3g may change the entries of DIR, or those that other directories have of it.
+ * Files with names there must not be open, but for DIR. FALSE: errno says why. */
+gboolean h2k_ntfs_trust_dir (NtfsFs *ntfs, ntfs_inode *dir);
+/* Whether it may change the entries that directories have of NI. None of them must be open that is
+ * not trusted yet. */
+gboolean h2k_ntfs_trust_parents (NtfsFs *ntfs, ntfs_inode *ni);
+/* The same for the filesystem's own indexes. */
+gboolean h2k_ntfs_trust_own (NtfsFs *ntfs);
 
 /* --- ntfs-acl.c ------------------------------------------------------------------------------- */
 

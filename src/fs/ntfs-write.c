@@ -15,7 +15,8 @@ gboolean
 h2k_ntfs_begin_change (NtfsFs *ntfs, GError **error)
 {
   h2k_ntfs_begin (ntfs);
-  return h2k_fs_check_writable (&ntfs->base, error);
+  return h2k_fs_check_writable (&ntfs->base, error)
+         && (h2k_ntfs_trust_own (ntfs) || h2k_ntfs_fail (ntfs, error, "/", "cannot be changed"));
 }
 
 /* As h2k_ntfs_fail(). When it was the disk that failed, the volume is no longer consistent. */
@@ -150,7 +151,7 @@ open_content (NtfsFs *ntfs, const char *path, guint64 keep, ntfs_attr **na, GErr
   ni = h2k_ntfs_open_path (ntfs, path, error);
   if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, error))
     return NULL;
-  *na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
+  *na = h2k_ntfs_trust_parents (ntfs, ni) ? ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0) : NULL;
   if (*na && ((*na)->data_flags & ATTR_COMPRESSION_MASK))
     {
       ok = unpack_file (ntfs, ni, *na, keep);
@@ -294,6 +295,11 @@ open_for_new (NtfsFs *ntfs, const char *path, NtfsName *name, GError **error)
 
   if (!dir)
     return NULL;
+  if (!h2k_ntfs_trust_dir (ntfs, dir))
+    {
+      h2k_ntfs_fail (ntfs, error, path, "cannot be created");
+      return NULL;
+    }
   why = h2k_ntfs_judge_name (name->units, name->n);
   if (why)
     {
@@ -355,10 +361,13 @@ h2k_ntfs_remove (H2kFs *fs, const char *path, GError **error)
   dir = h2k_ntfs_open_parent (ntfs, path, 0, &name, error);
   if (!dir)
     return FALSE;
-  ni = h2k_ntfs_find_in (dir, &name, &ref) ? h2k_ntfs_open_record (ntfs, ref) : NULL;
-  if (!ni)
+  ni = h2k_ntfs_trust_dir (ntfs, dir) && h2k_ntfs_find_in (dir, &name, &ref)
+           ? h2k_ntfs_open_record (ntfs, ref)
+           : NULL;
+  if (!ni || !h2k_ntfs_trust_parents (ntfs, ni))
     {
       h2k_ntfs_fail (ntfs, error, path, "cannot be removed");
+      h2k_ntfs_close (ni);
       h2k_ntfs_close (dir);
       return FALSE;
     }
@@ -457,13 +466,16 @@ find_place (NtfsFs *ntfs, const char *path, guint64 inside, Place *place, guint6
   *is_dir = FALSE;
   if (!dir)
     return FALSE;
+  if (!h2k_ntfs_trust_dir (ntfs, dir))
+    return h2k_ntfs_fail (ntfs, error, path, "cannot be changed");
   place->dir = dir->mft_no;
   if (!h2k_ntfs_find_in (dir, &place->name, &ref))
     return errno == ENOENT || h2k_ntfs_fail (ntfs, error, path, "cannot be found");
   *number = MREF (ref);
   ni = h2k_ntfs_open_record (ntfs, *number);
   *is_dir = ni && h2k_ntfs_is_dir (ni);
-  return ni || h2k_ntfs_fail (ntfs, error, path, "cannot be opened");
+  return (ni && h2k_ntfs_trust_parents (ntfs, ni))
+         || h2k_ntfs_fail (ntfs, error, path, "cannot be opened");
 }
 
 static gboolean
@@ -544,6 +556,12 @@ h2k_ntfs_set_stat (H2kFs *fs, const char *path, const H2kStat *st, GError **erro
   ni = h2k_ntfs_open_path (ntfs, path, error);
   if (!ni)
     return FALSE;
+  if (!h2k_ntfs_trust_parents (ntfs, ni))
+    {
+      h2k_ntfs_fail (ntfs, error, path, "its attributes cannot be changed");
+      h2k_ntfs_close (ni);
+      return FALSE;
+    }
   if (!h2k_ntfs_is_dir (ni) && h2k_ntfs_reparse_kind (ni) != NTFS_REPARSE_LINK)
     {
       ni->flags &= ~FILE_ATTR_READONLY;

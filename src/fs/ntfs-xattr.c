@@ -180,7 +180,9 @@ h2k_ntfs_set_xattr (H2kFs *fs, const char *path, const char *name, GBytes *value
                               "NTFS has no such attribute, or it cannot be set to this");
     }
   errno = EINVAL;
-  result = ntfs_xattr_system_setxattr (&ntfs->security, number, ni, NULL, bytes, size, 0);
+  result = h2k_ntfs_trust_parents (ntfs, ni)
+               ? ntfs_xattr_system_setxattr (&ntfs->security, number, ni, NULL, bytes, size, 0)
+               : -1;
   if (result != 0)
     h2k_ntfs_fail (ntfs, error, path, "an attribute cannot be set");
   if (!h2k_ntfs_close_file (ni) && result == 0)

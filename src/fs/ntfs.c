@@ -472,6 +472,7 @@ ntfs_close (H2kFs *fs)
 
   if (ntfs->vol)
     ntfs_umount (ntfs->vol, FALSE);
+  g_hash_table_unref (ntfs->trusted);
   g_clear_error (&ntfs->disk_error);
   g_free (ntfs);
 }
@@ -482,6 +483,7 @@ ntfs_open (H2kDisk *volume, const H2kFsId *id, GError **error)
   NtfsFs *ntfs = g_new0 (NtfsFs, 1);
 
   h2k_fs_init (&ntfs->base, &h2k_ntfs_ops, volume, id);
+  ntfs->trusted = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   if (open_checked (ntfs, error))
     return &ntfs->base;
   h2k_fs_free (&ntfs->base);
