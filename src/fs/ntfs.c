@@ -274,6 +274,14 @@ count_names (ntfs_inode *ni)
   return MAX (names, 1);
 }
 
+static guint64
+content_size (ntfs_inode *ni)
+{
+  g_autoptr (ntfs_attr) na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
+
+  return na ? (guint64)MAX (na->data_size, 0) : 0;
+}
+
 static gboolean
 ntfs_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
 {
@@ -297,7 +305,7 @@ ntfs_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
     st->mode = S_IFDIR | 0755;
   else
     {
-      st->size = (guint64)MAX (ni->data_size, 0);
+      st->size = content_size (ni);
       if (ni->flags & FILE_ATTR_READONLY)
         st->mode &= ~0222u;
     }
