@@ -219,7 +219,7 @@ class Guest:
             parts.append(Partition("windows2", 700 * MIB, basic))
         for role, wanted, size in (("refs", options.refs, 64), ("spaces", options.storage_spaces,
                                                                64)):
-            if wanted:
+            if wanted == "data":
                 kind = SPACES if role == "spaces" and self.layout == "gpt" else \
                     "e7" if role == "spaces" else basic
                 parts.append(Partition(role, size * MIB, kind))
