@@ -8,7 +8,7 @@ import struct
 
 import regf
 from tables import (BOOT, CLASSES, CLASS_FILTERS, CLASS_NAMES, CONTROLLERS, DEMAND, DRIVERS,
-                    GROUPS, GROUP_TAGS, NICS, PROGRAMS)
+                    GONE, GROUPS, GROUP_TAGS, NICS, PROGRAMS)
 
 PROCESSORS = {"x86": "x86", "amd64": "AMD64", "arm64": "ARM64"}
 # The number of an architecture in DriverDatabase.
@@ -73,6 +73,7 @@ def _storage_parameters(key, name):
              "xenvbd": 0x01, "symmpi": 0x01}
     if name in buses:
         key.key("Parameters").dword("BusType", buses[name])
+    if name in buses and name != "storvsc":
         key.key("Parameters\\PnpInterface").dword("5", 1)
 
 
@@ -95,6 +96,9 @@ def _services(g, control_set):
         if held:
             key.key("StartOverride").dword("0", 3)
         _storage_parameters(key, name)
+    for name, value, first in GONE:
+        if g.release.version >= first and services.find(name):
+            services.key(name).values.pop(value.upper(), None)
     if g.release.vista:
         services.key("partmgr\\Parameters").dword("SanPolicy", g.san_policy)
     for name, image, dll, kind, start, group, needs, account in PROGRAMS:
@@ -114,13 +118,16 @@ def _event_sources(services):
     for name in ("disk", "ntfs", "Tcpip"):
         key = services.key("EventLog\\System\\" + name)
         key.expand("EventMessageFile", "%SystemRoot%\\System32\\IoLogMsg.dll")
-        key.dword("TypesSupported", 7)
+        if name != "ntfs":
+            key.dword("TypesSupported", 7)
 
 
 def _classes(g, control):
     for name in CLASSES:
         key = control.key("Class\\" + class_key(g, name))
-        key.sz("Class", name).sz("", CLASS_NAMES[name])
+        key.sz("Class", name)
+        if not g.release.eight:
+            key.sz("", CLASS_NAMES[name])
         if g.release.vista:
             key.multi("IconPath", ["%SystemRoot%\\system32\\setupapi.dll,-5"])
     for name, value, services, first, last in CLASS_FILTERS:
@@ -348,10 +355,10 @@ def _control(g, control):
         control.key("SafeBoot\\Minimal\\" + name).sz("", "Driver")
     if g.release.eight and g.firmware == "uefi":
         control.key("SecureBoot").dword("AvailableUpdates", 0)
-        control.key("SecureBoot\\State").dword("UEFISecureBootEnabled",
-                                               1 if g.option("secure_boot") else 0)
-    if g.release.eight:
-        control.dword("PEFirmwareType", 2 if g.firmware == "uefi" else 1)
+        # The key State is volatile: that it is in the file is a hint that hives of this kind have
+        # only when they were saved from a running system.
+        if g.option("secure_boot"):
+            control.key("SecureBoot\\State").dword("UEFISecureBootEnabled", 1)
 
 
 def _control_set(g, root):

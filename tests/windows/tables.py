@@ -35,9 +35,9 @@ CLASS_FILTERS = [
     ("DiskDrive", "UpperFilters", ["PartMgr"], (5, 0), (6, 1)),
     ("DiskDrive", "UpperFilters", ["partmgr"], (6, 2), (10, 0)),
     ("DiskDrive", "LowerFilters", ["EhStorClass"], (10, 0), (10, 0)),
-    ("Volume", "UpperFilters", ["volsnap"], (6, 0), (10, 0)),
-    ("Volume", "LowerFilters", ["fvevol", "rdyboost"], (6, 1), (6, 1)),
-    ("Volume", "LowerFilters", ["fvevol", "iorate", "rdyboost"], (6, 2), (10, 0)),
+    ("Volume", "UpperFilters", ["volsnap"], (10, 0), (10, 0)),
+    ("Volume", "LowerFilters", ["fvevol", "rdyboost"], (6, 1), (6, 3)),
+    ("Volume", "LowerFilters", ["fvevol", "rdyboost", "iorate"], (10, 0), (10, 0)),
     ("Keyboard", "UpperFilters", ["kbdclass"], (5, 0), (10, 0)),
     ("Mouse", "UpperFilters", ["mouclass"], (5, 0), (10, 0)),
 ]
@@ -101,6 +101,15 @@ DRIVERS = [
     ("dumpfve", "dumpfve.sys", 1, DEMAND, 1, None, None, (6, 0), (6, 1), None),
 ]
 
+# Values that a driver of DRIVERS has no longer: name, value, from.
+GONE = [
+    ("disk", "Group", (6, 1)), ("disk", "Tag", (6, 1)), ("NTFS", "ImagePath", (6, 1)),
+    ("fastfat", "ImagePath", (6, 1)), ("isapnp", "Tag", (6, 1)), ("volsnap", "Tag", (6, 1)),
+    ("volsnap", "Group", (10, 0)), ("volsnap", "Owners", (10, 0)), ("kbdclass", "Tag", (6, 2)),
+    ("mouclass", "Tag", (6, 2)), ("kbdclass", "Group", (10, 0)), ("mouclass", "Group", (10, 0)),
+    ("rdyboost", "Tag", (6, 2)), ("iorate", "Tag", (10, 0)), ("EhStorClass", "Tag", (10, 0)),
+]
+
 # name, image below System32, DLL, Type, Start, Group, depends on, account
 PROGRAMS = [
     ("EventLog", "svchost.exe -k LocalServiceNetworkRestricted", "wevtsvc.dll", 0x20, AUTO,
@@ -113,7 +122,7 @@ PROGRAMS = [
      ["Tcpip", "Afd"], "NT AUTHORITY\\LocalService"),
     ("Dnscache", "svchost.exe -k NetworkService", "dnsrslvr.dll", 0x20, AUTO, "TDI", ["Tdx"],
      "NT AUTHORITY\\NetworkService"),
-    ("LanmanServer", "svchost.exe -k netsvcs", "srvsvc.dll", 0x20, AUTO, "NetworkProvider", [],
+    ("LanmanServer", "svchost.exe -k netsvcs", "srvsvc.dll", 0x20, AUTO, None, [],
      "LocalSystem"),
     ("LanmanWorkstation", "svchost.exe -k NetworkService", "wkssvc.dll", 0x20, AUTO,
      "NetworkProvider", ["Bowser", "MRxSmb10", "NSI"], "NT AUTHORITY\\NetworkService"),
