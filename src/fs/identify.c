@@ -370,6 +370,31 @@ probe_ntfs (Volume *volume, H2kFsId *id)
   return TRUE;
 }
 
+/* BitLocker, as [MS] "BitLocker Drive Encryption" volumes of Vista and later begin; those made on
+ * removable disks look like FAT but for an identifier. */
+static gboolean
+probe_bitlocker (Volume *volume, H2kFsId *id)
+{
+  static const guint8 to_go[16] = {0x3b, 0xd6, 0x67, 0x49, 0x29, 0x2e, 0xd8, 0x4a,
+                                   0x83, 0x99, 0xf6, 0xa3, 0x39, 0xe3, 0xd0, 0x01};
+  guint8 boot[512];
+
+  return get (volume, 0, sizeof boot, boot) && boot[0] == 0xeb
+         && (memcmp (boot + 3, "-FVE-FS-", 8) == 0
+             || (memcmp (boot + 3, "MSWIN4.1", 8) == 0
+                 && memcmp (boot + 424, to_go, sizeof to_go) == 0));
+}
+
+/* The volume boot record of ReFS, any version. */
+static gboolean
+probe_refs (Volume *volume, H2kFsId *id)
+{
+  guint8 boot[512];
+
+  return get (volume, 0, sizeof boot, boot) && memcmp (boot + 3, "ReFS\0\0\0\0", 8) == 0
+         && memcmp (boot + 16, "FSRS", 4) == 0;
+}
+
 /* --- FAT: "Microsoft Extensible Firmware Initiative FAT32 File System Specification" 1.03 --------
  */
 
@@ -545,11 +570,13 @@ static const Probe probes[] = {
     {"linux_raid_member", probe_md},
     {"LVM2_member", probe_lvm},
     {"crypto_LUKS", probe_luks},
+    {"BitLocker", probe_bitlocker}, /* before FAT, which it can look like */
     {"vfat", probe_fat},
     {"swap", probe_swap},
     {"xfs", probe_xfs},
     {NULL, probe_ext},
     {"ntfs", probe_ntfs},
+    {"ReFS", probe_refs},
     {"iso9660", probe_iso},
     {"btrfs", probe_btrfs},
 };

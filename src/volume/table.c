@@ -218,10 +218,11 @@ static const struct
     {"7ec6f557-3bc5-4aca-b293-16ef5df639d1", "linux"},     /* var/tmp */
     {"ca7d7ccb-63ed-4c53-861c-1742536059cc", "linux"},     /* LUKS */
     {"ebd0a0a2-b9e5-4433-87c0-68b6b72699c7", "microsoft"}, /* basic data */
-    {"e3c9e316-0b5c-4db8-817d-f92df00215ae", "microsoft"}, /* reserved */
-    {"de94bba4-06d1-4d40-a16a-bfd50179d6ac", "microsoft"}, /* recovery */
-    {"5808c8aa-7e8f-42e0-85d2-e1e90434cfb3", "microsoft"}, /* dynamic disk metadata */
-    {"af9b60a0-1431-4f62-bc68-3311714a69ad", "microsoft"}, /* dynamic disk data */
+    {"e3c9e316-0b5c-4db8-817d-f92df00215ae", "msr"},       /* Microsoft reserved */
+    {"de94bba4-06d1-4d40-a16a-bfd50179d6ac", "recovery"},
+    {"5808c8aa-7e8f-42e0-85d2-e1e90434cfb3", "ldm"}, /* dynamic disk metadata */
+    {"af9b60a0-1431-4f62-bc68-3311714a69ad", "ldm"}, /* dynamic disk data */
+    {"e75caf8f-f680-4cee-afa3-b001e56efc2d", "storage-spaces"},
 };
 
 static const struct
@@ -233,7 +234,7 @@ static const struct
     {0x07, "microsoft"}, {0x0b, "microsoft"}, {0x0c, "microsoft"}, {0x0e, "microsoft"},
     {0x0f, "extended"},  {0x11, "microsoft"}, {0x14, "microsoft"}, {0x16, "microsoft"},
     {0x17, "microsoft"}, {0x1b, "microsoft"}, {0x1c, "microsoft"}, {0x1e, "microsoft"},
-    {0x27, "microsoft"}, {0x42, "microsoft"}, {0x82, "swap"},      {0x83, "linux"},
+    {0x27, "recovery"},  {0x42, "ldm"},       {0x82, "swap"},      {0x83, "linux"},
     {0x85, "extended"},  {0x8e, "lvm"},       {0xef, "esp"},       {0xfd, "raid"},
 };
 
