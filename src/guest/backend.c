@@ -4,6 +4,8 @@
  */
 #include "guest/private.h"
 
+#include "fs/ntfs.h"
+
 #define NATIVE "native"
 #define GUESTFS "libguestfs"
 #define BOTH "native, libguestfs"
@@ -96,8 +98,28 @@ is_bearable (const H2kGuestVolume *volume, const GError *why)
              && g_error_matches (why, H2K_ERROR, H2K_ERROR_SOURCE));
 }
 
+/* As the user asks for: what the log of an NTFS volume holds is given up. A hibernated one stays
+ * as it is, and so does what is only looked at. */
+static gboolean
+force_dirty (H2kGuest *guest, H2kGuestVolume *volume, GError **error)
+{
+  const H2kNtfsState *state = h2k_ntfs_state (volume->fs);
+
+  if (!state || !state->log_unclean || state->hibernated
+      || !h2k_disk_is_writable (volume->volume->disk))
+    return TRUE;
+  if (!h2k_ntfs_force (volume->fs, error))
+    return FALSE;
+  h2k_guest_warn (guest,
+                  "%s was not unmounted: what its log held is lost, as --force-dirty asks for; "
+                  "Windows checks the volume when it starts",
+                  volume->node->name);
+  return TRUE;
+}
+
 gboolean
-h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors, GError **error)
+h2k_guest_open_filesystems (H2kGuest *guest, const H2kGuestOptions *options, GPtrArray *errors,
+                            GError **error)
 {
   for (guint i = 0; i < guest->volumes->len; i++)
     {
@@ -107,7 +129,9 @@ h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *erro
       if (volume->node->problem)
         why = g_error_copy (volume->node->problem);
       else if (*volume->id.type && !is_device (volume))
-        open_volume (guest, volume, backend, &why);
+        open_volume (guest, volume, options->backend, &why);
+      if (volume->fs && options->force_dirty && !force_dirty (guest, volume, &why))
+        g_clear_pointer (&volume->fs, h2k_fs_free);
       g_ptr_array_add (errors, why);
     }
   /* Only now, since the first look may start the appliance, with all that are known by then. */

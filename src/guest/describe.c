@@ -2,9 +2,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "guest/describe.h"
 #include "guest/private.h"
-
-#include <json-glib/json-glib.h>
 
 /* --- words ------------------------------------------------------------------------------------ */
 
@@ -18,9 +17,13 @@ const char *
 h2k_bootloader_name (H2kBootloader bootloader)
 {
   static const char *const names[] = {
-      [H2K_BOOTLOADER_UNKNOWN] = "unknown",         [H2K_BOOTLOADER_GRUB2] = "grub2",
-      [H2K_BOOTLOADER_GRUB_LEGACY] = "grub-legacy", [H2K_BOOTLOADER_SYSTEMD_BOOT] = "systemd-boot",
+      [H2K_BOOTLOADER_UNKNOWN] = "unknown",
+      [H2K_BOOTLOADER_GRUB2] = "grub2",
+      [H2K_BOOTLOADER_GRUB_LEGACY] = "grub-legacy",
+      [H2K_BOOTLOADER_SYSTEMD_BOOT] = "systemd-boot",
       [H2K_BOOTLOADER_EXTLINUX] = "extlinux",
+      [H2K_BOOTLOADER_BOOTMGR] = "bootmgr",
+      [H2K_BOOTLOADER_NTLDR] = "ntldr",
   };
   return names[bootloader];
 }
@@ -60,8 +63,8 @@ table_name (H2kTableType type)
 /* --- JSON ------------------------------------------------------------------------------------- */
 
 /* A member whose value is guest text; NULL becomes null. */
-static void
-add_text (JsonBuilder *json, const char *key, const char *text)
+void
+h2k_json_text (JsonBuilder *json, const char *key, const char *text)
 {
   g_autofree char *safe = text ? h2k_escape_text (text, -1) : NULL;
 
@@ -72,15 +75,15 @@ add_text (JsonBuilder *json, const char *key, const char *text)
     json_builder_add_null_value (json);
 }
 
-static void
-add_number (JsonBuilder *json, const char *key, guint64 value)
+void
+h2k_json_number (JsonBuilder *json, const char *key, guint64 value)
 {
   json_builder_set_member_name (json, key);
   json_builder_add_int_value (json, (gint64)MIN (value, G_MAXINT64));
 }
 
-static void
-add_texts (JsonBuilder *json, const char *key, GPtrArray *texts)
+void
+h2k_json_texts (JsonBuilder *json, const char *key, GPtrArray *texts)
 {
   json_builder_set_member_name (json, key);
   json_builder_begin_array (json);
@@ -92,17 +95,17 @@ add_texts (JsonBuilder *json, const char *key, GPtrArray *texts)
   json_builder_end_array (json);
 }
 
-static void
-add_bool (JsonBuilder *json, const char *key, gboolean value)
+void
+h2k_json_bool (JsonBuilder *json, const char *key, gboolean value)
 {
   json_builder_set_member_name (json, key);
   json_builder_add_boolean_value (json, value);
 }
 
 /* An array of objects, whose members MEMBERS adds. */
-static void
-add_objects (JsonBuilder *json, const char *key, GPtrArray *items,
-             void (*members) (JsonBuilder *json, gconstpointer item))
+void
+h2k_json_objects (JsonBuilder *json, const char *key, GPtrArray *items,
+                  void (*members) (JsonBuilder *json, gconstpointer item))
 {
   json_builder_set_member_name (json, key);
   json_builder_begin_array (json);
@@ -119,18 +122,18 @@ add_objects (JsonBuilder *json, const char *key, GPtrArray *items,
 static void
 add_content (JsonBuilder *json, const H2kGuestVolume *volume)
 {
-  add_number (json, "size", volume->volume->length);
-  add_text (json, "type", volume->id.type);
-  add_text (json, "uuid", volume->id.uuid);
-  add_text (json, "label", volume->id.label);
-  add_text (json, "mountpoint", volume->mountpoint);
-  add_text (json, "fstab", volume->spec);
-  add_text (json, "subvolume", volume->subvolume);
-  add_text (json, "backend", volume->backend);
-  add_text (json, "backend_reason", volume->backend_why);
-  add_bool (json, "opened", volume->fs != NULL);
-  add_bool (json, "writable", volume->changeable);
-  add_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
+  h2k_json_number (json, "size", volume->volume->length);
+  h2k_json_text (json, "type", volume->id.type);
+  h2k_json_text (json, "uuid", volume->id.uuid);
+  h2k_json_text (json, "label", volume->id.label);
+  h2k_json_text (json, "mountpoint", volume->mountpoint);
+  h2k_json_text (json, "fstab", volume->spec);
+  h2k_json_text (json, "subvolume", volume->subvolume);
+  h2k_json_text (json, "backend", volume->backend);
+  h2k_json_text (json, "backend_reason", volume->backend_why);
+  h2k_json_bool (json, "opened", volume->fs != NULL);
+  h2k_json_bool (json, "writable", volume->changeable);
+  h2k_json_text (json, "problem", volume->node->problem ? volume->node->problem->message : NULL);
 }
 
 static void
@@ -138,11 +141,11 @@ add_volume (JsonBuilder *json, gconstpointer item)
 {
   const H2kGuestVolume *volume = item;
 
-  add_number (json, "number", volume->volume->number);
-  add_number (json, "offset", volume->volume->offset);
-  add_text (json, "role", h2k_volume_role (volume->volume));
-  add_text (json, "part_uuid", volume->volume->part_uuid);
-  add_text (json, "part_label", volume->volume->part_label);
+  h2k_json_number (json, "number", volume->volume->number);
+  h2k_json_number (json, "offset", volume->volume->offset);
+  h2k_json_text (json, "role", h2k_volume_role (volume->volume));
+  h2k_json_text (json, "part_uuid", volume->volume->part_uuid);
+  h2k_json_text (json, "part_label", volume->volume->part_label);
   add_content (json, volume);
 }
 
@@ -156,15 +159,15 @@ add_made (JsonBuilder *json, gconstpointer item)
 
   for (guint i = 0; i < node->parents->len; i++)
     g_ptr_array_add (parents, ((const H2kNode *)node->parents->pdata[i])->name);
-  add_text (json, "kind", h2k_node_kind_name (node->kind));
-  add_text (json, "name", node->name);
-  add_texts (json, "devices", node->names);
-  add_text (json, "layout", node->type);
-  add_text (json, "own_uuid", node->uuid);
-  add_texts (json, "lies_on", parents);
-  add_text (json, "snapshot_of", node->origin ? node->origin->name : NULL);
+  h2k_json_text (json, "kind", h2k_node_kind_name (node->kind));
+  h2k_json_text (json, "name", node->name);
+  h2k_json_texts (json, "devices", node->names);
+  h2k_json_text (json, "layout", node->type);
+  h2k_json_text (json, "own_uuid", node->uuid);
+  h2k_json_texts (json, "lies_on", parents);
+  h2k_json_text (json, "snapshot_of", node->origin ? node->origin->name : NULL);
   add_content (json, volume);
-  add_texts (json, "notes", node->notes);
+  h2k_json_texts (json, "notes", node->notes);
 }
 
 static void
@@ -172,9 +175,9 @@ add_remote (JsonBuilder *json, gconstpointer item)
 {
   const H2kFstabEntry *entry = item;
 
-  add_text (json, "mountpoint", entry->path);
-  add_text (json, "type", entry->type);
-  add_text (json, "source", entry->spec);
+  h2k_json_text (json, "mountpoint", entry->path);
+  h2k_json_text (json, "type", entry->type);
+  h2k_json_text (json, "source", entry->spec);
 }
 
 static void
@@ -182,10 +185,10 @@ add_kernel (JsonBuilder *json, gconstpointer item)
 {
   const H2kKernel *kernel = item;
 
-  add_text (json, "version", kernel->version);
-  add_text (json, "image", kernel->image);
-  add_text (json, "initramfs", kernel->initramfs);
-  add_text (json, "modules", kernel->modules_dir);
+  h2k_json_text (json, "version", kernel->version);
+  h2k_json_text (json, "image", kernel->image);
+  h2k_json_text (json, "initramfs", kernel->initramfs);
+  h2k_json_text (json, "modules", kernel->modules_dir);
 }
 
 /* Those of GUEST's volumes that are partitions of the disk INDEX, or, with G_MAXUINT, those that
@@ -212,14 +215,14 @@ add_disk (JsonBuilder *json, H2kGuest *guest, guint index)
   g_autoptr (GPtrArray) volumes = volumes_on (guest, index);
 
   json_builder_begin_object (json);
-  add_text (json, "name", disk->name);
-  add_text (json, "format", disk->format);
-  add_text (json, "subformat", disk->subformat);
-  add_number (json, "size", disk->size);
-  add_number (json, "sector_size", disk->sector_size);
-  add_text (json, "table", table_name (table->type));
-  add_text (json, "id", table->disk_id);
-  add_objects (json, "volumes", volumes, add_volume);
+  h2k_json_text (json, "name", disk->name);
+  h2k_json_text (json, "format", disk->format);
+  h2k_json_text (json, "subformat", disk->subformat);
+  h2k_json_number (json, "size", disk->size);
+  h2k_json_number (json, "sector_size", disk->sector_size);
+  h2k_json_text (json, "table", table_name (table->type));
+  h2k_json_text (json, "id", table->disk_id);
+  h2k_json_objects (json, "volumes", volumes, add_volume);
   json_builder_end_object (json);
 }
 
@@ -228,23 +231,25 @@ add_system (JsonBuilder *json, H2kGuest *guest)
 {
   g_autofree const char **stacks = h2k_network_names (guest->network);
 
-  add_text (json, "distro", guest->distro);
-  add_text (json, "distro_like", guest->distro_like);
-  add_text (json, "version", guest->version);
-  add_text (json, "pretty_name", guest->pretty_name);
-  add_text (json, "hostname", guest->hostname);
-  add_text (json, "machine_id", guest->machine_id);
-  add_text (json, "architecture", guest->arch);
-  add_text (json, "firmware", h2k_firmware_name (guest->firmware));
-  add_text (json, "bootloader", h2k_bootloader_name (guest->bootloader));
-  add_text (json, "initramfs_generator", h2k_initramfs_name (guest->initramfs));
-  add_text (json, "init", h2k_init_name (guest->init));
+  h2k_json_text (json, "distro", guest->distro);
+  h2k_json_text (json, "distro_like", guest->distro_like);
+  h2k_json_text (json, "version", guest->version);
+  h2k_json_text (json, "pretty_name", guest->pretty_name);
+  h2k_json_text (json, "hostname", guest->hostname);
+  h2k_json_text (json, "machine_id", guest->machine_id);
+  h2k_json_text (json, "architecture", guest->arch);
+  h2k_json_text (json, "firmware", h2k_firmware_name (guest->firmware));
+  h2k_json_text (json, "bootloader", h2k_bootloader_name (guest->bootloader));
+  h2k_json_text (json, "initramfs_generator", h2k_initramfs_name (guest->initramfs));
+  h2k_json_text (json, "init", h2k_init_name (guest->init));
   json_builder_set_member_name (json, "network");
   json_builder_begin_array (json);
   for (guint i = 0; stacks[i]; i++)
     json_builder_add_string_value (json, stacks[i]);
   json_builder_end_array (json);
-  add_texts (json, "hypervisor_tools", guest->vmware_tools);
+  h2k_json_texts (json, "hypervisor_tools", guest->vmware_tools);
+  if (guest->windows)
+    h2k_windows_to_json (guest->windows, json);
 }
 
 char *
@@ -256,15 +261,15 @@ h2k_guest_to_json (H2kGuest *guest)
 
   json_builder_begin_object (json);
   add_system (json, guest);
-  add_objects (json, "kernels", guest->kernels, add_kernel);
+  h2k_json_objects (json, "kernels", guest->kernels, add_kernel);
   json_builder_set_member_name (json, "disks");
   json_builder_begin_array (json);
   for (guint i = 0; i < guest->disks->len; i++)
     add_disk (json, guest, i);
   json_builder_end_array (json);
-  add_objects (json, "volumes", made, add_made);
-  add_objects (json, "remote_mounts", guest->remote, add_remote);
-  add_texts (json, "warnings", guest->warnings);
+  h2k_json_objects (json, "volumes", made, add_made);
+  h2k_json_objects (json, "remote_mounts", guest->remote, add_remote);
+  h2k_json_texts (json, "warnings", guest->warnings);
   json_builder_end_object (json);
   root = json_builder_get_root (json);
   return json_to_string (root, TRUE);
@@ -332,6 +337,15 @@ add_row (GPtrArray *rows, const char *const *cells)
 #define CELLS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void
+append_windows (GPtrArray *rows, const H2kWindows *windows)
+{
+  g_autoptr (GPtrArray) lines = h2k_windows_to_lines (windows);
+
+  for (guint i = 0; i + 1 < lines->len; i += 2)
+    add_row (rows, CELLS (lines->pdata[i], lines->pdata[i + 1]));
+}
+
+static void
 append_system (GString *out, H2kGuest *guest)
 {
   g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (strv_free);
@@ -344,9 +358,14 @@ append_system (GString *out, H2kGuest *guest)
   add_row (rows, CELLS ("Architecture:", guest->arch));
   add_row (rows, CELLS ("Firmware:", h2k_firmware_name (guest->firmware)));
   add_row (rows, CELLS ("Bootloader:", h2k_bootloader_name (guest->bootloader)));
-  add_row (rows, CELLS ("Initramfs by:", h2k_initramfs_name (guest->initramfs)));
-  add_row (rows, CELLS ("Init:", h2k_init_name (guest->init)));
-  add_row (rows, CELLS ("Network by:", network));
+  if (guest->windows)
+    append_windows (rows, guest->windows);
+  else
+    {
+      add_row (rows, CELLS ("Initramfs by:", h2k_initramfs_name (guest->initramfs)));
+      add_row (rows, CELLS ("Init:", h2k_init_name (guest->init)));
+      add_row (rows, CELLS ("Network by:", network));
+    }
   g_ptr_array_add (guest->vmware_tools, NULL);
   tools = g_strjoinv (", ", (char **)guest->vmware_tools->pdata);
   g_ptr_array_remove_index (guest->vmware_tools, guest->vmware_tools->len - 1);

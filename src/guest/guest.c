@@ -41,6 +41,7 @@ h2k_guest_free (H2kGuest *guest)
 {
   if (!guest)
     return;
+  h2k_windows_free (guest->windows);
   h2k_tree_free (guest->tree);
   g_ptr_array_unref (guest->subtrees);
   g_ptr_array_unref (guest->volumes); /* the filesystems, before what they lie on */
@@ -161,10 +162,13 @@ h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GError **error
 
   options = options ? options : &none;
   if (!add_guestfs (guest, options, error) || !add_volumes (guest, options->keys, error)
-      || !h2k_guest_open_filesystems (guest, options->backend, errors, error)
+      || !h2k_guest_open_filesystems (guest, options, errors, error)
       || !h2k_guest_choose_root (guest, errors, error)
       || !h2k_guest_mount_all (guest, errors, error))
     return NULL;
+  if (h2k_guest_is_windows (guest->root))
+    return h2k_guest_identify_windows (guest, options->temp_dir, error) ? g_steal_pointer (&guest)
+                                                                        : NULL;
   h2k_guest_identify (guest);
   return g_steal_pointer (&guest);
 }

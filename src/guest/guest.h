@@ -9,6 +9,7 @@
 #include "fs/guestfs.h"
 #include "guest/fstab.h"
 #include "guest/tree.h"
+#include "guest/windows.h"
 #include "volume/stack.h"
 
 /* A volume on the guest's disks: a partition, or what is made of partitions. */
@@ -41,6 +42,8 @@ typedef enum
   H2K_BOOTLOADER_GRUB_LEGACY,
   H2K_BOOTLOADER_SYSTEMD_BOOT,
   H2K_BOOTLOADER_EXTLINUX,
+  H2K_BOOTLOADER_BOOTMGR, /* Windows since Vista */
+  H2K_BOOTLOADER_NTLDR,   /* Windows before it */
 } H2kBootloader;
 
 typedef enum
@@ -84,6 +87,8 @@ typedef struct
   const H2kKeys *keys; /* for its LUKS containers */
   H2kBackend backend;
   H2kKvmFunc kvm_works; /* for the libguestfs appliance */
+  gboolean force_dirty; /* NTFS that was not unmounted is made writable: h2k_ntfs_force() */
+  const char *temp_dir; /* for what does not fit in memory; NULL: $TMPDIR or /var/tmp */
 } H2kGuestOptions;
 
 typedef struct
@@ -111,6 +116,7 @@ typedef struct
   H2kInitramfsGenerator initramfs;
   H2kInit init;
   H2kNetworkStacks network;
+  H2kWindows *windows;     /* NULL: it is another system */
   GPtrArray *kernels;      /* H2kKernel *, newest first */
   GPtrArray *vmware_tools; /* char *: names of the old hypervisor's parts that are installed */
 } H2kGuest;

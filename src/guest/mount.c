@@ -316,6 +316,8 @@ h2k_guest_mount_all (H2kGuest *guest, GPtrArray *errors, GError **error)
 
   h2k_tree_mount (guest->tree, "/", part_of (guest, guest->root, guest->root->subvolume));
   guest->root->mountpoint = g_strdup ("/");
+  if (h2k_guest_is_windows (guest->root))
+    return TRUE;
   read_names (guest);
   entries = h2k_guest_read_fstab (guest->tree, guest->remote, &local);
   if (local)

@@ -9,6 +9,11 @@
 /* Fill everything about GUEST that its mounted tree says: distribution to hypervisor's parts. */
 void h2k_guest_identify (H2kGuest *guest);
 
+/* The same for a Windows; TEMP_DIR as of H2kGuestOptions. Errors: those of h2k_hive_open(). */
+gboolean h2k_guest_identify_windows (H2kGuest *guest, const char *temp_dir, GError **error);
+/* Whether VOLUME holds an installed Windows. */
+gboolean h2k_guest_is_windows (const H2kGuestVolume *volume);
+
 /* Fill GUEST's kernels. */
 void h2k_guest_find_kernels (H2kGuest *guest);
 
@@ -33,8 +38,8 @@ char *h2k_shell_value (const char *text);
 
 /* Open every filesystem that can be; ERRORS gets, by volume, why another one is not open
  * (GError *, or NULL). A corrupt one only matters when the system turns out to need it. */
-gboolean h2k_guest_open_filesystems (H2kGuest *guest, H2kBackend backend, GPtrArray *errors,
-                                     GError **error);
+gboolean h2k_guest_open_filesystems (H2kGuest *guest, const H2kGuestOptions *options,
+                                     GPtrArray *errors, GError **error);
 /* Find the volume that is the root, and on btrfs its subvolume. */
 gboolean h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error);
 /* Mount it, and on it what its fstab names. */

@@ -29,7 +29,7 @@ find_systems (H2kGuest *guest, GPtrArray *errors)
       if (volume->fs->ops->subvolumes)
         h2k_guest_choose_subvolume (guest, volume, why);
       tree = h2k_guest_lone_tree (guest, volume);
-      if (h2k_guest_is_system (tree, *why ? NULL : why))
+      if (h2k_guest_is_windows (volume) || h2k_guest_is_system (tree, *why ? NULL : why))
         g_ptr_array_add (systems, volume);
     }
   return systems;
@@ -131,7 +131,8 @@ list_systems (H2kGuest *guest, GPtrArray *systems)
       H2kGuestVolume *volume = g_ptr_array_index (systems, i);
       g_autofree char *place = h2k_guest_volume_name (volume);
       g_autoptr (H2kTree) tree = h2k_guest_lone_tree (guest, volume);
-      g_autofree char *name = h2k_guest_pretty_name (tree);
+      g_autofree char *name
+          = h2k_guest_is_windows (volume) ? g_strdup ("a Windows") : h2k_guest_pretty_name (tree);
 
       g_string_append_printf (text, "%s%s (%s)", i ? ", " : "", name, place);
     }
@@ -227,6 +228,35 @@ unknown_content (const H2kGuestVolume *volume)
   return "unknown content";
 }
 
+/* Volumes of Windows that cannot be read, and what to do about it. */
+static const struct
+{
+  const char *type, *role; /* one of both */
+  const char *why;
+} locked[] = {
+    {"BitLocker", NULL,
+     "it is encrypted by BitLocker: decrypt it in the running Windows (manage-bde -off DRIVE:, and "
+     "wait until manage-bde -status says so), shut it down and export the disks again"},
+    {NULL, "ldm",
+     "it belongs to a dynamic disk (LDM), whose volumes cannot be read: convert it to a basic disk "
+     "before the export"},
+    {NULL, "storage-spaces",
+     "it belongs to a pool of Storage Spaces, whose volumes cannot be read: Windows cannot be "
+     "started from one either"},
+};
+
+/* Why what is on VOLUME is known, but cannot be read. Static; NULL: it is not one of those. */
+static const char *
+why_locked (const H2kGuestVolume *volume)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (locked); i++)
+    if (locked[i].type
+            ? strcmp (locked[i].type, volume->id.type) == 0
+            : !volume->fs && strcmp (locked[i].role, h2k_volume_role (volume->volume)) == 0)
+      return locked[i].why;
+  return NULL;
+}
+
 /* Why VOLUME, which has no problem of its own, was not looked at, or not all of it; NULL: it was,
  * or it can hold no system. ERROR is what came of the attempt. The caller's. */
 static GError *
@@ -236,6 +266,9 @@ why_unread (const H2kGuestVolume *volume, const GError *error)
   const char *type = *volume->id.type ? volume->id.type : unknown_content (volume);
   gboolean unsupported = g_error_matches (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED);
 
+  if (why_locked (volume))
+    return g_error_new (H2K_ERROR, H2K_ERROR_UNSUPPORTED, "%s: %s", volume->node->name,
+                        why_locked (volume));
   if (volume->node->is_member || !type || g_strv_contains (others, type))
     return NULL;
   if (error && !(unsupported && volume->id.type[0] == '\0'))
