@@ -62,7 +62,11 @@ typedef enum
   H2K_REPAIR_NETWORK = 1 << 3,    /* interface names are tied to the MACs the domain carries */
   H2K_REPAIR_UDEV = 1 << 4,       /* stale persistent-net rules go */
   H2K_REPAIR_TOOLS = 1 << 5,      /* the old hypervisor's tools and services are disabled */
-  H2K_REPAIR_AUTO = 0x3f,
+  /* Of Windows, where BOOTLOADER, NETWORK and TOOLS mean the boot configuration, static addresses
+   * and the old hypervisor's drivers and filters. */
+  H2K_REPAIR_VIRTIO = 1 << 6,    /* VirtIO drivers are installed, storage's started at boot */
+  H2K_REPAIR_FIRSTBOOT = 1 << 7, /* a service ends at the first boot what needs a running system */
+  H2K_REPAIR_AUTO = 0xff,
 } H2kRepairSet;
 
 /* What reads and changes the guest's files. */
@@ -126,6 +130,15 @@ typedef struct
   gboolean drop_swap;         /* default FALSE; TRUE: swap and hibernation files are left out */
   gboolean check_filesystems; /* default TRUE: those that are mounted are checked before and after
                                * the repairs, and corrupt ones end the migration */
+  char *virtio_win;           /* Windows: drivers, an ISO or a folder; NULL: those installed here */
+  char *virtio_config;        /* Windows: which folder is for which release, instead of what comes
+                               * with this library (data/virtio-win.json); NULL: that */
+  char *guest_agent;          /* Windows: MSI of the QEMU guest agent; NULL: the drivers' */
+  GPtrArray *first_boot;      /* Windows: char *, programs and scripts that run at the first boot */
+  gboolean two_phase_boot;    /* default TRUE; Windows: a second definition, which boots once from a
+                               * known controller, with VirtIO devices beside it */
+  gboolean force_dirty;       /* default FALSE; TRUE: NTFS that was not unmounted is changed, too */
+  gboolean require_windows;   /* default FALSE; TRUE: another system is an error */
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
   gboolean flatten;           /* default FALSE; TRUE: that a chain becomes one disk is no news */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */

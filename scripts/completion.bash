@@ -56,7 +56,7 @@ _hyper2kvm_reply() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --output | --add | -a | -o | --report | --log-file)
+    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --output | --add | -a | -o | --report | --log-file | --virtio-win-iso | --virtio-config | --qga | --firstboot)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -77,9 +77,12 @@ _hyper2kvm_reply() {
                 --temp-dir --no-guest-inspection --skip-fsck --qemu-test --no-test --headless --window
                 --boot-timeout --bus --mac --key --backend --memory --vcpus --json
                 --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
-                --clean-udev-rules --disable-tools
+                --clean-udev-rules --disable-tools --inject-virtio --first-boot-service
+                --windows --virtio-win-iso --virtio-config --two-phase-boot --no-two-phase-boot
+                --qga --firstboot --force-dirty
                 --no-fix-fstab --no-fix-bootloader --no-use-uuid --no-add-virtio-modules
-                --no-fix-network --no-clean-udev-rules --no-disable-tools $common"
+                --no-fix-network --no-clean-udev-rules --no-disable-tools
+                --no-inject-virtio --no-first-boot-service $common"
             ;;
         inspect) words="--json --format --key --backend $common" ;;
         boot-test)

@@ -14,12 +14,15 @@ static const struct
   const char *help;
 } repair_flags[] = {
     {"fix-fstab", H2K_REPAIR_FSTAB, "fstab and crypttab name filesystems by UUID"},
-    {"fix-bootloader", H2K_REPAIR_BOOTLOADER, "GRUB names filesystems by UUID"},
+    {"fix-bootloader", H2K_REPAIR_BOOTLOADER,
+     "GRUB names filesystems by UUID; Windows' boot configuration is whole"},
     {"use-uuid", H2K_REPAIR_FSTAB | H2K_REPAIR_BOOTLOADER, "both of these"},
     {"add-virtio-modules", H2K_REPAIR_INITRAMFS, "every initramfs gets the virtio drivers"},
-    {"fix-network", H2K_REPAIR_NETWORK, "interfaces keep their names"},
+    {"fix-network", H2K_REPAIR_NETWORK, "interfaces keep their names and addresses"},
     {"clean-udev-rules", H2K_REPAIR_UDEV, "stale persistent-net rules are removed"},
-    {"disable-tools", H2K_REPAIR_TOOLS, "VMware's tools and services are disabled"},
+    {"disable-tools", H2K_REPAIR_TOOLS, "the old hypervisor's tools and drivers are disabled"},
+    {"inject-virtio", H2K_REPAIR_VIRTIO, "Windows gets VirtIO drivers"},
+    {"first-boot-service", H2K_REPAIR_FIRSTBOOT, "Windows ends the work at its first boot"},
 };
 
 #define UNSET G_MININT
@@ -30,7 +33,8 @@ typedef struct
   GStrv vmdks, vhds, vhdxs, vdis, disks, macs, keys;
   char *bus, *ova, *ovf, *vmx;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
-  gboolean skip_fsck;
+  gboolean skip_fsck, windows, two_phase, no_two_phase;
+  GStrv first_boot;
   int threads, timeout, memory, vcpus;
   gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
 } Flags;
@@ -48,6 +52,7 @@ flags_clear (Flags *flags)
   g_strfreev (flags->disks);
   g_strfreev (flags->macs);
   g_strfreev (flags->keys);
+  g_strfreev (flags->first_boot);
   g_free (flags->bus);
 }
 
@@ -166,6 +171,17 @@ set_sources (H2kMigrateOptions *options, const Flags *flags, int argc, char **ar
 }
 
 static int
+set_windows (H2kMigrateOptions *options, const Flags *flags)
+{
+  if (flags->two_phase && flags->no_two_phase)
+    return cmd_usage ("local", "--two-phase-boot and --no-two-phase-boot exclude each other");
+  options->two_phase_boot = !flags->no_two_phase;
+  for (guint i = 0; flags->first_boot && flags->first_boot[i]; i++)
+    g_ptr_array_add (options->first_boot, g_strdup (flags->first_boot[i]));
+  return -1;
+}
+
+static int
 fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **argv)
 {
   int code = set_sources (options, flags, argc, argv);
@@ -174,6 +190,8 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
     options->compression = cmd_compression ();
   if (code < 0)
     code = set_bus (options, flags->bus);
+  if (code < 0)
+    code = set_windows (options, flags);
   if (code >= 0)
     return code;
   if (flags->threads < 0 || flags->timeout < 0)
@@ -287,6 +305,22 @@ cmd_local (int argc, char **argv)
        "for what does not fit in memory (default: $TMPDIR or /var/tmp)", "DIR"},
       {"no-guest-inspection", 0, 0, G_OPTION_ARG_NONE, &flags.no_inspection,
        "copy the disks without looking inside: no repairs", NULL},
+      {"windows", 0, 0, G_OPTION_ARG_NONE, &options->require_windows,
+       "the guest is a Windows; another system is an error", NULL},
+      {"virtio-win-iso", 0, 0, G_OPTION_ARG_FILENAME, &options->virtio_win,
+       "Windows: VirtIO drivers, an ISO or a folder (default: those installed here)", "FILE"},
+      {"virtio-config", 0, 0, G_OPTION_ARG_FILENAME, &options->virtio_config,
+       "Windows: which drivers are for which release (default: built in)", "FILE"},
+      {"two-phase-boot", 0, 0, G_OPTION_ARG_NONE, &flags.two_phase,
+       "Windows: define a first boot from SATA with VirtIO beside it, too (default)", NULL},
+      {"no-two-phase-boot", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &flags.no_two_phase, NULL,
+       NULL},
+      {"qga", 0, 0, G_OPTION_ARG_FILENAME, &options->guest_agent,
+       "Windows: MSI of the QEMU guest agent (default: the drivers')", "FILE"},
+      {"firstboot", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.first_boot,
+       "Windows: run this script or program at the first boot; may be repeated", "FILE"},
+      {"force-dirty", 0, 0, G_OPTION_ARG_NONE, &options->force_dirty,
+       "Windows: change an NTFS that was not unmounted; what its log holds is lost", NULL},
       {"skip-fsck", 0, 0, G_OPTION_ARG_NONE, &flags.skip_fsck,
        "do not check the guest's filesystems before and after the repairs", NULL},
       {"qemu-test", 0, 0, G_OPTION_ARG_NONE, &flags.qemu_test,
