@@ -12,6 +12,9 @@
  * NAME.NTamd64, NAME.NT, NAME, in this order (NAME.NTx86, NAME.NT, NAME; NAME.NTarm64, NAME.NT,
  * NAME).
  *
+ * Numbers of directories (%11%) are told apart where they name a file's place or a service's
+ * program; in other texts, also in registry data, they stay as they are.
+ *
  * What is read is what is needed to install a driver offline. Not followed: Include and Needs of
  * Windows' own INF files (their names are kept), BitReg, Ini files, RenFiles, DelFiles, interfaces,
  * Wdf sections, registration of DLLs.

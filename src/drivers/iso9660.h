@@ -2,9 +2,9 @@
  * Rock Ridge (IEEE P1282) or, where it has none, of Joliet.
  *
  * libarchive reads ISO images, too, and seeks over what is not asked for, but it gives files in the
- * order of the disk and each once. Which files are wanted here is known from others (a driver's from
- * its INF), so that each would take another pass over some thousand headers. This reader asks for
- * nothing but the blocks of the folders and of the wanted files, and of any H2kFile.
+ * order of the disk and each once. Which files are wanted here is known from others (a driver's
+ * from its INF), so that each would take another pass over some thousand headers. This reader asks
+ * for nothing but the blocks of the folders and of the wanted files, and of any H2kFile.
  *
  * What the image says is hostile input: it is checked and bounded, and a folder that contains
  * itself is the caller's to notice. Not read: symbolic links, folders that Rock Ridge has

@@ -152,8 +152,6 @@ test_linked_by_mingw (void)
   g_autofree char *windres = g_find_program_in_path ("x86_64-w64-mingw32-windres");
   g_autofree char *dir = g_dir_make_tmp ("pe-XXXXXX", NULL);
   g_autofree char *rc = g_build_filename (dir, "x.rc", NULL);
-  g_autofree char *res = g_build_filename (dir, "x.o", NULL);
-  g_autofree char *c = g_build_filename (dir, "x.c", NULL);
   g_autofree char *exe = g_build_filename (dir, "x.exe", NULL);
   g_autofree char *text = NULL;
   g_autoptr (GBytes) bytes = NULL;

@@ -458,6 +458,19 @@ test_layouts (void)
     }
 }
 
+/* The built-in configuration with FROM once replaced by TO. */
+static char *
+spoiled (const char *from, const char *to)
+{
+  g_autoptr (GBytes) json = h2k_virtio_win_json ();
+  g_autofree char *text = g_strndup (g_bytes_get_data (json, NULL), g_bytes_get_size (json));
+  char *at = strstr (text, from);
+
+  g_assert_nonnull (at);
+  *at = '\0';
+  return g_strconcat (text, to, at + strlen (from), NULL);
+}
+
 /* The package of this host is found where the configuration says. */
 static void
 test_installed (void)
@@ -465,13 +478,8 @@ test_installed (void)
   g_autofree char *top = g_dir_make_tmp ("installed-XXXXXX", NULL);
   g_autofree char *config = g_build_filename (top, "virtio-win.json", NULL);
   g_autofree char *link = g_build_filename (top, "virtio-win.iso", NULL);
-  g_autoptr (GBytes) json = h2k_virtio_win_json ();
-  g_auto (GStrv) parts
-      = g_strsplit (g_bytes_get_data (json, NULL), "/usr/share/virtio-win/virtio-win.iso", 2);
-  g_autofree char *text = g_strdup_printf ("%s%s\", \"%s%.*s", parts[0], link, folder,
-                                           (int)(g_bytes_get_size (json) - strlen (parts[0])
-                                                 - strlen ("/usr/share/virtio-win/virtio-win.iso")),
-                                           parts[1]);
+  g_autofree char *places = g_strdup_printf ("%s\", \"%s", link, folder);
+  g_autofree char *text = spoiled ("/usr/share/virtio-win/virtio-win.iso", places);
   g_autoptr (GError) error = NULL;
   g_autoptr (H2kDriverSource) first = NULL, second = NULL;
 
@@ -691,19 +699,6 @@ test_config (void)
   g_assert_cmpstr (((H2kDriver *)drivers->pdata[0])->name, ==, "disk");
   g_assert_cmpstr (((H2kDriver *)drivers->pdata[0])->folder, ==, "mine/block/Windows 10/64");
   h2k_driver_file_free (h2k_driver_source_guest_agent (source, AMD));
-}
-
-/* The built-in configuration with FROM once replaced by TO. */
-static char *
-spoiled (const char *from, const char *to)
-{
-  g_autoptr (GBytes) json = h2k_virtio_win_json ();
-  g_autofree char *text = g_strndup (g_bytes_get_data (json, NULL), g_bytes_get_size (json));
-  char *at = strstr (text, from);
-
-  g_assert_nonnull (at);
-  *at = '\0';
-  return g_strconcat (text, to, at + strlen (from), NULL);
 }
 
 static void
