@@ -109,12 +109,13 @@ char *h2k_domain_windows_osinfo_id (guint major, guint minor, guint build, gbool
 /* Whether the definition has Secure Boot: it was asked for, and the machine can have it. */
 gboolean h2k_domain_is_secure (const H2kDomain *domain);
 
-/* libvirt XML: machine q35 (pc for BIOS guests too old for it is not needed), virtio disks and
- * NICs, serial console, guest agent channel, rng, memballoon. Valid under virt-xml-validate. */
+/* libvirt XML: machine q35, or pc where h2k_domain_is_i440fx(), disks and NICs as told, serial
+ * console, guest agent channel, rng, memballoon. Valid under virt-xml-validate. */
 char *h2k_domain_to_xml (const H2kDomain *domain);
 
 /* The QEMU arguments that all ways to run the domain share: machine, CPUs, memory, firmware, disks,
- * NICs with user networking, rng. Without program name, accelerator, display, serial and monitor.
+ * NICs with user networking, rng. Without program name, accelerator, display, serial and monitor;
+ * of Hyper-V for Windows with what both accelerators take.
  * char *, the caller's; not NULL-terminated. UEFI_CODE and UEFI_VARS are firmware files for UEFI
  * domains, else NULL. */
 GPtrArray *h2k_domain_qemu_args (const H2kDomain *domain, const char *uefi_code,

@@ -759,9 +759,16 @@ test_libvirt_starts (void)
   g_autofree char *conf = g_build_filename (etc, "qemu.conf", NULL);
   g_autofree char *failure = NULL;
 
-  /* There is no other daemon that would keep logs. */
+  /* There is no other daemon that would keep logs. When root runs this, QEMU is to reach the disks
+   * here as well. */
   g_assert_cmpint (g_mkdir_with_parents (etc, 0700), ==, 0);
-  g_assert_true (g_file_set_contents (conf, "stdio_handler = \"file\"\n", -1, NULL));
+  g_assert_true (g_file_set_contents (conf,
+                                      geteuid () != 0
+                                          ? "stdio_handler = \"file\"\n"
+                                          : "stdio_handler = \"file\"\nuser = \"root\"\n"
+                                            "group = \"root\"\nsecurity_driver = \"none\"\n"
+                                            "namespaces = []\ncgroup_controllers = []\n",
+                                      -1, NULL));
   failure = embedded ("version");
   if (failure != NULL)
     {
