@@ -265,9 +265,20 @@ static const struct
     [H2K_BUS_IDE] = {"ide", "hd"},
 };
 
-/* LETTER counts the disks whose names have the same prefix. */
+/* libvirt counts SCSI disks by their names, which those on SATA share: the system's disk would be
+ * another unit in each phase. */
 static void
-add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter)
+add_unit (xmlNode *node, guint number)
+{
+  g_autofree char *unit = g_strdup_printf ("%u", number);
+
+  element (node, "address", "type", "drive", "controller", "0", "bus", "0", "target", "0", "unit",
+           unit, NULL);
+}
+
+/* LETTER counts the disks whose names have the same prefix, COUNT those on the same bus. */
+static void
+add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter, guint count)
 {
   const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
   gboolean device = h2k_domain_disk_is_device (disk);
@@ -286,6 +297,8 @@ add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter)
   element (node, "boot", "order", order, NULL);
   if (disk->bus == H2K_BUS_VIRTIO_BLK)
     add_place (node, h2k_place_disk (domain, disk));
+  if (disk->bus == H2K_BUS_VIRTIO_SCSI && domain->windows != NULL)
+    add_unit (node, count);
 }
 
 static void
@@ -312,7 +325,7 @@ add_disks (xmlNode *devices, const H2kDomain *domain)
 {
   H2kBus cdrom = h2k_domain_is_i440fx (domain) ? H2K_BUS_IDE : H2K_BUS_SATA;
   /* How many there are with each prefix: "vd", "sd", "hd". */
-  guint letters[G_N_ELEMENTS (buses)] = {0};
+  guint letters[G_N_ELEMENTS (buses)] = {0}, on_bus[G_N_ELEMENTS (buses)] = {0};
   const H2kDomainDisk *scsi = NULL;
 
   for (guint i = 0; i < domain->disks->len; i++)
@@ -321,7 +334,7 @@ add_disks (xmlNode *devices, const H2kDomain *domain)
 
       if (scsi == NULL && disk->bus == H2K_BUS_VIRTIO_SCSI)
         scsi = disk;
-      add_disk (devices, domain, i, letters[letters_of (disk->bus)]++);
+      add_disk (devices, domain, i, letters[letters_of (disk->bus)]++, on_bus[disk->bus]++);
     }
   for (guint i = 0; i < domain->cdroms->len; i++)
     {

@@ -489,6 +489,8 @@ compare_phases (const Release *r, const H2kDomain *final, const H2kDomain *boots
     {
       assert_same (a, b, "string(/domain/devices/controller[@type='scsi']/address/@bus)");
       assert_same (a, b, "string(/domain/devices/controller[@type='scsi']/address/@slot)");
+      check_assert_xpath (a, "/domain/devices/disk[1]/address/@unit", "0");
+      check_assert_xpath (b, "/domain/devices/disk[3]/address/@unit", "0");
     }
 }
 
