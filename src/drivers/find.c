@@ -258,10 +258,9 @@ compare_service (const Search *search, const H2kInf *inf, const H2kInfInstall *i
     known |= g_ascii_strcasecmp (*fact, name) == 0;
   if (!known)
     {
-      g_autofree char *safe = h2k_escape_text (name ? name : "none", -1);
       g_autofree char *facts = g_strjoinv (", ", search->driver->services);
       note (search, "the service of %s is %s, where %s is expected; the INF counts", inf->name,
-            safe, *facts ? facts : "none");
+            name ? name : "none", *facts ? facts : "none");
     }
   if (service && search->driver->boot && service->start != 0)
     note (search, "%s does not start %s at boot (StartType %u), but the guest needs it then",
