@@ -14,9 +14,9 @@
 #define MAX_BLOCK 65536u
 #define MAX_ROOT 65536
 
-/* The root: le32 8 bytes of a block, 16 a node. A block: "INDX", le64 16 its number, 24 a node. A
- * node: le32 0 where its entries begin, le32 4 where they end, le32 8 where its place ends, u8 12
- * whether it has children. */
+/* The root: le32 0 type of what is indexed, le32 4 how it is sorted, le32 8 bytes of a block, 16 a
+ * node. A block: "INDX", le64 16 its number, 24 a node. A node: le32 0 where its entries begin,
+ * le32 4 where they end, le32 8 where its place ends, u8 12 whether it has children. */
 enum
 {
   ROOT_NODE = 16,
@@ -113,6 +113,15 @@ check_node (Index *index, const guint8 *node, gsize size, guint depth)
     }
 }
 
+/* Names are sorted by rule 1; what is no attribute (type 0) by one of those from 16 to 19. */
+static gboolean
+check_order (const guint8 *root)
+{
+  guint32 type = h2k_le32 (root), rule = h2k_le32 (root + 4);
+
+  return type == 0x30 ? rule == 1 : type == 0 && rule >= 16 && rule <= 19;
+}
+
 static gboolean
 check_index (ntfs_inode *ni, ntfschar *name, guint32 name_length)
 {
@@ -127,7 +136,7 @@ check_index (ntfs_inode *ni, ntfschar *name, guint32 name_length)
     return FALSE;
   size = (gsize)root->data_size;
   value = g_malloc (size);
-  if (!h2k_ntfs_pread (root, 0, size, value))
+  if (!h2k_ntfs_pread (root, 0, size, value) || !check_order (value))
     return FALSE;
   blocks = ntfs_attr_open (ni, AT_INDEX_ALLOCATION, name, name_length);
   seen = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
@@ -183,10 +192,38 @@ list_parents (ntfs_inode *ni)
   return g_steal_pointer (&parents);
 }
 
+/* What leads to an entry of an index must be there as a whole: if not, libntfs-3g writes a block
+ * that it has not looked for. */
+static gboolean
+has_keys (ntfs_inode *ni)
+{
+  static const struct
+  {
+    ATTR_TYPES type;
+    gsize size;
+  } keys[] = {{AT_REPARSE_POINT, 8}, {AT_OBJECT_ID, 16}};
+  guint8 key[16];
+
+  for (gsize i = 0; i < G_N_ELEMENTS (keys); i++)
+    {
+      g_autoptr (ntfs_attr) na = ntfs_attr_open (ni, keys[i].type, AT_UNNAMED, 0);
+      if (!na && errno == ENOENT)
+        continue;
+      if (na && na->data_size < (s64)keys[i].size)
+        errno = EIO;
+      if (!na || na->data_size < (s64)keys[i].size || !h2k_ntfs_pread (na, 0, keys[i].size, key))
+        return FALSE;
+    }
+  return TRUE;
+}
+
 gboolean
 h2k_ntfs_trust_parents (NtfsFs *ntfs, ntfs_inode *ni)
 {
   g_autoptr (GArray) parents = list_parents (ni);
+
+  if (!has_keys (ni))
+    return FALSE;
 
   for (guint i = 0; i < parents->len; i++)
     {
