@@ -355,8 +355,11 @@ take_warnings (Migration *m, GPtrArray *warnings)
 static H2kGuestOptions
 guest_options (const Migration *m)
 {
-  return (
-      H2kGuestOptions){.keys = m->keys, .backend = m->options->backend, .kvm_works = h2k_kvm_works};
+  return (H2kGuestOptions){.keys = m->keys,
+                           .backend = m->options->backend,
+                           .kvm_works = h2k_kvm_works,
+                           .force_dirty = m->options->force_dirty,
+                           .temp_dir = m->options->temp_dir};
 }
 
 /* What to do about a guest that cannot be looked into or repaired. */
@@ -387,15 +390,26 @@ step_inspect (Migration *m, GError **error)
   m->guest = h2k_guest_open (m->disks, &options, error);
   if (!m->guest)
     return advise (error);
+  if (m->options->require_windows && !m->guest->windows)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "--windows: the guest is %s, no Windows: leave it out", m->guest->pretty_name);
+      return FALSE;
+    }
   json = h2k_guest_to_json (m->guest);
   node = json_from_string (json, error);
   if (!node)
     return FALSE;
   json_object_set_member (m->report->root, "guest", g_steal_pointer (&node));
-  g_message ("guest: %s, %s, %s, %s, %s, %u kernel%s", m->guest->pretty_name, m->guest->arch,
-             h2k_firmware_name (m->guest->firmware), h2k_bootloader_name (m->guest->bootloader),
-             h2k_initramfs_name (m->guest->initramfs), m->guest->kernels->len,
-             m->guest->kernels->len == 1 ? "" : "s");
+  if (m->guest->windows)
+    g_message ("guest: %s (%s), %s, %s, %s", m->guest->pretty_name, m->guest->version,
+               m->guest->arch, h2k_firmware_name (m->guest->firmware),
+               h2k_bootloader_name (m->guest->bootloader));
+  else
+    g_message ("guest: %s, %s, %s, %s, %s, %u kernel%s", m->guest->pretty_name, m->guest->arch,
+               h2k_firmware_name (m->guest->firmware), h2k_bootloader_name (m->guest->bootloader),
+               h2k_initramfs_name (m->guest->initramfs), m->guest->kernels->len,
+               m->guest->kernels->len == 1 ? "" : "s");
   take_warnings (m, m->guest->warnings);
   return TRUE;
 }
@@ -449,13 +463,20 @@ overlay_bytes (Migration *m)
 static gboolean
 step_repair (Migration *m, GError **error)
 {
+  H2kRepairOptions options = {
+      .virtio_win = m->options->virtio_win,
+      .virtio_config = m->options->virtio_config,
+      .guest_agent = m->options->guest_agent,
+      .first_boot = m->options->first_boot,
+      .temp_dir = m->options->temp_dir,
+  };
   H2kFilesystemChecks checks = filesystem_checks (m);
   g_autofree char *size = NULL;
   gboolean ok;
 
   if (!m->guest)
     return TRUE;
-  m->repairs = h2k_repair_context_new (m->guest);
+  m->repairs = h2k_repair_context_new (m->guest, &options);
   for (guint i = 0; i < m->macs->len; i++)
     g_ptr_array_add (m->repairs->macs, g_strdup (m->macs->pdata[i]));
   ok = h2k_repair_run (m->repairs, m->options->repairs, error);

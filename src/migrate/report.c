@@ -163,8 +163,9 @@ h2k_report_hardware (H2kReport *report, const H2kVm *vm)
 }
 
 static const char *const change_names[] = {
-    [H2K_CHANGE_EDIT] = "edit",     [H2K_CHANGE_CREATE] = "create", [H2K_CHANGE_REMOVE] = "remove",
-    [H2K_CHANGE_APPEND] = "append", [H2K_CHANGE_SYMLINK] = "link",
+    [H2K_CHANGE_EDIT] = "edit",     [H2K_CHANGE_CREATE] = "create",
+    [H2K_CHANGE_REMOVE] = "remove", [H2K_CHANGE_APPEND] = "append",
+    [H2K_CHANGE_SYMLINK] = "link",  [H2K_CHANGE_REGISTRY] = "registry",
 };
 
 static JsonObject *
@@ -190,11 +191,12 @@ void
 h2k_report_repairs (H2kReport *report, H2kRepairContext *context, H2kRepairSet selected)
 {
   JsonArray *array = h2k_report_array (report->root, "repairs");
+  const H2kRepair *const *repairs = h2k_repairs_for (context->guest);
   gboolean reached = TRUE;
 
-  for (guint r = 0; h2k_repairs[r]; r++)
+  for (guint r = 0; repairs[r]; r++)
     {
-      const H2kRepair *repair = h2k_repairs[r];
+      const H2kRepair *repair = repairs[r];
       JsonObject *entry = json_object_new ();
       JsonArray *changes = h2k_report_array (entry, "changes");
       gboolean failed = g_strcmp0 (context->current, repair->name) == 0;

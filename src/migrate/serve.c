@@ -70,7 +70,7 @@ repair (H2kDisk *disk, GPtrArray *key_specs, GError **error)
   guest = keys ? h2k_guest_open (disks, &options, error) : NULL;
   if (!guest)
     return FALSE;
-  repairs = h2k_repair_context_new (guest);
+  repairs = h2k_repair_context_new (guest, NULL);
   if (!h2k_repair_run (repairs, H2K_REPAIR_AUTO, error))
     return FALSE;
   for (guint i = 0; i < guest->warnings->len; i++)

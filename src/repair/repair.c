@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "repair/repairs.h"
+#include "repair/windows/session.h"
 
 #include <sys/stat.h>
 
@@ -11,7 +12,7 @@
 #define MAX_KEPT (1024 * 1024)      /* that is kept for the report's diff */
 
 /* clang-format off: one a line */
-const H2kRepair *const h2k_repairs[] = {
+static const H2kRepair *const linux_repairs[] = {
     &h2k_repair_fstab,
     &h2k_repair_bootloader,
     &h2k_repair_initramfs,
@@ -20,7 +21,17 @@ const H2kRepair *const h2k_repairs[] = {
     &h2k_repair_tools,
     NULL,
 };
+
+static const H2kRepair *const windows_repairs[] = {
+    NULL,
+};
 /* clang-format on */
+
+const H2kRepair *const *
+h2k_repairs_for (const H2kGuest *guest)
+{
+  return guest->windows ? windows_repairs : linux_repairs;
+}
 
 static void
 change_free (gpointer data)
@@ -46,11 +57,15 @@ nic_free (gpointer data)
 }
 
 H2kRepairContext *
-h2k_repair_context_new (H2kGuest *guest)
+h2k_repair_context_new (H2kGuest *guest, const H2kRepairOptions *options)
 {
   H2kRepairContext *context = g_new0 (H2kRepairContext, 1);
 
   context->guest = guest;
+  if (options)
+    context->options = *options;
+  if (guest->windows)
+    context->windows = h2k_windows_session_new (context);
   context->macs = g_ptr_array_new_with_free_func (g_free);
   context->changes = g_ptr_array_new_with_free_func (change_free);
   context->warnings = g_ptr_array_new_with_free_func (g_free);
@@ -63,6 +78,7 @@ h2k_repair_context_free (H2kRepairContext *context)
 {
   if (!context)
     return;
+  h2k_windows_session_free (context->windows);
   g_ptr_array_unref (context->macs);
   g_ptr_array_unref (context->changes);
   g_ptr_array_unref (context->warnings);
@@ -73,9 +89,11 @@ h2k_repair_context_free (H2kRepairContext *context)
 gboolean
 h2k_repair_run (H2kRepairContext *context, H2kRepairSet set, GError **error)
 {
-  for (guint i = 0; h2k_repairs[i]; i++)
+  const H2kRepair *const *repairs = h2k_repairs_for (context->guest);
+
+  for (guint i = 0; repairs[i]; i++)
     {
-      const H2kRepair *repair = h2k_repairs[i];
+      const H2kRepair *repair = repairs[i];
 
       if (!(set & repair->flag) || !repair->applies (context))
         continue;
@@ -87,6 +105,8 @@ h2k_repair_run (H2kRepairContext *context, H2kRepairSet set, GError **error)
           return FALSE;
         }
     }
+  if (context->windows && !h2k_windows_session_commit (context->windows, error))
+    return FALSE;
   context->current = NULL;
   return h2k_guest_flush (context->guest, error);
 }
@@ -143,6 +163,71 @@ h2k_repair_write (H2kRepairContext *context, const char *path, GBytes *data, gui
   if (g_bytes_get_size (data) > MAX_KEPT)
     change->summary = h2k_format_size (g_bytes_get_size (data));
   return TRUE;
+}
+
+gboolean
+h2k_repair_copy (H2kRepairContext *context, const char *path, GBytes *data, guint32 mode,
+                 const char *summary, const char *reason, GError **error)
+{
+  guint changes = context->changes->len;
+  H2kChange *change;
+
+  if (!h2k_repair_write (context, path, data, mode, reason, error))
+    return FALSE;
+  if (context->changes->len == changes)
+    return TRUE;
+  change = context->changes->pdata[changes];
+  g_free (change->summary);
+  change->summary = g_strdup (summary);
+  g_clear_pointer (&change->before, g_bytes_unref);
+  g_clear_pointer (&change->after, g_bytes_unref);
+  return TRUE;
+}
+
+/* LINE added to the lines in DATA. */
+static void
+add_line (GBytes **data, const char *line)
+{
+  gsize size = 0;
+  const char *old = *data ? g_bytes_get_data (*data, &size) : "";
+  char *text = g_strdup_printf ("%.*s%s\n", (int)size, old, line);
+
+  g_clear_pointer (data, g_bytes_unref);
+  *data = g_bytes_new_take (text, strlen (text));
+}
+
+static H2kChange *
+registry_change (H2kRepairContext *context, const char *key, const char *reason)
+{
+  H2kChange *last
+      = context->changes->len ? context->changes->pdata[context->changes->len - 1] : NULL;
+
+  if (last && last->kind == H2K_CHANGE_REGISTRY && last->repair == context->current
+      && strcmp (last->path, key) == 0 && strcmp (last->reason, reason) == 0
+      && (!last->after || g_bytes_get_size (last->after) < MAX_KEPT))
+    return last;
+  last = g_new0 (H2kChange, 1);
+  last->repair = context->current;
+  last->kind = H2K_CHANGE_REGISTRY;
+  last->path = g_strdup (key);
+  last->reason = g_strdup (reason);
+  g_ptr_array_add (context->changes, last);
+  return last;
+}
+
+void
+h2k_repair_record_registry (H2kRepairContext *context, const char *key, const char *value,
+                            const char *before, const char *after, const char *reason)
+{
+  H2kChange *change = registry_change (context, key, reason);
+  g_autofree char *name = h2k_escape_text (value, -1);
+  g_autofree char *old = before ? g_strconcat (name, before, NULL) : NULL;
+  g_autofree char *new = after ? g_strconcat (name, after, NULL) : NULL;
+
+  if (old)
+    add_line (&change->before, old);
+  if (new)
+    add_line (&change->after, new);
 }
 
 gboolean

@@ -15,8 +15,10 @@ typedef enum
   H2K_CHANGE_EDIT,
   H2K_CHANGE_CREATE,
   H2K_CHANGE_REMOVE,
-  H2K_CHANGE_APPEND,  /* BEFORE is NULL, AFTER what was appended */
-  H2K_CHANGE_SYMLINK, /* AFTER is the target */
+  H2K_CHANGE_APPEND,   /* BEFORE is NULL, AFTER what was appended */
+  H2K_CHANGE_SYMLINK,  /* AFTER is the target */
+  H2K_CHANGE_REGISTRY, /* PATH is a key, "HKLM\SYSTEM\..."; BEFORE and AFTER are its changed values,
+                        * as lines of text */
 } H2kChangeKind;
 
 typedef struct
@@ -37,9 +39,23 @@ typedef struct
   char *mac;
 } H2kNic;
 
+/* What the repairs of Windows are given; all of it may be NULL. Owned by the caller. */
+typedef struct
+{
+  const char *virtio_win; /* drivers: as of h2k_driver_source_open() */
+  const char *virtio_config;
+  const char *guest_agent;     /* path of an MSI on this host */
+  const GPtrArray *first_boot; /* char *: paths on this host of scripts and programs */
+  const char *temp_dir;        /* for hives that are large */
+} H2kRepairOptions;
+
+typedef struct _H2kWindowsSession H2kWindowsSession;
+
 typedef struct
 {
   H2kGuest *guest;
+  H2kRepairOptions options;
+  H2kWindowsSession *windows; /* windows/session.h; NULL: another system */
   GPtrArray *macs;     /* char *: MACs given by the user or the source's metadata; may be empty */
   GPtrArray *changes;  /* H2kChange *, in order */
   GPtrArray *warnings; /* char * */
@@ -59,10 +75,11 @@ typedef struct
   gboolean (*run) (H2kRepairContext *context, GError **error);
 } H2kRepair;
 
-/* The table, ended by NULL; repairs.h declares what stands in it. */
-extern const H2kRepair *const h2k_repairs[];
+/* The table for GUEST's family, ended by NULL; repairs.h declares what stands in it. */
+const H2kRepair *const *h2k_repairs_for (const H2kGuest *guest);
 
-H2kRepairContext *h2k_repair_context_new (H2kGuest *guest);
+/* OPTIONS may be NULL. */
+H2kRepairContext *h2k_repair_context_new (H2kGuest *guest, const H2kRepairOptions *options);
 void h2k_repair_context_free (H2kRepairContext *context);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kRepairContext, h2k_repair_context_free)
 
@@ -79,4 +96,11 @@ gboolean h2k_repair_remove (H2kRepairContext *context, const char *path, const c
                             GError **error);
 gboolean h2k_repair_symlink (H2kRepairContext *context, const char *target, const char *path,
                              const char *reason, GError **error);
+/* As of h2k_repair_write(), for what is no file of text: SUMMARY says what it is. */
+gboolean h2k_repair_copy (H2kRepairContext *context, const char *path, GBytes *data, guint32 mode,
+                          const char *summary, const char *reason, GError **error);
+/* A change of the registry that was made: VALUE ("" the key itself) of KEY was BEFORE and is AFTER
+ * (NULL: was missing, is gone). Values of one key that follow each other are one change. */
+void h2k_repair_record_registry (H2kRepairContext *context, const char *key, const char *value,
+                                 const char *before, const char *after, const char *reason);
 void h2k_repair_warn (H2kRepairContext *context, const char *format, ...) G_GNUC_PRINTF (2, 3);

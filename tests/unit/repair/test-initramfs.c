@@ -303,7 +303,7 @@ assert_member (GHashTable *members, const char *name, const char *text)
 static H2kRepairContext *
 run (Fixture *f, GError **error)
 {
-  H2kRepairContext *context = h2k_repair_context_new (&f->guest);
+  H2kRepairContext *context = h2k_repair_context_new (&f->guest, NULL);
 
   if (h2k_repair_initramfs.applies (context))
     h2k_repair_initramfs.run (context, error);

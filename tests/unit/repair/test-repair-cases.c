@@ -298,7 +298,7 @@ claim_error (GPtrArray *expected, const GError *error)
 static H2kRepairContext *
 new_context (const Case *c, H2kGuest *guest)
 {
-  H2kRepairContext *context = h2k_repair_context_new (guest);
+  H2kRepairContext *context = h2k_repair_context_new (guest, NULL);
   g_autoptr (GPtrArray) macs = test_lines (c->dir, "macs");
 
   for (guint i = 0; macs && i < macs->len; i++)
@@ -395,11 +395,13 @@ add_cases (const H2kRepair *repair)
 int
 main (int argc, char **argv)
 {
+  static const H2kGuest linux_guest;
+  const H2kRepair *const *repairs = h2k_repairs_for (&linux_guest);
   guint n = 0;
 
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; h2k_repairs[i]; i++)
-    n += add_cases (h2k_repairs[i]);
+  for (guint i = 0; repairs[i]; i++)
+    n += add_cases (repairs[i]);
   g_assert_cmpuint (n, >, 0);
   return g_test_run ();
 }
