@@ -1,4 +1,4 @@
-/* embed.S - the programs for Windows guests, as they were built, as parts of the library.
+/* embed.S - the programs and scripts for Windows guests, as parts of the library.
  *
  * Each is a symbol and its end; a program that this build has no compiler for is empty.
  *
@@ -26,5 +26,33 @@
 	.incbin PROGRAM_AARCH64
 #endif
 	END(aarch64)
+
+	BEGIN(drivers)
+	.incbin "010-drivers.cmd"
+	END(drivers)
+
+	BEGIN(network)
+	.incbin "020-network.cmd"
+	END(network)
+
+	BEGIN(ghost_nics)
+	.incbin "030-ghost-nics.cmd"
+	END(ghost_nics)
+
+	BEGIN(old_tools)
+	.incbin "040-old-tools.cmd"
+	END(old_tools)
+
+	BEGIN(disks)
+	.incbin "050-disks.cmd"
+	END(disks)
+
+	BEGIN(guest_agent)
+	.incbin "060-guest-agent.cmd"
+	END(guest_agent)
+
+	BEGIN(cleanup)
+	.incbin "900-cleanup.cmd"
+	END(cleanup)
 
 	.section .note.GNU-stack, "", %progbits

@@ -39,20 +39,24 @@ fb_log_open (const wchar_t *folder, DWORD limit, BOOL echo)
   log_.path = fb_format (L"%s\\h2k-firstboot.log", folder);
   open_file ();
   if (log_.file == INVALID_HANDLE_VALUE)
-    fb_serial_send (L"H2K-FIRSTBOOT-WARNING ", L"the log file cannot be written", FALSE);
+    fb_serial_send (L"H2K-FIRSTBOOT-WARNING ", L"the log file cannot be written");
 }
 
 void
 fb_log_close (void)
 {
   if (log_.file != INVALID_HANDLE_VALUE)
-    CloseHandle (log_.file);
+    {
+      FlushFileBuffers (log_.file);
+      CloseHandle (log_.file);
+    }
   log_.file = INVALID_HANDLE_VALUE;
   fb_free (log_.path);
   log_.path = NULL;
 }
 
-/* One older file is kept; where it cannot be moved there, the log begins anew in place. */
+/* One older file is kept; where it cannot be moved there, the log begins anew in place, and where
+ * that cannot be, either, it ends. */
 static void
 bound_size (void)
 {
@@ -67,6 +71,12 @@ bound_size (void)
   if (!MoveFileExW (log_.path, old, MOVEFILE_REPLACE_EXISTING))
     DeleteFileW (log_.path);
   open_file ();
+  if (log_.file != INVALID_HANDLE_VALUE && GetFileSizeEx (log_.file, &size)
+      && size.QuadPart >= (LONGLONG)log_.limit * 2)
+    {
+      CloseHandle (log_.file);
+      log_.file = INVALID_HANDLE_VALUE;
+    }
   fb_free (old);
 }
 
@@ -86,26 +96,33 @@ escaped (const wchar_t *line)
 }
 
 static void
-write_line (const wchar_t *mark, const wchar_t *line)
+append (HANDLE file, wchar_t *text)
 {
-  wchar_t *safe = escaped (line), *text;
-  SYSTEMTIME now;
+  char *bytes = fb_to_utf8 (text);
   DWORD written;
-  char *bytes;
 
-  GetSystemTime (&now);
-  text = fb_format (L"%04u-%02u-%02uT%02u:%02u:%02u.%03uZ %s%s\r\n", now.wYear, now.wMonth,
-                    now.wDay, now.wHour, now.wMinute, now.wSecond, now.wMilliseconds, mark, safe);
-  bytes = fb_to_utf8 (text);
-  if (log_.echo)
-    WriteFile (GetStdHandle (STD_OUTPUT_HANDLE), bytes, (DWORD)strlen (bytes), &written, NULL);
-  if (log_.file != INVALID_HANDLE_VALUE)
-    {
-      WriteFile (log_.file, bytes, (DWORD)strlen (bytes), &written, NULL);
-      bound_size ();
-    }
+  WriteFile (file, bytes, (DWORD)strlen (bytes), &written, NULL);
   fb_free (bytes);
   fb_free (text);
+}
+
+/* The echo has no times: that of a helper becomes part of the service's log. */
+static void
+write_line (const wchar_t *mark, const wchar_t *line)
+{
+  wchar_t *safe = escaped (line);
+  SYSTEMTIME now;
+
+  if (log_.echo)
+    append (GetStdHandle (STD_OUTPUT_HANDLE), fb_format (L"%s%s\r\n", mark, safe));
+  if (log_.file != INVALID_HANDLE_VALUE)
+    {
+      GetSystemTime (&now);
+      append (log_.file, fb_format (L"%04u-%02u-%02uT%02u:%02u:%02u.%03uZ %s%s\r\n", now.wYear,
+                                    now.wMonth, now.wDay, now.wHour, now.wMinute, now.wSecond,
+                                    now.wMilliseconds, mark, safe));
+      bound_size ();
+    }
   fb_free (safe);
 }
 
@@ -132,9 +149,7 @@ fb_log_event (const wchar_t *format, ...)
   line = fb_format_args (format, args);
   va_end (args);
   write_line (L"H2K-FIRSTBOOT-", line);
-  if (log_.file != INVALID_HANDLE_VALUE)
-    FlushFileBuffers (log_.file);
-  fb_serial_send (L"H2K-FIRSTBOOT-", line, fb_starts (line, L"DONE"));
+  fb_serial_send (L"H2K-FIRSTBOOT-", line);
   fb_free (line);
 }
 
@@ -144,5 +159,5 @@ fb_log_output (const wchar_t *line)
 {
   write_line (L"| ", line);
   if (fb_serial_wants_output ())
-    fb_serial_send (L"| ", line, FALSE);
+    fb_serial_send (L"| ", line);
 }

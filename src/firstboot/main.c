@@ -56,6 +56,23 @@ static const Mode modes[] = {
     {L"--run", mode_run,
      L"                          run the scripts now; nothing is removed or restarted:\r\n"
      L"                                 exit code 0, 1 (some failed), 3010 (restart, then again)"},
+    {L"--install-driver", fb_mode_install_driver,
+     L" INF           into the driver store, and onto devices that are there"},
+    {L"--forget-drivers", fb_mode_forget_drivers,
+     L" FILE [--dry-run]\r\n"
+     L"                                 drop registry entries made offline whose driver is "
+     L"installed"},
+    {L"--network", fb_mode_network,
+     L" FILE [--names-only] [--dry-run [--as 5.1]]\r\n"
+     L"                                 give network adapters their addresses and names"},
+    {L"--remove-ghosts", fb_mode_remove_ghosts,
+     L" FILE [--dry-run]\r\n"
+     L"                                 remove listed network adapters that are not there"},
+    {L"--remove-tools", fb_mode_remove_tools,
+     L" FILE [--dry-run]\r\n"
+     L"                                 uninstall or disable the old hypervisor's programs"},
+    {L"--disks", fb_mode_disks,
+     L" [--dry-run]            bring disks that are offline or read-only online"},
 };
 
 static int
@@ -74,6 +91,9 @@ mode_help (int argc, wchar_t **argv)
     }
   return FB_OK;
 }
+
+/* Called by the C library, which does not declare it. */
+int wmain (int argc, wchar_t **argv);
 
 int
 wmain (int argc, wchar_t **argv)

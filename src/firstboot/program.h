@@ -6,7 +6,7 @@
  *
  * Texts are UTF-16 in memory and UTF-8 in files. What is returned as a pointer that is not const is
  * the caller's, to be freed by fb_free(). There is one thread that does the work; the service
- * manager's and the console's threads only set events.
+ * manager's only sets events, and that of the serial port takes bytes from a queue.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -114,13 +114,14 @@ void fb_log_event (const wchar_t *format, ...);
 /* A line that a script has written. */
 void fb_log_output (const wchar_t *line);
 
-/* NAME (COM1) is opened when there is something to send; NULL or "": none. With OUTPUT what scripts
- * write is sent, too. */
+/* Lines go to NAME (COM1), which is opened when there is one; NULL or "": none. With OUTPUT what
+ * scripts write is sent, too. Once in a process. */
 void fb_serial_setup (const wchar_t *name, BOOL output);
 BOOL fb_serial_wants_output (void);
-/* One line in ASCII; what is not becomes \uXXXX. Takes 3 s at most, and nothing for some time after
- * it was found that nobody reads. URGENT ones are tried all the same. */
-void fb_serial_send (const wchar_t *prefix, const wchar_t *line, BOOL urgent);
+/* One line in ASCII; what is not becomes \uXXXX. Waits for 2 s where nobody reads, and then not
+ * again until somebody has. */
+void fb_serial_send (const wchar_t *prefix, const wchar_t *line);
+/* The rest is sent, which takes 3 s at most. */
 void fb_serial_close (void);
 
 /* --- child.c --- */
@@ -223,3 +224,36 @@ void fb_remove_files (const FbContext *context);
 
 int fb_service_main (void);
 int fb_service_install (void);
+
+/* --- helper modes: arguments behind the option's own; the exit code --- */
+
+int fb_mode_install_driver (int argc, wchar_t **argv);
+int fb_mode_forget_drivers (int argc, wchar_t **argv);
+int fb_mode_network (int argc, wchar_t **argv);
+int fb_mode_remove_ghosts (int argc, wchar_t **argv);
+int fb_mode_remove_tools (int argc, wchar_t **argv);
+int fb_mode_disks (int argc, wchar_t **argv);
+
+/* The class of network adapters, as a key's name. */
+#define FB_NET_CLASS L"{4D36E972-E325-11CE-BFC1-08002BE10318}"
+#define FB_NET_KEY L"SYSTEM\\CurrentControlSet\\Control\\Network\\" FB_NET_CLASS
+#define FB_TCPIP_KEY L"SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces"
+
+/* --- adapters.c: the network adapters that are there --- */
+
+typedef struct
+{
+  wchar_t *guid;     /* {...}: its key below FB_NET_KEY and FB_TCPIP_KEY */
+  wchar_t *name;     /* of the connection */
+  wchar_t *instance; /* of the device, PCI\\...; "": not known */
+  BYTE mac[6];
+  BOOL taken; /* for the caller */
+} FbAdapter;
+
+/* Ethernet alone. The array is freed by fb_adapters_free(). */
+FbAdapter *fb_adapters (size_t *count);
+void fb_adapters_free (FbAdapter *adapters, size_t count);
+/* A value of an adapter's Connection key (Name, PnpInstanceID); NULL: there is none. */
+wchar_t *fb_connection_text (const wchar_t *guid, const wchar_t *value);
+/* No other connection has NAME, those of adapters that are gone included. */
+BOOL fb_connection_is_free (const wchar_t *name, const wchar_t *guid);

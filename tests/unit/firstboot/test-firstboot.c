@@ -59,6 +59,45 @@ test_unknown_architecture (void)
   g_assert_null (h2k_firstboot_program ("alpha"));
 }
 
+/* Every file of the folder, in the order in which the service runs them. */
+static void
+test_scripts_are_complete (void)
+{
+  const char *const *names = h2k_firstboot_scripts ();
+  g_autofree char *folder
+      = g_build_filename (g_test_get_dir (G_TEST_DIST), "..", "src", "firstboot", "scripts", NULL);
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  guint n = g_strv_length ((char **)names), files = 0;
+
+  g_assert_nonnull (dir);
+  for (const char *name; (name = g_dir_read_name (dir)) != NULL; files++)
+    g_assert_true (g_strv_contains (names, name));
+  g_assert_cmpuint (n, ==, files);
+  for (guint i = 1; i < n; i++)
+    g_assert_cmpint (g_ascii_strcasecmp (names[i - 1], names[i]), <, 0);
+}
+
+static void
+test_script_is_for_windows (void)
+{
+  for (const char *const *name = h2k_firstboot_scripts (); *name; name++)
+    {
+      g_autoptr (GBytes) script = h2k_firstboot_script (*name);
+      gsize size;
+      const char *text = g_bytes_get_data (script, &size);
+
+      g_assert_cmpuint (size, >, 32);
+      g_assert_cmpmem (text, 11, "@echo off\r\n", 11);
+      for (gsize i = 0; i < size; i++)
+        {
+          g_assert_cmpint (text[i], >, 0); /* code pages agree on ASCII alone */
+          g_assert_true (text[i] != '\n' || text[i - 1] == '\r');
+          g_assert_true (text[i] != '\r' || (i + 1 < size && text[i + 1] == '\n'));
+        }
+    }
+  g_assert_null (h2k_firstboot_script ("999-none.cmd"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -72,5 +111,9 @@ main (int argc, char **argv)
       g_test_add_data_func (path, &expected[i], test_program_is_pe);
     }
   g_test_add_func ("/firstboot/an unknown architecture has no program", test_unknown_architecture);
+  g_test_add_func ("/firstboot/each standard script is offered, in order",
+                   test_scripts_are_complete);
+  g_test_add_func ("/firstboot/scripts are ASCII with the line ends of Windows",
+                   test_script_is_for_windows);
   return g_test_run ();
 }
