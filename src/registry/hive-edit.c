@@ -175,7 +175,10 @@ take_values (H2kHive *hive, hive_node_h node, const char *without, gsize *n, gsi
   hive_set_value *values;
   gsize count = 0;
 
-  for (*n = 0; places && places[count]; count++)
+  /* More than it lists. */
+  if (!places)
+    return NULL;
+  for (*n = 0; places[count]; count++)
     ;
   values = g_new0 (hive_set_value, count + 1);
   *found = G_MAXSIZE;
@@ -209,7 +212,7 @@ replace_value (H2kHive *hive, hive_node_h node, const char *key, const char *nam
 
   if (!values)
     return fail (hive, key, error,
-                 "it has a value with data or a name that hivex cannot write back");
+                 "it has more values, or one with data or a name, than hivex can write back");
   if (value)
     {
       gconstpointer data = g_bytes_get_data (value->data, &length);

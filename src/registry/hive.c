@@ -149,7 +149,7 @@ check (H2kHive *hive, GError **error)
   guint32 root = GUINT32_FROM_LE (h2k_regf_base (hive->regf)->root);
 
   if (wrong)
-    h2k_damage_add (hive->damage, H2K_REGF_NONE, H2K_DAMAGED_OTHER, "", wrong);
+    h2k_damage_add (hive->damage, H2K_REGF_NONE, H2K_DAMAGED_OTHER, NULL, wrong);
   if (!h2k_regf_key (hive->regf, root))
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s", wrong ? wrong : "its root is missing");
@@ -265,16 +265,50 @@ is_damaged (const H2kHive *hive, gsize place, H2kDamageKind kind)
   return h2k_damage_has (hive->damage, H2K_HIVEX_OFFSET (place), kind);
 }
 
+/* hivex has limits: a key of more than 70000 keys or 110000 values is none that it lists, nor are
+ * data of more than 8 MB, or names that are not valid UTF-16. It does not change any of these
+ * either: so they are as they were found. */
+
+/* The keys in NODE, 0 at the end; NULL: they cannot be read. The caller's. */
+static hive_node_h *
+list_nodes (H2kHive *hive, hive_node_h node)
+{
+  const H2kRegfKey *key;
+  g_autoptr (GArray) keys = NULL;
+  hive_node_h *nodes, at;
+
+  if (is_damaged (hive, node, H2K_DAMAGED_KEYS))
+    return NULL;
+  nodes = hivex_node_children (hive->hivex, node);
+  key = nodes ? NULL : h2k_regf_key (hive->regf, H2K_HIVEX_OFFSET (node));
+  if (!key)
+    return nodes;
+  keys = g_array_new (FALSE, FALSE, sizeof (guint32));
+  if (!h2k_regf_list_keys (hive->regf, key, keys))
+    return NULL;
+  nodes = g_new0 (hive_node_h, keys->len + 1);
+  for (at = 0; at < keys->len; at++)
+    nodes[at] = H2K_REGF_BASE + (hive_node_h)g_array_index (keys, guint32, at);
+  return nodes;
+}
+
+static char *
+name_of (H2kHive *hive, hive_node_h node)
+{
+  char *name = hivex_node_name (hive->hivex, node);
+  const H2kRegfKey *key = name ? NULL : h2k_regf_key (hive->regf, H2K_HIVEX_OFFSET (node));
+
+  return key ? h2k_regf_key_name (key) : name;
+}
+
 hive_node_h
 h2k_hive_find_child (H2kHive *hive, hive_node_h node, const char *child)
 {
-  g_autofree hive_node_h *nodes = NULL;
+  g_autofree hive_node_h *nodes = list_nodes (hive, node);
 
-  if (!is_damaged (hive, node, H2K_DAMAGED_KEYS))
-    nodes = hivex_node_children (hive->hivex, node);
   for (gsize i = 0; nodes && nodes[i]; i++)
     {
-      g_autofree char *name = hivex_node_name (hive->hivex, nodes[i]);
+      g_autofree char *name = name_of (hive, nodes[i]);
 
       if (name && h2k_reg_same_name (name, child))
         return nodes[i];
@@ -304,13 +338,11 @@ h2k_hive_list_keys (H2kHive *hive, const char *key)
 {
   GPtrArray *names = g_ptr_array_new_with_free_func (g_free);
   hive_node_h node = hive->hivex ? h2k_hive_find (hive, key) : 0;
-  g_autofree hive_node_h *nodes = NULL;
+  g_autofree hive_node_h *nodes = node ? list_nodes (hive, node) : NULL;
 
-  if (node && !is_damaged (hive, node, H2K_DAMAGED_KEYS))
-    nodes = hivex_node_children (hive->hivex, node);
   for (gsize i = 0; nodes && nodes[i]; i++)
     {
-      char *name = hivex_node_name (hive->hivex, nodes[i]);
+      char *name = name_of (hive, nodes[i]);
 
       if (name)
         g_ptr_array_add (names, name);
@@ -320,32 +352,55 @@ h2k_hive_list_keys (H2kHive *hive, const char *key)
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-/* The value at PLACE of hivex; NULL: it cannot be read, or has another name than NAME (may be
- * NULL). */
+/* The value at PLACE; NULL: it cannot be read, or has another name than WANTED (may be NULL). */
 static H2kRegValue *
 read_value (H2kHive *hive, hive_value_h place, const char *wanted)
 {
+  const H2kRegfValue *raw = NULL;
   g_autofree char *name = NULL, *data = NULL;
+  g_autoptr (GBytes) bytes = NULL;
   hive_type type;
   gsize length;
 
   if (is_damaged (hive, place, H2K_DAMAGED_VALUE))
     return NULL;
   name = hivex_value_key (hive->hivex, place);
+  if (!name && (raw = h2k_regf_value (hive->regf, H2K_HIVEX_OFFSET (place))) != NULL)
+    name = h2k_regf_value_name (raw);
   if (!name || (wanted && !h2k_reg_same_name (name, wanted)))
     return NULL;
   data = hivex_value_value (hive->hivex, place, &type, &length);
-  return data ? h2k_reg_new (name, type, data, length) : NULL;
+  if (data)
+    return h2k_reg_new (name, type, data, length);
+  raw = h2k_regf_value (hive->regf, H2K_HIVEX_OFFSET (place));
+  if (!raw)
+    return NULL;
+  bytes = h2k_regf_value_data (hive->regf, raw);
+  return h2k_reg_new (name, GUINT32_FROM_LE (raw->type), g_bytes_get_data (bytes, NULL),
+                      g_bytes_get_size (bytes));
 }
 
+/* The values of KEY, 0 at the end; NULL: there are none. The caller's. */
 static hive_value_h *
 list_places (H2kHive *hive, const char *key)
 {
   hive_node_h node = hive->hivex ? h2k_hive_find (hive, key) : 0;
+  const H2kRegfKey *raw;
+  const guint8 *list;
+  hive_value_h *places;
+  guint32 n;
 
   if (!node || is_damaged (hive, node, H2K_DAMAGED_VALUES))
     return NULL;
-  return hivex_node_values (hive->hivex, node);
+  places = hivex_node_values (hive->hivex, node);
+  raw = places ? NULL : h2k_regf_key (hive->regf, H2K_HIVEX_OFFSET (node));
+  if (!raw)
+    return places;
+  list = h2k_regf_list_values (hive->regf, raw, &n);
+  places = g_new0 (hive_value_h, (gsize)n + 1);
+  for (guint32 i = 0; i < n; i++)
+    places[i] = H2K_REGF_BASE + (hive_value_h)h2k_le32 (list + 4 * (gsize)i);
+  return places;
 }
 
 GPtrArray *

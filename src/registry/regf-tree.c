@@ -41,9 +41,10 @@ h2k_damage_add (H2kDamage *damage, guint32 offset, H2kDamageKind kind, const cha
   g_hash_table_insert (damage->places, key, GUINT_TO_POINTER (old | kind));
   if (damage->n++ < MAX_TEXTS)
     {
-      g_autofree char *escaped = h2k_escape_text (path, -1);
+      g_autofree char *escaped = path ? h2k_escape_text (path, -1) : NULL;
 
-      g_ptr_array_add (damage->texts, g_strdup_printf ("key \"%s\": %s", escaped, what));
+      g_ptr_array_add (damage->texts,
+                       path ? g_strdup_printf ("key \"%s\": %s", escaped, what) : g_strdup (what));
     }
 }
 

@@ -25,6 +25,7 @@ typedef struct
 H2kDamage *h2k_damage_new (void);
 void h2k_damage_free (H2kDamage *damage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kDamage, h2k_damage_free)
+/* PATH may be NULL: it is of no key. */
 void h2k_damage_add (H2kDamage *damage, guint32 offset, H2kDamageKind kind, const char *path,
                      const char *what);
 gboolean h2k_damage_has (const H2kDamage *damage, guint32 offset, H2kDamageKind kind);

@@ -12,18 +12,22 @@
 H2kFs *
 hives_fs_new (const char *type, guint64 size)
 {
-  gboolean fat = strcmp (type, "fat") == 0;
-  g_autofree char *path = g_build_filename (image_dir (), "volume", NULL);
+  static const struct
+  {
+    const char *type, *program, *options;
+  } kinds[] = {{"fat", "mkfs.fat", "-F 32 -s 8"},
+               {"ext", "mke2fs", "-q -F -t ext4 -E lazy_itable_init=0"},
+               {"ntfs", "mkntfs", "-F -q -Q"}};
   g_autoptr (H2kDisk) disk = NULL;
   H2kFs *fs;
+  guint i = 0;
 
-  if (!image_have (fat ? "mkfs.fat" : "mke2fs"))
+  while (strcmp (kinds[i].type, type) != 0)
+    i++;
+  if (!image_have (kinds[i].program))
     return NULL;
   image_must_run ("truncate -s %" G_GUINT64_FORMAT " @/volume", size);
-  if (fat)
-    image_must_run ("mkfs.fat -F 32 -s 8 @/volume");
-  else
-    image_must_run ("mke2fs -q -F -t ext4 -E lazy_itable_init=0 @/volume");
+  image_must_run ("%s %s @/volume", kinds[i].program, kinds[i].options);
   disk = image_load ("volume");
   fs = image_open_fs (disk, type);
   CHECK (fs->ops->create (fs, "/config", 040755, 0, 0, NULL, &error));

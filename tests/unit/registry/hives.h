@@ -7,8 +7,8 @@
 #include "../fs/images.h"
 #include "registry/hive.h"
 
-/* A filesystem of SIZE bytes in memory, "fat" or "ext", with a folder /config; skips the test and
- * gives NULL where the tools are missing. */
+/* A filesystem of SIZE bytes in memory, "fat", "ext" or "ntfs", with a folder /config; skips the
+ * test and gives NULL where the tools are missing. */
 H2kFs *hives_fs_new (const char *type, guint64 size);
 void hives_put (H2kFs *fs, const char *path, GBytes *content);
 /* What PATH has; NULL: there is none. The caller's. */

@@ -271,9 +271,9 @@ test_full (void)
 /* --- other filesystems, and size -------------------------------------------------------------- */
 
 static void
-test_ext (void)
+test_file (gconstpointer type)
 {
-  g_autoptr (H2kFs) fs = hives_fs_new ("ext", 64u << 20);
+  g_autoptr (H2kFs) fs = hives_fs_new (type, 64u << 20);
   g_autoptr (GBytes) content = hives_empty (3);
   g_autoptr (H2kRegValue) one = h2k_reg_dword ("v", 1);
   g_autoptr (H2kHive) hive = NULL;
@@ -292,6 +292,68 @@ test_ext (void)
   g_assert_cmpuint (after.size, >, before.size);
   g_assert_cmpuint (backup.size, ==, before.size);
   g_assert_cmpuint (backup.mtime, ==, before.mtime);
+}
+
+/* hives_empty() with a second bin, where the root's N values of one byte are. */
+static GBytes *
+many_values (guint32 n)
+{
+  guint32 length = (32 + 4 + 4 * n + 4 + 32 * n + 8 + 4095) / 4096 * 4096, word;
+  guint8 *hive = g_malloc0 (8192 + length), *bin = hive + 8192, *values;
+  g_autoptr (GBytes) first = hives_empty (5);
+
+  memcpy (hive, g_bytes_get_data (first, NULL), 8192);
+  memcpy (bin, "hbin", 4);
+  memcpy (bin + 4, (guint32[]){4096, length}, 8);
+  word = 0 - (4 + 4 * n + 4) / 8 * 8;
+  memcpy (bin + 32, &word, 4);
+  values = bin + 32 - (gint32)word;
+  for (guint32 i = 0; i < n; i++, values += 32)
+    {
+      g_autofree char *name = g_strdup_printf ("v%06u", i);
+
+      word = -32u;
+      memcpy (values, &word, 4);
+      *(H2kRegfValue *)(values + 4) = (H2kRegfValue){{'v', 'k'}, 7, H2K_REGF_INLINE | 1, 1, 3, 1};
+      memcpy (values + 24, name, 7);
+      word = (guint32)(values - hive) - 4096;
+      memcpy (bin + 36 + 4 * i, &word, 4);
+    }
+  word = (guint32)(hive + 8192 + length - values);
+  memcpy (values, &word, 4);
+  memcpy (hive + 4096 + 36 + 36, (guint32[]){n, 4096 + 32}, 8);
+  memcpy (hive + 40, (guint32[]){4096 + length}, 4);
+  hives_seal (hive);
+  return g_bytes_new_take (hive, 8192 + length);
+}
+
+static void
+test_many_values (void)
+{
+  for (guint i = 0; i < 2; i++)
+    {
+      guint32 n = i == 0 ? 50000 : 120000;
+      g_autoptr (GBytes) content = many_values (n), after = NULL;
+      g_autoptr (H2kFs) fs = fs_with (content);
+      g_autoptr (H2kHive) hive = hives_open (fs, TRUE);
+      g_autoptr (H2kRegValue) one = h2k_reg_dword ("one", 1), last = NULL;
+      g_autoptr (GPtrArray) values = h2k_hive_list_values (hive, "");
+      g_autofree char *name = g_strdup_printf ("V%06u", n - 1);
+
+      g_assert_cmpuint (h2k_hive_info (hive)->notes->len, ==, 0);
+      g_assert_cmpuint (values->len, ==, n);
+      last = h2k_hive_get (hive, "", name);
+      g_assert_nonnull (last);
+      if (i == 0)
+        CHECK (h2k_hive_set (hive, "", one, &error));
+      else
+        FAILS (h2k_hive_set (hive, "", one, &error), H2K_ERROR_REPAIR);
+      CHECK (h2k_hive_set (hive, "new", one, &error));
+      CHECK (h2k_hive_commit (hive, &error));
+      g_clear_pointer (&values, g_ptr_array_unref);
+      values = h2k_hive_list_values (hive, "");
+      g_assert_cmpuint (values->len, ==, i == 0 ? n + 1 : n);
+    }
 }
 
 #define LARGE_BINS 12800u /* of 16 KiB: 200 MiB */
@@ -427,7 +489,12 @@ main (int argc, char **argv)
   g_test_add_func ("/registry/commit/a write that fails is an error, whichever it is",
                    test_failures);
   g_test_add_func ("/registry/commit/a full volume leaves the hive as it is", test_full);
-  g_test_add_func ("/registry/commit/the file stays the same one, its backup is as old", test_ext);
+  g_test_add_data_func ("/registry/commit/the file stays the same one, its backup is as old/ext",
+                        "ext", test_file);
+  g_test_add_data_func ("/registry/commit/the file stays the same one, its backup is as old/ntfs",
+                        "ntfs", test_file);
+  g_test_add_func ("/registry/commit/more values than hivex lists are read, but not changed",
+                   test_many_values);
   g_test_add_func ("/registry/commit/a hive of 200 MiB needs its size in memory once, to be edited",
                    test_large);
   status = g_test_run ();

@@ -60,6 +60,7 @@ typedef struct
 {
   const char *name, *sample, *logs[2];
   const char *key;     /* gets new keys */
+  const char *fs;      /* NULL: FAT */
   gboolean no_removal; /* the keys in KEY are in lists that hivex takes none from */
 } Case;
 
@@ -69,13 +70,14 @@ static const Case cases[] = {
     {"Windows 10, dirty",
      "regipy/SYSTEM_B.xz",
      {"regipy/SYSTEM_B.LOG1.xz", "regipy/SYSTEM_B.LOG2.xz"},
-     "ControlSet001\\Services"},
+     "ControlSet001\\Services",
+     "ntfs"},
     {"Windows 7, old log",
      "yarp/OldDirtyHive/OldDirtyHive",
      {"yarp/OldDirtyHive/OldDirtyHive.LOG1"},
      "new"},
     {"a BCD", "regipy/BCD.xz", {NULL}, "Objects"},
-    {"many keys", "yarp/ManySubkeysHive", {NULL}, "key_with_many_subkeys", TRUE},
+    {"many keys", "yarp/ManySubkeysHive", {NULL}, "key_with_many_subkeys", NULL, TRUE},
     {"names in Unicode", "yarp/UnicodeHive", {NULL}, "new"},
     {"big data", "yarp/BigDataHive", {NULL}, "new"},
     {"hivex's own", "hivex/images/special", {NULL}, "new"},
@@ -86,7 +88,7 @@ fs_with (const Case *test)
 {
   static const char *const names[] = {"/config/HIVE.LOG1", "/config/HIVE.LOG2"};
   g_autoptr (GBytes) hive = hives_sample (test->sample);
-  H2kFs *fs = hive ? hives_fs_new ("fat", 128u << 20) : NULL;
+  H2kFs *fs = hive ? hives_fs_new (test->fs ? test->fs : "fat", 128u << 20) : NULL;
 
   if (!fs)
     return NULL;

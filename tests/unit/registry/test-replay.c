@@ -160,6 +160,37 @@ test_lost_base (void)
   FAILS (h2k_hive_open (fs, "/config/HIVE", FALSE, NULL, &error), H2K_ERROR_FORMAT);
 }
 
+/* What is left of a damaged hive is read; Windows has to repair it before anybody edits it. */
+static void
+test_damaged (void)
+{
+  static const struct
+  {
+    Sample sample;
+    const char *key, *lost, *note;
+  } cases[] = {
+      {{"yarp/BadSubkeyHive"}, "1", "3\\subkey", "key \"3\": its list of keys"},
+      {{"yarp/TruncatedHive"},
+       "key_with_many_subkeys",
+       "key_with_many_subkeys\\1",
+       "it ends after 8192 of 487424 bytes"},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autoptr (H2kFs) fs = fs_with (&cases[i].sample);
+      g_autoptr (H2kHive) hive = fs ? hives_open (fs, TRUE) : NULL;
+
+      if (!hive)
+        return;
+      g_assert_true (h2k_hive_has_key (hive, cases[i].key));
+      g_assert_false (h2k_hive_has_key (hive, cases[i].lost));
+      g_assert_true (has_note (h2k_hive_info (hive), cases[i].note));
+      FAILS (h2k_hive_add_key (hive, "new", &error), H2K_ERROR_REPAIR);
+      CHECK (h2k_hive_commit (hive, &error));
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -174,6 +205,7 @@ main (int argc, char **argv)
       test_bad_logs);
   g_test_add_func ("/registry/replay/a damaged base block that no log has is an error",
                    test_lost_base);
+  g_test_add_func ("/registry/replay/a damaged hive is read, but not edited", test_damaged);
   status = g_test_run ();
   image_cleanup ();
   return status;
