@@ -5,7 +5,7 @@
  */
 #include "hives.h"
 
-#include "registry/regf.h"
+#include "registry/regf-log.h"
 
 #include <glib/gstdio.h>
 
@@ -58,6 +58,61 @@ has_note (const H2kHiveInfo *info, const char *text)
   return FALSE;
 }
 
+/* What the replay alone makes of the sample. */
+static H2kRegf *
+replay (const Sample *sample)
+{
+  g_autoptr (GPtrArray) logs = g_ptr_array_new_with_free_func ((GDestroyNotify)g_bytes_unref);
+  g_autoptr (GBytes) hive = hives_sample (sample->hive);
+  g_autoptr (GError) error = NULL;
+  H2kRegfLog raw[2];
+  H2kRegfReplay result = {0};
+  H2kRegf *regf;
+  guint n = 0;
+
+  if (!hive)
+    return NULL;
+  regf = h2k_regf_new (NULL, g_bytes_get_size (hive), &error);
+  g_assert_no_error (error);
+  memcpy (regf->data, g_bytes_get_data (hive, NULL), g_bytes_get_size (hive));
+  for (; n < 2 && sample->logs[n]; n++)
+    {
+      GBytes *log = hives_sample (sample->logs[n]);
+
+      g_ptr_array_add (logs, log);
+      raw[n] = (H2kRegfLog){"LOG", g_bytes_get_data (log, NULL), g_bytes_get_size (log)};
+    }
+  h2k_regf_replay (regf, raw, n, &result, &error);
+  g_assert_no_error (error);
+  h2k_regf_replay_clear (&result);
+  return regf;
+}
+
+/* Windows wrote the hive after it had loaded it: the first bin has the time of that, and one key a
+ * largest length of its values' names that is right. All other bytes are the same. */
+static void
+test_bytes_of_windows_7 (void)
+{
+  static const gsize other[] = {0x1014, 0x1018, 0x6bdc8};
+  g_autoptr (GBytes) expected = hives_sample ("yarp/OldDirtyHive/RecoveredHive_Windows7");
+  const Sample *const samples[] = {&old_dirty, &bad_base};
+
+  for (guint i = 0; expected && i < 2; i++)
+    {
+      g_autoptr (H2kRegf) regf = replay (samples[i]);
+      const guint8 *windows = g_bytes_get_data (expected, NULL);
+      guint next = 0;
+
+      g_assert_cmpuint (regf->size, ==, g_bytes_get_size (expected));
+      for (gsize at = 4096; at < regf->size; at += 4)
+        if (memcmp (regf->data + at, windows + at, 4) != 0)
+          {
+            g_assert_cmpuint (next, <, G_N_ELEMENTS (other));
+            g_assert_cmpuint (at, ==, other[next++]);
+          }
+    }
+}
+
 /* The content of the hive after the replay, through an edit that is taken back by the comparison:
  * what a commit writes but for one new key. */
 static GBytes *
@@ -99,7 +154,27 @@ test_windows_7 (void)
     }
 }
 
-/* The digest is that of the 24 entries applied one by one by another program. */
+/* The digest is that of the bins after the 24 entries were applied one by one by another program.
+ */
+static void
+test_bytes_of_windows_10 (void)
+{
+  const Sample *const samples[] = {&windows_10, &swapped};
+
+  for (guint i = 0; i < 2; i++)
+    {
+      g_autoptr (H2kRegf) regf = replay (samples[i]);
+      g_autofree char *digest = NULL;
+
+      if (!regf)
+        return;
+      digest
+          = g_compute_checksum_for_data (G_CHECKSUM_SHA256, regf->data + 4096, regf->size - 4096);
+      g_assert_cmpstr (digest, ==,
+                       "18df453410086f0eee8ed7161a9e8f63b2977225aab5d30e5894eda30e0d882d");
+    }
+}
+
 static void
 test_windows_10 (void)
 {
@@ -198,6 +273,10 @@ main (int argc, char **argv)
 
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/registry/replay/Windows 7 made the same of an old log", test_windows_7);
+  g_test_add_func ("/registry/replay/Windows 7 made the same bytes of an old log",
+                   test_bytes_of_windows_7);
+  g_test_add_func ("/registry/replay/entries of new logs make the bytes that they are to make",
+                   test_bytes_of_windows_10);
   g_test_add_func ("/registry/replay/both logs of Windows 10 are applied, whichever is first",
                    test_windows_10);
   g_test_add_func (
