@@ -54,11 +54,10 @@ begin (H2kHive *hive, const char *key, GError **error)
   if (hive->damage->n > 0)
     return fail (hive, key, error, "the hive is damaged: %s; let Windows repair it first",
                  (const char *)hive->damage->texts->pdata[0]);
-  if (hive->hivex_writes || h2k_hive_open_hivex (hive, TRUE, error))
+  if (hive->hivex_writes || h2k_hive_open_hivex (hive, TRUE, NULL))
     return TRUE;
-  hive->broken = g_strdup ("hivex cannot open it for writing");
-  g_prefix_error (error, "%s: ", hive->path);
-  return FALSE;
+  hive->broken = g_strdup_printf ("hivex cannot open it for writing: %s", g_strerror (errno));
+  return fail (hive, key, error, "%s", hive->broken);
 }
 
 static H2kRegfEdit *

@@ -101,8 +101,11 @@ replay (H2kHive *hive, GError **error)
       H2kRegf *copy = load (hive->fs, path, MAX_LOG, hive->temp_dir, &size, &problem);
 
       if (!copy && size > 0)
-        g_ptr_array_add (hive->info.notes,
-                         g_strdup_printf ("%s is not used: %s", path, problem->message));
+        {
+          g_autofree char *note = g_strdup_printf ("%s is not used: %s", path, problem->message);
+
+          g_ptr_array_add (hive->info.notes, h2k_escape_text (note, -1));
+        }
       if (!copy)
         continue;
       g_ptr_array_add (copies, copy);

@@ -75,17 +75,25 @@ is_wide (const H2kRegfList *leaf)
 
 /* The keys of the leaf: what was made by EDIT is appended to NEW, the others to ITEMS. */
 static void
-read_leaf (const H2kRegf *regf, const H2kRegfList *leaf, const H2kRegfEdit *edit, GArray *items,
+read_leaf (const H2kRegf *regf, H2kRegfList *leaf, const H2kRegfEdit *edit, GArray *items,
            GArray *new)
 {
   guint step = is_wide (leaf) ? 2 : 1;
+  /* Hashes came with 1.5, but hivex makes them in any hive. */
+  gboolean convert
+      = GUINT32_FROM_LE (h2k_regf_base (regf)->minor) < 5 && memcmp (leaf->magic, "lh", 2) == 0;
+
+  if (convert)
+    leaf->magic[1] = 'f';
 
   for (guint i = 0; i < GUINT16_FROM_LE (leaf->n); i++)
     {
       Item item = {GUINT32_FROM_LE (leaf->items[step * i])};
       g_autofree char *name = name_of (regf, item.key), *folded = h2k_reg_fold (name);
 
-      if (step == 2)
+      if (convert)
+        set_hint (leaf->magic, name, item.hint);
+      else if (step == 2)
         memcpy (item.hint, &leaf->items[2 * i + 1], 4);
       if (!GPOINTER_TO_INT (g_hash_table_lookup (edit->keys, folded)))
         g_array_append_val (items, item);

@@ -9,16 +9,8 @@
 
 #include <sys/resource.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#  define SANITIZED 1
-#elif defined(__has_feature)
-#  if __has_feature(address_sanitizer)
-#    define SANITIZED 1
-#  endif
-#endif
-#ifndef SANITIZED
-#  define SANITIZED 0
-#endif
+/* There in a program that is built with the address sanitizer alone. */
+void __asan_init (void) __attribute__ ((weak));
 
 /* --- forms of lists --------------------------------------------------------------------------- */
 
@@ -461,7 +453,7 @@ test_large (void)
     }
   if (!image_have ("mkfs.fat"))
     return;
-  if (SANITIZED)
+  if (__asan_init)
     {
       g_test_skip ("a sanitizer needs more memory");
       return;

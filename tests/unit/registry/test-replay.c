@@ -108,7 +108,8 @@ test_bytes_of_windows_7 (void)
         if (memcmp (regf->data + at, windows + at, 4) != 0)
           {
             g_assert_cmpuint (next, <, G_N_ELEMENTS (other));
-            g_assert_cmpuint (at, ==, other[next++]);
+            g_assert_cmpuint (at, ==, other[next]);
+            next++;
           }
     }
 }

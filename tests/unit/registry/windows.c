@@ -110,6 +110,8 @@ static void
 check_leaf (const H2kRegf *regf, const H2kRegfList *leaf, char **last)
 {
   g_assert_cmpuint (leaf->n, >, 0);
+  if (GUINT32_FROM_LE (h2k_regf_base (regf)->minor) < 5)
+    g_assert_cmpint (leaf->magic[1], !=, 'h');
   for (guint i = 0; i < GUINT16_FROM_LE (leaf->n); i++)
     {
       char *name = name_of (regf, item_of (leaf, i));
