@@ -70,8 +70,10 @@ check_result (H2kHive *hive, H2kRegf *after, GError **error)
   if (!wrong)
     {
       h2k_regf_check_tree (after, damage);
-      wrong = damage->n > 0 ? g_strdup (damage->texts->pdata[0])
-                            : h2k_regf_compare (hive->regf, after, hive->edits);
+      /* Damaged values were there before. */
+      wrong = damage->n > damage->n_values || damage->n != hive->damage->n
+                  ? g_strdup (damage->n > 0 ? damage->texts->pdata[0] : "something was repaired")
+                  : h2k_regf_compare (hive->regf, after, hive->edits);
     }
   if (wrong)
     g_set_error (error, H2K_ERROR, H2K_ERROR_REPAIR, "the edited hive is not as it should be: %s",

@@ -51,7 +51,7 @@ begin (H2kHive *hive, const char *key, GError **error)
     return fail (hive, key, error, "%s", hive->broken);
   if (hive->info.is_differencing)
     return fail (hive, key, error, "the hive holds the changes of another one only");
-  if (hive->damage->n > 0)
+  if (hive->damage->n > hive->damage->n_values)
     return fail (hive, key, error, "the hive is damaged: %s; let Windows repair it first",
                  (const char *)hive->damage->texts->pdata[0]);
   if (hive->hivex_writes || h2k_hive_open_hivex (hive, TRUE, NULL))
@@ -154,10 +154,18 @@ is_too_long (const H2kHive *hive, gsize length)
   return length > MAX_DATA || (length > H2K_REGF_BIG && hive->info.minor > 3);
 }
 
+static gboolean
+is_damaged (const H2kHive *hive, hive_value_h place)
+{
+  return h2k_damage_has (hive->damage, H2K_HIVEX_OFFSET (place), H2K_DAMAGED_VALUE);
+}
+
 /* The value at PLACE as hivex sets it. FALSE: it would not become what it was. */
 static gboolean
 take_value (H2kHive *hive, hive_value_h place, hive_set_value *value)
 {
+  if (is_damaged (hive, place))
+    return FALSE;
   value->key = hivex_value_key (hive->hivex, place);
   value->value = hivex_value_value (hive->hivex, place, &value->t, &value->len);
   return value->key && value->value
@@ -183,7 +191,8 @@ take_values (H2kHive *hive, hive_node_h node, const char *without, gsize *n, gsi
   *found = G_MAXSIZE;
   for (gsize i = 0; i < count; i++)
     {
-      g_autofree char *name = hivex_value_key (hive->hivex, places[i]);
+      g_autofree char *name
+          = is_damaged (hive, places[i]) ? NULL : hivex_value_key (hive->hivex, places[i]);
 
       if (name && *found == G_MAXSIZE && h2k_reg_same_name (name, without))
         *found = *n;
@@ -300,9 +309,22 @@ forget_node (hive_h *hivex, void *data, hive_node_h node, const char *name)
   return 0;
 }
 
+/* Whether hivex can take the values of NODE away: else stops the visit. */
+static int
+check_node (hive_h *hivex, void *data, hive_node_h node, const char *name)
+{
+  g_autofree hive_value_h *places = hivex_node_values (hivex, node);
+
+  for (gsize i = 0; places && places[i]; i++)
+    if (is_damaged (data, places[i]))
+      return -1;
+  return places ? 0 : -1;
+}
+
 gboolean
 h2k_hive_remove_key (H2kHive *hive, const char *key, GError **error)
 {
+  static const struct hivex_visitor check = {.node_start = check_node};
   static const struct hivex_visitor forget = {.node_start = forget_node};
   hive_node_h node = hive->hivex ? h2k_hive_find (hive, key) : 0, parent;
   g_autofree char *name = NULL;
@@ -319,7 +341,9 @@ h2k_hive_remove_key (H2kHive *hive, const char *key, GError **error)
   edit = edit_of (hive, parent);
   if (!edit->is_new && !has_lists_with_names (hive->regf, H2K_HIVEX_OFFSET (parent)))
     return fail (hive, key, error, "it is in a list of a form that hivex cannot change");
-  if (!name || hivex_visit_node (hive->hivex, node, &forget, sizeof forget, hive, 0) != 0
+  if (!name || hivex_visit_node (hive->hivex, node, &check, sizeof check, hive, 0) != 0)
+    return fail (hive, key, error, "there is a value or name in it that hivex cannot remove");
+  if (hivex_visit_node (hive->hivex, node, &forget, sizeof forget, hive, 0) != 0
       || hivex_node_delete_child (hive->hivex, node) != 0)
     return break_off (hive, key, error);
   g_hash_table_insert (edit->keys, h2k_reg_fold (name), GINT_TO_POINTER (FALSE));

@@ -135,7 +135,8 @@ GStrv h2k_hive_get_strings (H2kHive *hive, const char *key, const char *name);
 
 /* --- editing ---------------------------------------------------------------------------------- */
 
-/* Only on a hive that was opened as WRITABLE. Edits are seen by the functions above at once. An
+/* Only on a hive that was opened as WRITABLE, and that is not damaged; single values that are only
+ * keep their own key from being edited. Edits are seen by the functions above at once. An
  * edit that fails leaves the hive in a state that cannot be committed.
  *
  * What is already as it should be stays untouched: the same value, a key that exists, a name that

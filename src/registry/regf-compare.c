@@ -63,13 +63,27 @@ same_bytes (const Compare *compare, guint32 offset, gsize length)
 
 /* --- values ----------------------------------------------------------------------------------- */
 
+/* One that is damaged is to stay so. */
+static gboolean
+same_damage (const Compare *compare, guint32 offset)
+{
+  gsize length;
+
+  if (h2k_regf_value (compare->after, offset))
+    return FALSE;
+  return !h2k_regf_cell (compare->before, offset, 0, &length)
+         || same_bytes (compare, offset, length);
+}
+
 static gboolean
 same_value (const Compare *compare, guint32 offset)
 {
   const H2kRegfValue *value = h2k_regf_value (compare->before, offset);
-  guint32 length = GUINT32_FROM_LE (value->length);
+  guint32 length = value ? GUINT32_FROM_LE (value->length) : 0;
   g_autoptr (GBytes) a = NULL, b = NULL;
 
+  if (!value)
+    return same_damage (compare, offset);
   if (!same_bytes (compare, offset, sizeof *value + GUINT16_FROM_LE (value->name_length)))
     return FALSE;
   if (length & H2K_REGF_INLINE || length == 0)
@@ -196,11 +210,13 @@ has_edited_values (const Compare *compare, guint32 offset, GHashTable *edited)
 static void
 compare_values (Compare *compare, Pair pair, H2kRegfEdit *edit)
 {
-  if (!edit && !same_values (compare, pair.key))
+  gboolean edited = pair.is_new || (edit && g_hash_table_size (edit->values) > 0);
+
+  if (!edited && !same_values (compare, pair.key))
     set_wrong (compare, pair.key, "its values are other ones");
-  if (edit && !same_other_values (compare, pair, edit->values))
+  if (edited && !same_other_values (compare, pair, edit->values))
     set_wrong (compare, pair.key, "a value changed that was not to be");
-  if (edit && !has_edited_values (compare, pair.key, edit->values))
+  if (edited && !has_edited_values (compare, pair.key, edit->values))
     set_wrong (compare, pair.key, "the values that were set are not there");
 }
 

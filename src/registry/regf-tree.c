@@ -39,6 +39,8 @@ h2k_damage_add (H2kDamage *damage, guint32 offset, H2kDamageKind kind, const cha
   guint old = GPOINTER_TO_UINT (g_hash_table_lookup (damage->places, key));
 
   g_hash_table_insert (damage->places, key, GUINT_TO_POINTER (old | kind));
+  if (kind == H2K_DAMAGED_VALUE)
+    damage->n_values++;
   if (damage->n++ < MAX_TEXTS)
     {
       g_autofree char *escaped = path ? h2k_escape_text (path, -1) : NULL;

@@ -20,6 +20,8 @@ typedef struct
   GHashTable *places; /* offsets of keys and values: H2kDamageKind */
   GPtrArray *texts;   /* char *: of the first few, escaped, with the path */
   guint n;
+  guint n_values; /* of these, how many are values only, which do not keep other keys from being
+                   * edited */
 } H2kDamage;
 
 H2kDamage *h2k_damage_new (void);

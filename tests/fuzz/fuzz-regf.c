@@ -91,6 +91,6 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   again = h2k_hive_open (fs, "/HIVE", FALSE, NULL, NULL);
   g_assert_nonnull (again);
   g_assert_false (h2k_hive_info (again)->was_dirty);
-  g_assert_cmpuint (h2k_hive_info (again)->notes->len, ==, 0);
+  g_assert_cmpuint (h2k_hive_info (again)->notes->len, <=, h2k_hive_info (hive)->notes->len);
   return 0;
 }

@@ -182,6 +182,46 @@ test_refused (void)
   FAILS (h2k_hive_open (fs, "/config/NONE", FALSE, NULL, &error), H2K_ERROR_FAILED);
 }
 
+static void
+put_data_offset (H2kRegf *regf, guint32 value, guint32 offset)
+{
+  offset = GUINT32_TO_LE (offset);
+  memcpy (regf->data + H2K_REGF_BASE + value + 4 + G_STRUCT_OFFSET (H2kRegfValue, data), &offset,
+          4);
+}
+
+/* A value whose data are gone: other keys can be edited, and it stays as it is. */
+static void
+test_damaged_value (void)
+{
+  g_autoptr (GBytes) empty = hives_empty (5), broken = NULL;
+  g_autoptr (H2kFs) fs = fs_with (empty), broken_fs = NULL;
+  g_autoptr (H2kHive) hive = hives_open (fs, TRUE), broken_hive = NULL;
+  g_autoptr (H2kRegValue) eight = h2k_reg_qword ("eight", 8), one = h2k_reg_dword ("v", 1);
+  g_autoptr (H2kRegf) regf = NULL;
+  guint32 n, offset;
+
+  CHECK (h2k_hive_set (hive, "a\\b", eight, &error));
+  CHECK (h2k_hive_set (hive, "c", one, &error));
+  CHECK (h2k_hive_commit (hive, &error));
+  regf = content_of (fs);
+  offset = h2k_le32 (
+      h2k_regf_list_values (regf, h2k_regf_key (regf, windows_find (regf, "a\\b")), &n));
+  put_data_offset (regf, offset, 0x7ffffff8);
+  broken = g_bytes_new (regf->data, regf->size);
+  broken_fs = fs_with (broken);
+  broken_hive = hives_open (broken_fs, TRUE);
+  g_assert_cmpuint (h2k_hive_info (broken_hive)->notes->len, ==, 1);
+  g_assert_null (h2k_hive_get (broken_hive, "a\\b", "eight"));
+  FAILS (h2k_hive_set (broken_hive, "a\\b", one, &error), H2K_ERROR_REPAIR);
+  FAILS (h2k_hive_remove_key (broken_hive, "a", &error), H2K_ERROR_REPAIR);
+  CHECK (h2k_hive_set (broken_hive, "a", one, &error));
+  CHECK (h2k_hive_add_key (broken_hive, "a\\b\\below", &error));
+  CHECK (h2k_hive_remove_key (broken_hive, "c", &error));
+  CHECK (h2k_hive_commit (broken_hive, &error));
+  g_assert_true (h2k_hive_has_key (broken_hive, "a\\b\\below"));
+}
+
 /* --- failures --------------------------------------------------------------------------------- */
 
 /* Whichever write fails: it is an error; before the hive is touched, no trace is left. */
@@ -478,6 +518,8 @@ main (int argc, char **argv)
     }
   g_test_add_func ("/registry/commit/the last of many edits counts", test_edits_on_edits);
   g_test_add_func ("/registry/commit/what hivex would do wrong is refused", test_refused);
+  g_test_add_func ("/registry/commit/a damaged value keeps its own key from being edited",
+                   test_damaged_value);
   g_test_add_func ("/registry/commit/a write that fails is an error, whichever it is",
                    test_failures);
   g_test_add_func ("/registry/commit/a full volume leaves the hive as it is", test_full);

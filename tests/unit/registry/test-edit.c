@@ -90,7 +90,7 @@ fs_with (const Case *test)
   g_autoptr (GBytes) hive = hives_sample (test->sample);
   H2kFs *fs = hive ? hives_fs_new (test->fs ? test->fs : "fat", 128u << 20) : NULL;
 
-  if (!fs)
+  if (!fs || !image_have ("reglookup"))
     return NULL;
   hives_put (fs, "/config/HIVE", hive);
   for (guint i = 0; i < 2; i++)

@@ -36,7 +36,7 @@ fs_with (const Sample *sample)
   g_autoptr (GBytes) hive = hives_sample (sample->hive);
   H2kFs *fs = hive ? hives_fs_new ("fat", 64u << 20) : NULL;
 
-  if (!fs)
+  if (!fs || !image_have ("reglookup"))
     return NULL;
   hives_put (fs, "/config/HIVE", hive);
   for (guint i = 0; i < 3; i++)
