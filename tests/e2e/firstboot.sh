@@ -131,6 +131,15 @@ script() {
     sed 's/$/\r/' >"$home/scripts/$1"
 }
 
+# Its process is the one of this Wine with the program's name.
+kill_service() {
+    local victims
+    mapfile -t victims < <(for process in $(pgrep -f 'h2k-firstboot\.exe'); do
+        tr '\0' '\n' <"/proc/$process/environ" | grep -qxF "WINEPREFIX=$WINEPREFIX" && echo "$process"
+    done)
+    kill -KILL "${victims[@]}"
+}
+
 no_service() {
     ! wine_ sc query h2k-firstboot | grep -q STATE
 }
@@ -282,11 +291,7 @@ claim "the state says so" grep -q 'script running 1 0 020-slow.cmd' "$state"
 rm "$WINEPREFIX/drive_c/alive"
 boot
 until_ 20 test -s "$WINEPREFIX/drive_c/alive"
-# Its process is the one of this Wine with the program's name.
-mapfile -t victims < <(for process in $(pgrep -f 'h2k-firstboot\.exe'); do
-    tr '\0' '\n' <"/proc/$process/environ" | grep -qxF "WINEPREFIX=$WINEPREFIX" && echo "$process"
-done)
-claim "the service is killed while a script runs" kill -KILL "${victims[@]}"
+claim "the service is killed while a script runs" kill_service
 sleep 1
 beats=$(stat -c %s "$WINEPREFIX/drive_c/alive")
 sleep 1
@@ -466,6 +471,8 @@ script 030-long.cmd <<<'@"%H2K_DATA%\sleeper.exe" 60 C:\thirty'
 claim "--install makes a service" wine_ "$home/h2k-firstboot.exe" --install
 claim "the service manager knows it" negate no_service
 claim "--remove takes it away" wine_ "$home/h2k-firstboot.exe" --remove
+# It is gone when it has ended.
+kill_service 2>/dev/null
 claim "the service manager does not know it any more" until_ 10 no_service
 power_off
 
