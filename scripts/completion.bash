@@ -45,8 +45,8 @@ _hyper2kvm_reply() {
         if [ "$command" = convert ]; then words="$words vmdk vhdx vhd"; fi
         ;;
     --format | --second-format | --backing-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi qed qcow parallels bochs cloop dmg" ;;
-    --bus) words="virtio-blk virtio-scsi sata" ;;
-    --evidence) words="auto login marker" ;;
+    --bus) words="virtio-blk virtio-scsi sata ide" ;;
+    --evidence) words="auto login marker firstboot" ;;
     --accel) words="kvm tcg" ;;
     --compress) words="zlib zstd" ;;
     --backend) words="auto native guestfs" ;;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 static const char *const buses[] = {"virtio-blk", "virtio-scsi", "sata", NULL};
-static const char *const evidences[] = {"auto", "login", "marker", NULL};
+static const char *const evidences[] = {"auto", "login", "marker", "firstboot", NULL};
 
 static int
 index_of (const char *const *words, const char *word)
@@ -68,7 +68,8 @@ cmd_boot_test (int argc, char **argv)
   if (bus && index_of (buses, bus) < 0)
     return cmd_usage ("boot-test", "--bus=%s: choose virtio-blk, virtio-scsi or sata", bus);
   if (evidence && index_of (evidences, evidence) < 0)
-    return cmd_usage ("boot-test", "--evidence=%s: choose auto, login or marker", evidence);
+    return cmd_usage ("boot-test", "--evidence=%s: choose auto, login, marker or firstboot",
+                      evidence);
   if (options->accel && !g_str_equal (options->accel, "kvm")
       && !g_str_equal (options->accel, "tcg"))
     return cmd_usage ("boot-test", "--accel=%s: choose kvm or tcg", options->accel);

@@ -104,8 +104,10 @@ set_bus (H2kMigrateOptions *options, const char *word)
     options->bus = H2K_BUS_VIRTIO_SCSI;
   else if (g_str_equal (word, "sata"))
     options->bus = H2K_BUS_SATA;
+  else if (g_str_equal (word, "ide"))
+    options->bus = H2K_BUS_IDE;
   else
-    return cmd_usage ("local", "--bus=%s: choose virtio-blk, virtio-scsi or sata", word);
+    return cmd_usage ("local", "--bus=%s: choose virtio-blk, virtio-scsi, sata or ide", word);
   return -1;
 }
 
@@ -331,8 +333,8 @@ cmd_local (int argc, char **argv)
       {"window", 0, 0, G_OPTION_ARG_NONE, &flags.window, "boot test with a window", NULL},
       {"boot-timeout", 0, 0, G_OPTION_ARG_INT, &flags.timeout,
        "seconds (default: 300 under KVM, 900 under emulation)", "S"},
-      {"bus", 0, 0, G_OPTION_ARG_STRING, &flags.bus, "virtio-blk (default), virtio-scsi or sata",
-       "BUS"},
+      {"bus", 0, 0, G_OPTION_ARG_STRING, &flags.bus,
+       "virtio-blk (default), virtio-scsi, sata or ide", "BUS"},
       {"mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.macs,
        "MAC of a NIC, in the guest's order; may be repeated", "MAC"},
       {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.keys,

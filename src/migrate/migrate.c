@@ -12,6 +12,8 @@
 #include "fs/usage.h"
 #include "migrate/migrate.h"
 #include "migrate/state.h"
+#include "migrate/two-phase.h"
+#include "repair/windows/session.h"
 #include "source/appliance.h"
 
 #include <errno.h>
@@ -46,6 +48,7 @@ typedef struct
   gboolean committed;  /* the outputs stand under their final names */
   gboolean may_report; /* the report has a name of its own */
   H2kDomain *domain;
+  H2kTwoPhase *first_boot; /* NULL: the guest needs none, or none is wanted */
 } Migration;
 
 static void
@@ -69,6 +72,7 @@ migration_clear (Migration *m)
   g_clear_pointer (&m->states, g_ptr_array_unref);
   g_clear_pointer (&m->appliance, h2k_appliance_free);
   g_clear_pointer (&m->domain, h2k_domain_free);
+  g_clear_pointer (&m->first_boot, h2k_two_phase_free);
   g_clear_pointer (&m->name, g_free);
   g_clear_pointer (&m->xml_path, g_free);
   g_clear_pointer (&m->sums_path, g_free);
@@ -171,6 +175,8 @@ check_options (const H2kMigrateOptions *o, GError **error)
     return usage (error, "the report's name must end in .md, .json or .html");
   if (o->threads > 64)
     return usage (error, "more than 64 threads are not useful: give --threads 1 to 64");
+  if (o->bus == H2K_BUS_IDE && o->sources->len > 4)
+    return usage (error, "there is room for four disks on IDE: give --bus sata or virtio-blk");
   for (guint i = 0; i < o->macs->len; i++)
     {
       g_autofree char *mac = h2k_mac_parse (o->macs->pdata[i]);
@@ -575,11 +581,25 @@ check_space (Migration *m, guint64 needed, GError **error)
   return h2k_output_check_space (m->outputs->pdata[0], needed, error);
 }
 
+/* A Windows whose disks will be on VirtIO meets them in a running system first. */
+static gboolean
+prepare_first_boot (Migration *m, GError **error)
+{
+  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot
+      || m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE)
+    return TRUE;
+  m->first_boot = h2k_two_phase_new (m->xml_path);
+  return may_write (m, m->first_boot->xml_path, "the definition of the first boot", error)
+         && may_write (m, m->first_boot->disk_path, "the small disk of the first boot", error);
+}
+
 static gboolean
 step_prepare (Migration *m, GError **error)
 {
   guint64 needed = 0;
 
+  if (!prepare_first_boot (m, error))
+    return FALSE;
   for (guint i = 0; i < m->disks->len; i++)
     {
       H2kDisk *view = used_view (m, i, error);
@@ -757,7 +777,9 @@ define_size (Migration *m)
 
   if (!memory && vm)
     memory = vm->memory_mib;
-  m->domain->memory_mib = memory ? (guint)MIN (memory, G_MAXINT) : 2048;
+  m->domain->memory_mib = memory                          ? (guint)MIN (memory, G_MAXINT)
+                          : m->guest && m->guest->windows ? 4096
+                                                          : 2048;
   m->domain->vcpus = m->options->vcpus ? m->options->vcpus : vm && vm->vcpus ? vm->vcpus : 2;
   if (vm && vm->firmware != H2K_VM_FIRMWARE_UNKNOWN)
     m->domain->firmware
@@ -793,6 +815,21 @@ define_security (Migration *m)
 }
 
 static void
+define_windows (Migration *m)
+{
+  const H2kWindows *w = m->guest->windows;
+  H2kDomainWindows windows = {
+      .major = w->version.major,
+      .minor = w->version.minor,
+      .build = w->version.build,
+      .server = w->version.product != H2K_WINDOWS_CLIENT,
+      .rtc_utc = w->real_time_is_universal,
+  };
+
+  h2k_domain_set_windows (m->domain, &windows);
+}
+
+static void
 define_domain (Migration *m)
 {
   m->domain = h2k_domain_new (m->name);
@@ -800,7 +837,6 @@ define_domain (Migration *m)
   if (m->guest)
     {
       m->domain->firmware = m->guest->firmware;
-      m->domain->osinfo_id = h2k_domain_osinfo_id (m->guest->distro, m->guest->version);
       m->domain->description
           = g_strdup_printf ("%s, migrated by hyper2kvm %s", m->guest->pretty_name, h2k_version ());
       if (!g_str_equal (m->guest->arch, "unknown"))
@@ -808,6 +844,10 @@ define_domain (Migration *m)
           g_free (m->domain->arch);
           m->domain->arch = g_strdup (m->guest->arch);
         }
+      if (m->guest->windows)
+        define_windows (m);
+      else
+        m->domain->osinfo_id = h2k_domain_osinfo_id (m->guest->distro, m->guest->version);
     }
   for (guint i = 0; i < m->outputs->len; i++)
     {
@@ -817,6 +857,38 @@ define_domain (Migration *m)
     }
   define_security (m);
   add_nics (m, m->domain);
+  if (m->domain->windows)
+    h2k_domain_fix_macs (m->domain);
+}
+
+/* The ISO that the drivers came from; NULL: they are in a folder, or none were needed. */
+static const char *
+driver_iso (Migration *m)
+{
+  H2kDriverSource *source = m->repairs && m->repairs->windows && m->options->repairs
+                                ? h2k_windows_driver_source (m->repairs, NULL)
+                                : NULL;
+
+  return source ? h2k_driver_source_path (source) : NULL;
+}
+
+/* How to start the VM with libvirt, for people. The caller's. */
+static char *
+libvirt_commands (Migration *m)
+{
+  g_autofree char *xml = g_canonicalize_filename (m->xml_path, NULL);
+  g_autofree char *quoted_xml = g_shell_quote (xml);
+  g_autofree char *name = g_shell_quote (m->domain->name);
+  g_autofree char *first = NULL, *quoted_first = NULL;
+
+  if (!m->first_boot)
+    return g_strdup_printf ("virsh define %s\nvirsh start --console %s", quoted_xml, name);
+  first = g_canonicalize_filename (m->first_boot->xml_path, NULL);
+  quoted_first = g_shell_quote (first);
+  return g_strdup_printf ("# once, until the console says H2K-FIRSTBOOT-DONE:\n"
+                          "virsh define %s\nvirsh start --console %s\nvirsh shutdown %s\n"
+                          "# from then on:\nvirsh define %s\nvirsh start %s",
+                          quoted_first, name, name, quoted_xml, name);
 }
 
 static void
@@ -827,10 +899,7 @@ report_outputs (Migration *m)
   JsonArray *disks = h2k_report_array (output, "disks");
   g_autofree char *qemu = h2k_domain_qemu_command (m->domain);
   g_autofree char *xml = g_canonicalize_filename (m->xml_path, NULL);
-  g_autofree char *quoted_xml = g_shell_quote (xml);
-  g_autofree char *quoted_name = g_shell_quote (m->domain->name);
-  g_autofree char *libvirt
-      = g_strdup_printf ("virsh define %s\nvirsh start --console %s", quoted_xml, quoted_name);
+  g_autofree char *libvirt = libvirt_commands (m);
 
   for (guint i = 0; i < m->outputs->len; i++)
     {
@@ -847,6 +916,17 @@ report_outputs (Migration *m)
       json_array_add_object_element (disks, entry);
     }
   json_object_set_string_member (output, "domain_xml", xml);
+  if (m->first_boot)
+    {
+      g_autofree char *first = g_canonicalize_filename (m->first_boot->xml_path, NULL);
+      g_autofree char *disk = g_canonicalize_filename (m->first_boot->disk_path, NULL);
+      json_object_set_string_member (output, "bootstrap_xml", first);
+      json_object_set_string_member (output, "bootstrap_disk", disk);
+      json_object_set_string_member (
+          output, "bootstrap_reason",
+          "Windows binds and trusts the VirtIO drivers when it meets their devices while it runs "
+          "from a controller that it knows; after that boot it starts from VirtIO");
+    }
   json_object_set_string_member (start, "libvirt", libvirt);
   json_object_set_string_member (start, "qemu", qemu);
 }
@@ -867,6 +947,7 @@ step_commit (Migration *m, GError **error)
   while (done < m->outputs->len && h2k_output_commit (m->outputs->pdata[done], error))
     done++;
   if (done == m->outputs->len
+      && (!m->first_boot || h2k_two_phase_write (m->first_boot, m->domain, driver_iso (m), error))
       && g_file_set_contents_full (m->xml_path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644,
                                    &local))
     {
@@ -877,6 +958,8 @@ step_commit (Migration *m, GError **error)
   if (local)
     g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the VM's definition cannot be written: %s",
                  local->message);
+  if (m->first_boot)
+    h2k_two_phase_undo (m->first_boot);
   for (guint i = 0; i < done; i++)
     g_unlink (h2k_output_path (m->outputs->pdata[i]));
   return FALSE;
@@ -913,7 +996,8 @@ step_boot (Migration *m, GError **error)
   options->evidence = m->guest ? H2K_EVIDENCE_AUTO : H2K_EVIDENCE_LOGIN;
   options->progress = m->options->progress;
   options->progress_data = m->options->progress_data;
-  ok = h2k_boot_domain (m->domain, options, m->cancellable, &result, error);
+  ok = h2k_boot_domain (m->first_boot ? m->first_boot->domain : m->domain, options, m->cancellable,
+                        &result, error);
   if (result)
     h2k_report_boot (m->report, result);
   if (!ok || !check_network (m, result, error))

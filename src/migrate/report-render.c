@@ -410,6 +410,10 @@ render_guest (const Markup *m, GString *out, JsonObject *root)
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
     {
       g_autofree char *words = words_of (guest, keys[i][0]);
+      gboolean of_linux
+          = g_str_equal (keys[i][0], "init") || g_str_equal (keys[i][0], "initramfs_generator");
+      if (of_linux && json_object_has_member (guest, "windows"))
+        continue;
       row (m, out, keys[i][1], words);
     }
   for (guint i = 0; i < length_of (kernels); i++)
@@ -534,6 +538,8 @@ render_output (const Markup *m, GString *out, JsonObject *root)
       row_size (m, out, "File size", disk, "file_size");
     }
   row (m, out, "Domain", text_of (output, "domain_xml"));
+  row (m, out, "First boot", text_of (output, "bootstrap_xml"));
+  row (m, out, "Why that", text_of (output, "bootstrap_reason"));
   if (copy)
     {
       row_size (m, out, "Read from the source", copy, "bytes_read");

@@ -181,7 +181,9 @@ change_to_json (const H2kChange *change)
     set_text (object, "summary", change->summary);
   else
     {
-      diff = h2k_text_diff (change->path, change->before, change->after);
+      g_autofree char *path
+          = change->kind == H2K_CHANGE_REGISTRY ? g_strconcat ("/", change->path, NULL) : NULL;
+      diff = h2k_text_diff (path ? path : change->path, change->before, change->after);
       set_text (object, "diff", diff);
     }
   return object;

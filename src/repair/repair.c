@@ -23,6 +23,8 @@ static const H2kRepair *const linux_repairs[] = {
 };
 
 static const H2kRepair *const windows_repairs[] = {
+    &h2k_repair_windows_storage,
+    &h2k_repair_windows_drivers,
     NULL,
 };
 /* clang-format on */
@@ -199,13 +201,16 @@ add_line (GBytes **data, const char *line)
 static H2kChange *
 registry_change (H2kRepairContext *context, const char *key, const char *reason)
 {
-  H2kChange *last
-      = context->changes->len ? context->changes->pdata[context->changes->len - 1] : NULL;
+  H2kChange *last;
 
-  if (last && last->kind == H2K_CHANGE_REGISTRY && last->repair == context->current
-      && strcmp (last->path, key) == 0 && strcmp (last->reason, reason) == 0
-      && (!last->after || g_bytes_get_size (last->after) < MAX_KEPT))
-    return last;
+  for (guint i = context->changes->len; i > 0; i--)
+    {
+      last = context->changes->pdata[i - 1];
+      if (last->kind == H2K_CHANGE_REGISTRY && last->repair == context->current
+          && strcmp (last->path, key) == 0 && strcmp (last->reason, reason) == 0
+          && (!last->after || g_bytes_get_size (last->after) < MAX_KEPT))
+        return last;
+    }
   last = g_new0 (H2kChange, 1);
   last->repair = context->current;
   last->kind = H2K_CHANGE_REGISTRY;

@@ -100,7 +100,7 @@ gboolean h2k_repair_symlink (H2kRepairContext *context, const char *target, cons
 gboolean h2k_repair_copy (H2kRepairContext *context, const char *path, GBytes *data, guint32 mode,
                           const char *summary, const char *reason, GError **error);
 /* A change of the registry that was made: VALUE ("" the key itself) of KEY was BEFORE and is AFTER
- * (NULL: was missing, is gone). Values of one key that follow each other are one change. */
+ * (NULL: was missing, is gone). Values of one key with one reason are one change. */
 void h2k_repair_record_registry (H2kRepairContext *context, const char *key, const char *value,
                                  const char *before, const char *after, const char *reason);
 void h2k_repair_warn (H2kRepairContext *context, const char *format, ...) G_GNUC_PRINTF (2, 3);

@@ -1,0 +1,103 @@
+/* drivers.c - the other VirtIO drivers, installed by Windows itself when it first boots.
+ *
+ * Their packages lie in the folder of the first-boot service, and DevicePath names it, too, so that
+ * Plug and Play finds them even if the service does not run.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "repair/repairs.h"
+#include "repair/windows/session.h"
+
+#define WHY "Windows installs the driver at its first boot"
+#define CURRENT_VERSION "Microsoft\\Windows\\CurrentVersion"
+
+static gboolean
+applies (H2kRepairContext *context)
+{
+  return TRUE;
+}
+
+/* The folder of DRIVER's package: two INFs of one driver share it. */
+static gboolean
+stage (H2kRepairContext *context, const H2kDriver *driver, GError **error)
+{
+  for (guint i = 0; i < driver->files->len; i++)
+    {
+      const H2kDriverFile *file = driver->files->pdata[i];
+      g_autofree char *name = g_strconcat ("drivers/", driver->name, "/", file->name, NULL);
+      g_autofree char *summary
+          = g_strdup_printf ("%" G_GUINT64_FORMAT " bytes, from %s", file->size, driver->folder);
+      g_autoptr (GBytes) data = h2k_driver_file_read (file, error);
+
+      if (!data || !h2k_windows_first_boot_file (context, name, data, summary, WHY, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* Folders where Plug and Play looks for INF files, each of them itself and not those below it. */
+static gboolean
+set_device_path (H2kRepairContext *context, GPtrArray *folders, GError **error)
+{
+  H2kHive *software = h2k_windows_hive (context, H2K_HIVE_SOFTWARE, error);
+  g_autofree char *old = NULL, *lower = NULL;
+  g_autoptr (GString) path = NULL;
+
+  if (!software)
+    return FALSE;
+  old = h2k_hive_get_string (software, CURRENT_VERSION, "DevicePath");
+  path = g_string_new (old && *old ? old : "%SystemRoot%\\inf");
+  lower = g_ascii_strdown (path->str, -1);
+  for (guint i = 0; i < folders->len; i++)
+    {
+      g_autofree char *guest
+          = g_build_filename (h2k_windows_first_boot_dir (context), folders->pdata[i], NULL);
+      g_autofree char *native
+          = g_strdup_printf ("%%SystemDrive%%%s", g_strdelimit (guest, "/", '\\'));
+      g_autofree char *key = g_ascii_strdown (native, -1);
+      if (!strstr (lower, key))
+        g_string_append_printf (path, ";%s", native);
+    }
+  return h2k_windows_set (context, H2K_HIVE_SOFTWARE, CURRENT_VERSION,
+                          h2k_reg_string ("DevicePath", H2K_REG_EXPAND_SZ, path->str),
+                          "Plug and Play finds the drivers there", error);
+}
+
+/* Whether everything that there is a driver for is installed, so that no source is needed. */
+static gboolean
+is_installed (const H2kWindows *w)
+{
+  return g_ptr_array_find_with_equal_func (w->virtio, "netkvm", g_str_equal, NULL);
+}
+
+static gboolean
+run (H2kRepairContext *context, GError **error)
+{
+  g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
+  GPtrArray *drivers;
+
+  if (!context->options.virtio_win && is_installed (context->guest->windows))
+    return TRUE;
+  drivers = h2k_windows_drivers (context, error);
+  for (guint i = 0; drivers && i < drivers->len; i++)
+    {
+      const H2kDriver *driver = drivers->pdata[i];
+      char *folder = g_strconcat ("drivers/", driver->name, NULL);
+
+      if (!g_ptr_array_find_with_equal_func (folders, folder, g_str_equal, NULL))
+        g_ptr_array_add (folders, folder);
+      else
+        g_free (folder);
+      if (!stage (context, driver, error))
+        return FALSE;
+    }
+  return drivers && set_device_path (context, folders, error);
+}
+
+const H2kRepair h2k_repair_windows_drivers = {
+    .name = "windows-drivers",
+    .flag = H2K_REPAIR_VIRTIO,
+    .why = "the network and the other VirtIO devices need drivers, too",
+    .applies = applies,
+    .run = run,
+};

@@ -1,0 +1,419 @@
+/* storage.c - VirtIO storage drivers that Windows starts from, and the controllers of the first
+ * boot.
+ *
+ * A driver that the boot loader loads needs its file, its service with Start 0 in the control set
+ * that is booted, and a way from the device's id to the service: CriticalDeviceDatabase up to
+ * Windows 7, DriverDatabase from Windows 8 on. What service, which ids and which files are the
+ * INF's to say.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "repair/windows/database.h"
+#include "repair/repairs.h"
+
+#define BOOT_START 0u
+#define KERNEL_DRIVER 1u
+#define STORAGE_GROUP "SCSI miniport"
+#define WHY_SERVICE "the boot loader loads the driver of the VirtIO disk with the kernel"
+#define WHY_DEVICE "the device leads to its driver before Plug and Play has run"
+#define LOCKDOWN                                                                                   \
+  "Microsoft\\Windows\\CurrentVersion\\Setup\\PnpLockdownFiles\\%SystemRoot%/System32/drivers/"
+
+static gboolean
+applies (H2kRepairContext *context)
+{
+  return TRUE;
+}
+
+static char *
+service_key (const char *control_set, const char *service)
+{
+  return g_strconcat (control_set, "\\Services\\", service, NULL);
+}
+
+/* --- what is there ---------------------------------------------------------------------------- */
+
+/* Whether SERVICE is started at boot in each control set, and its driver is there. */
+static gboolean
+is_ready (H2kRepairContext *context, H2kHive *system, const char *service)
+{
+  const H2kWindows *w = context->guest->windows;
+  g_autofree char *file = g_strconcat ("System32/drivers/", service, ".sys", NULL);
+  g_autofree char *path = h2k_windows_path (context, file);
+
+  for (guint i = 0; i < w->control_sets->len; i++)
+    {
+      g_autofree char *key = service_key (w->control_sets->pdata[i], service);
+      g_autofree char *override = g_strconcat (key, "\\StartOverride", NULL);
+      guint32 start;
+      if (!h2k_hive_get_dword (system, key, "Start", &start) || start != BOOT_START
+          || h2k_hive_has_key (system, override))
+        return FALSE;
+    }
+  return h2k_tree_is_file (context->guest->tree, path);
+}
+
+/* --- the service ------------------------------------------------------------------------------ */
+
+typedef struct
+{
+  H2kRepairContext *context;
+  const H2kDriver *driver;
+  const H2kInfInstall *install;
+  const H2kInfService *service;
+  const char *oem; /* NULL before Windows 8 */
+} Storage;
+
+static gboolean
+set (const Storage *s, const char *key, H2kRegValue *value, GError **error)
+{
+  return h2k_windows_set (s->context, H2K_HIVE_SYSTEM, key, value, WHY_SERVICE, error);
+}
+
+/* What the INF adds below the service's key. */
+static gboolean
+add_reg (const Storage *s, const char *key, GPtrArray *lines, GError **error)
+{
+  for (guint i = 0; i < lines->len; i++)
+    {
+      const H2kInfReg *line = lines->pdata[i];
+      g_autofree char *below
+          = *line->key ? g_strconcat (key, "\\", line->key, NULL) : g_strdup (key);
+      gsize size = 0;
+      const void *data = line->data ? g_bytes_get_data (line->data, &size) : NULL;
+
+      if (line->root != H2K_INF_HKR || line->action != H2K_INF_REG_SET)
+        continue;
+      if (!set (s, below, h2k_reg_new (line->name, line->type, data, size), error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* PnpInterface says on which kinds of bus the driver's devices are: 5 is PCI. Windows needs it to
+ * start a port driver's devices by Plug and Play. */
+static gboolean
+add_parameters (const Storage *s, const char *key, GError **error)
+{
+  g_autofree char *interface = g_strconcat (key, "\\Parameters\\PnpInterface", NULL);
+
+  return add_reg (s, key, s->service->reg, error)
+         && set (s, interface, h2k_reg_dword ("5", 1), error);
+}
+
+static const char *
+file_of (const H2kInfService *service)
+{
+  const char *slash = strrchr (service->binary, '\\');
+
+  return slash ? slash + 1 : service->binary;
+}
+
+static gboolean
+add_service (const Storage *s, const char *control_set, GError **error)
+{
+  const H2kInfService *service = s->service;
+  g_autofree char *key = service_key (control_set, service->name);
+  g_autofree char *override = g_strconcat (key, "\\StartOverride", NULL);
+  g_autofree char *image = g_strconcat ("System32\\drivers\\", file_of (service), NULL);
+  const char *group = service->group && *service->group ? service->group : STORAGE_GROUP;
+  const char *owners[] = {s->oem, NULL};
+
+  return set (s, key, h2k_reg_dword ("Type", service->type ? service->type : KERNEL_DRIVER), error)
+         && set (s, key, h2k_reg_dword ("Start", BOOT_START), error)
+         && set (s, key, h2k_reg_dword ("ErrorControl", service->error_control), error)
+         && set (s, key, h2k_reg_string ("Group", H2K_REG_SZ, group), error)
+         && set (s, key, h2k_reg_dword ("Tag", 0x21), error)
+         && set (s, key, h2k_reg_string ("ImagePath", H2K_REG_EXPAND_SZ, image), error)
+         && (!*service->display_name.text
+             || set (s, key, h2k_reg_string ("DisplayName", H2K_REG_SZ, service->display_name.text),
+                     error))
+         && (!s->oem || set (s, key, h2k_reg_strings ("Owners", owners), error))
+         && h2k_windows_remove_key (s->context, H2K_HIVE_SYSTEM, override,
+                                    "it would override Start", error)
+         && add_parameters (s, key, error);
+}
+
+static gboolean
+add_event_log (const Storage *s, const char *control_set, GError **error)
+{
+  g_autofree char *key
+      = g_strconcat (control_set, "\\Services\\EventLog\\System\\",
+                     s->service->event_name ? s->service->event_name : s->service->name, NULL);
+
+  if (s->service->event_log && s->service->event_reg->len)
+    return add_reg (s, key, s->service->event_reg, error);
+  return set (s, key,
+              h2k_reg_string ("EventMessageFile", H2K_REG_EXPAND_SZ,
+                              "%SystemRoot%\\System32\\IoLogMsg.dll"),
+              error)
+         && set (s, key, h2k_reg_dword ("TypesSupported", 7), error);
+}
+
+/* --- devices, up to Windows 7 ----------------------------------------------------------------- */
+
+static gboolean
+add_critical (H2kRepairContext *context, const char *control_set, const char *id,
+              const char *service, const char *class_guid, GError **error)
+{
+  g_autofree char *name = g_ascii_strdown (id, -1);
+  g_autofree char *key = g_strconcat (control_set, "\\Control\\CriticalDeviceDatabase\\",
+                                      g_strdelimit (name, "\\", '#'), NULL);
+
+  return h2k_windows_set (context, H2K_HIVE_SYSTEM, key,
+                          h2k_reg_string ("Service", H2K_REG_SZ, service), WHY_DEVICE, error)
+         && h2k_windows_set (context, H2K_HIVE_SYSTEM, key,
+                             h2k_reg_string ("ClassGUID", H2K_REG_SZ, class_guid), WHY_DEVICE,
+                             error);
+}
+
+static gboolean
+add_critical_devices (const Storage *s, const char *control_set, GError **error)
+{
+  const H2kInf *inf = s->driver->inf;
+
+  for (guint i = 0; i < inf->devices->len; i++)
+    {
+      const H2kInfDevice *device = inf->devices->pdata[i];
+      if (device->install != s->install)
+        continue;
+      for (guint k = 0; device->ids[k]; k++)
+        if (!add_critical (s->context, control_set, device->ids[k], s->service->name,
+                           inf->class_guid, error))
+          return FALSE;
+    }
+  return TRUE;
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+/* The driver goes into System32\drivers whatever the INF says (newer ones leave it in the driver
+ * store), since that is where ImagePath says that it is. */
+static gboolean
+copy_driver (const Storage *s, GError **error)
+{
+  const char *name = file_of (s->service);
+  const H2kDriverFile *file = h2k_driver_find_file (s->driver, name);
+  g_autofree char *below = g_strconcat ("System32/drivers/", name, NULL);
+  g_autofree char *path = h2k_windows_path (s->context, below);
+  g_autoptr (GBytes) data = file ? h2k_driver_file_read (file, error) : NULL;
+  g_autofree char *summary = NULL;
+
+  if (!file)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_REPAIR, "%s: the driver %s of service %s is not in it",
+                 s->driver->folder, name, s->service->name);
+  if (!data)
+    return FALSE;
+  summary = g_strdup_printf ("%" G_GSIZE_FORMAT " bytes, from %s", g_bytes_get_size (data),
+                             s->driver->folder);
+  return h2k_repair_copy (s->context, path, data, 0644, summary, "it is the VirtIO disk's driver",
+                          error);
+}
+
+/* Windows 8 and later say which package a protected driver file belongs to. */
+static gboolean
+lock_file (const Storage *s, const char *package, GError **error)
+{
+  g_autofree char *key = g_strconcat (LOCKDOWN, file_of (s->service), NULL);
+  g_autofree char *source = g_strconcat ("%SystemRoot%\\System32\\DriverStore\\FileRepository\\",
+                                         package, "\\", file_of (s->service), NULL);
+  const char *owners[] = {s->oem, NULL};
+  static const char why[] = "it says which driver package the file belongs to";
+
+  return h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key, h2k_reg_dword ("Class", 4), why,
+                          error)
+         && h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key, h2k_reg_strings ("Owners", owners),
+                             why, error)
+         && h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key,
+                             h2k_reg_string ("Source", H2K_REG_EXPAND_SZ, source), why, error);
+}
+
+/* --- one driver ------------------------------------------------------------------------------- */
+
+static gboolean
+inject_service (Storage *s, const char *package, GError **error)
+{
+  const H2kWindows *w = s->context->guest->windows;
+
+  if (!copy_driver (s, error) || (package && !lock_file (s, package, error)))
+    return FALSE;
+  for (guint i = 0; i < w->control_sets->len; i++)
+    {
+      const char *control_set = w->control_sets->pdata[i];
+      if (!add_service (s, control_set, error) || !add_event_log (s, control_set, error)
+          || (!package && !add_critical_devices (s, control_set, error)))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* What the first boot forgets when the real package is installed: partial entries would disturb a
+ * later upgrade of Windows. */
+static void
+note_offline (GString *list, const H2kDriver *driver, const char *package, const char *oem)
+{
+  g_autofree char *name = g_ascii_strdown (driver->inf_name, -1);
+
+  g_string_append_printf (list, "%s\t%s\t%s\r\n", name, package, oem);
+}
+
+static gboolean
+inject (H2kRepairContext *context, const H2kDriver *driver, GString *offline, GError **error)
+{
+  const H2kWindows *w = context->guest->windows;
+  g_autofree char *package = NULL, *oem = NULL;
+  gboolean injected = FALSE;
+
+  if (h2k_windows_is_at_least (w, 6, 2))
+    {
+      g_autoptr (GBytes) inf = h2k_driver_file_read (driver->files->pdata[0], error);
+      if (!inf)
+        return FALSE;
+      package = h2k_windows_package_name (driver, &w->version, inf);
+      if (!h2k_windows_add_package (context, driver, package, inf, &oem, error))
+        return FALSE;
+      note_offline (offline, driver, package, oem);
+    }
+  for (guint i = 0; i < driver->inf->installs->len; i++)
+    {
+      Storage s = {context, driver, driver->inf->installs->pdata[i], NULL, oem};
+      s.service = h2k_inf_function_service (s.install);
+      if (!s.service)
+        continue;
+      if (!inject_service (&s, package, error))
+        return FALSE;
+      injected = TRUE;
+    }
+  if (!injected)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_REPAIR, "%s/%s installs no driver service",
+                 driver->folder, driver->inf_name);
+  return injected;
+}
+
+/* --- the controllers of the first boot -------------------------------------------------------- */
+
+/* Windows' own drivers of what the definition of the first boot has its disks on, SATA or IDE. A
+ * system that was installed on SCSI has them switched off. */
+static const struct
+{
+  const char *service;
+  guint from, before; /* releases, MAJOR * 100 + MINOR */
+} controllers[] = {
+    {"atapi", 0, 99999},  {"intelide", 0, 602},     {"pciide", 0, 602},
+    {"msahci", 601, 602}, {"storahci", 602, 99999}, {"pciidex", 0, 501},
+};
+
+/* Ids that XP and 2003 need a driver for before Plug and Play: the IDE controllers of the i440FX's
+ * and PIIX4's south bridges, and what hangs on them. */
+static const struct
+{
+  const char *id, *service, *class_guid;
+} old_devices[] = {
+    {"primary_ide_channel", "atapi", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
+    {"secondary_ide_channel", "atapi", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
+    {"*pnp0600", "atapi", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
+    {"pci#cc_0101", "pciide", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
+    {"pci#ven_8086&dev_7010", "intelide", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
+    {"pci#ven_8086&dev_7111", "intelide", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
+    {"gendisk", "disk", "{4D36E967-E325-11CE-BFC1-08002BE10318}"},
+};
+
+static gboolean
+start_controller (H2kRepairContext *context, H2kHive *system, const char *control_set,
+                  const char *service, gboolean *found, GError **error)
+{
+  static const char why[] = "the first boot has its disk on this kind of controller";
+  g_autofree char *key = service_key (control_set, service);
+  g_autofree char *override = g_strconcat (key, "\\StartOverride", NULL);
+  guint32 start;
+
+  if (!h2k_hive_get_dword (system, key, "Start", &start))
+    return TRUE;
+  *found = TRUE;
+  return h2k_windows_set (context, H2K_HIVE_SYSTEM, key, h2k_reg_dword ("Start", BOOT_START), why,
+                          error)
+         && h2k_windows_remove_key (context, H2K_HIVE_SYSTEM, override, "it would override Start",
+                                    error);
+}
+
+static gboolean
+add_old_devices (H2kRepairContext *context, const char *control_set, GError **error)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (old_devices); i++)
+    if (!add_critical (context, control_set, old_devices[i].id, old_devices[i].service,
+                       old_devices[i].class_guid, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+start_controllers (H2kRepairContext *context, H2kHive *system, GError **error)
+{
+  const H2kWindows *w = context->guest->windows;
+  guint release = w->version.major * 100 + w->version.minor;
+  gboolean found = FALSE;
+
+  for (guint c = 0; c < w->control_sets->len; c++)
+    {
+      const char *control_set = w->control_sets->pdata[c];
+      for (guint i = 0; i < G_N_ELEMENTS (controllers); i++)
+        if (release >= controllers[i].from && release < controllers[i].before
+            && !start_controller (context, system, control_set, controllers[i].service, &found,
+                                  error))
+          return FALSE;
+      if (release < 600 && found && !add_old_devices (context, control_set, error))
+        return FALSE;
+    }
+  if (!found)
+    h2k_repair_warn (context,
+                     "Windows has no driver of its own for SATA or IDE controllers: use the "
+                     "definition with VirtIO disks at once");
+  return TRUE;
+}
+
+/* --- the repair ------------------------------------------------------------------------------- */
+
+static gboolean
+inject_all (H2kRepairContext *context, GError **error)
+{
+  GPtrArray *drivers = h2k_windows_drivers (context, error);
+  g_autoptr (GString) offline = g_string_new (NULL);
+
+  for (guint i = 0; drivers && i < drivers->len; i++)
+    {
+      const H2kDriver *driver = drivers->pdata[i];
+      if (driver->boot && !inject (context, driver, offline, error))
+        return FALSE;
+    }
+  if (drivers && offline->len)
+    {
+      g_autoptr (GBytes) list = g_bytes_new (offline->str, offline->len);
+      return h2k_windows_first_boot_file (context, "data/offline-drivers.txt", list, NULL,
+                                          "entries made offline go when the packages are installed",
+                                          error);
+    }
+  return drivers != NULL;
+}
+
+static gboolean
+run (H2kRepairContext *context, GError **error)
+{
+  H2kHive *system = h2k_windows_hive (context, H2K_HIVE_SYSTEM, error);
+
+  if (!system || !start_controllers (context, system, error))
+    return FALSE;
+  /* Drivers that are there and started need no others. */
+  if (!context->options.virtio_win && is_ready (context, system, "viostor")
+      && is_ready (context, system, "vioscsi"))
+    return TRUE;
+  return inject_all (context, error);
+}
+
+const H2kRepair h2k_repair_windows_storage = {
+    .name = "windows-storage",
+    .flag = H2K_REPAIR_VIRTIO,
+    .why = "Windows stops with INACCESSIBLE_BOOT_DEVICE unless the driver of its disk is started "
+           "with the kernel",
+    .applies = applies,
+    .run = run,
+};
