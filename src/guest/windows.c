@@ -154,6 +154,7 @@ windows_new (H2kFs *fs, char *root)
   w->nics = g_ptr_array_new_with_free_func (nic_free);
   w->tools = g_ptr_array_new_with_free_func (tools_free);
   w->hives = g_ptr_array_new_with_free_func (hive_free);
+  w->version.product = H2K_WINDOWS_CLIENT;
   return w;
 }
 

@@ -370,16 +370,22 @@ guest_options (const Migration *m)
 
 /* What to do about a guest that cannot be looked into or repaired. */
 static gboolean
-advise (GError **error)
+advise (Migration *m, GError **error)
 {
   const GError *e = error ? *error : NULL;
+  const H2kWindows *w = m->guest ? m->guest->windows : NULL;
+  const char *force
+      = w && w->not_unmounted && !w->hibernated && !m->options->force_dirty
+            ? "; --force-dirty changes it all the same, and what its log holds is lost"
+            : "";
 
   if (e && e->domain == H2K_ERROR
       && (e->code == H2K_ERROR_UNSUPPORTED || e->code == H2K_ERROR_NO_OS))
     {
       g_autoptr (GError) plain = g_steal_pointer (error);
       g_set_error (error, H2K_ERROR, plain->code,
-                   "%s; --no-guest-inspection copies the disks without repairs", plain->message);
+                   "%s%s; --no-guest-inspection copies the disks without repairs", plain->message,
+                   force);
     }
   return FALSE;
 }
@@ -395,7 +401,7 @@ step_inspect (Migration *m, GError **error)
     return TRUE;
   m->guest = h2k_guest_open (m->disks, &options, error);
   if (!m->guest)
-    return advise (error);
+    return advise (m, error);
   if (m->options->require_windows && !m->guest->windows)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
@@ -495,7 +501,7 @@ step_repair (Migration *m, GError **error)
   if (ok)
     g_message ("repair: %u change%s, %s in the overlay", m->repairs->changes->len,
                m->repairs->changes->len == 1 ? "" : "s", size);
-  return ok ? TRUE : advise (error);
+  return ok ? TRUE : advise (m, error);
 }
 
 static gboolean

@@ -93,6 +93,8 @@ h2k_repair_run (H2kRepairContext *context, H2kRepairSet set, GError **error)
 {
   const H2kRepair *const *repairs = h2k_repairs_for (context->guest);
 
+  if (context->windows && set && !h2k_windows_session_check (context->windows, error))
+    return FALSE;
   for (guint i = 0; repairs[i]; i++)
     {
       const H2kRepair *repair = repairs[i];

@@ -44,6 +44,24 @@ h2k_windows_session_free (H2kWindowsSession *session)
   g_free (session);
 }
 
+gboolean
+h2k_windows_session_check (const H2kWindowsSession *session, GError **error)
+{
+  const H2kGuest *guest = session->context->guest;
+
+  if (strcmp (h2k_volume_role (guest->root->volume), "ldm") == 0)
+    {
+      g_set_error (
+          error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+          "%s: Windows is on a dynamic disk (LDM), whose database was not read: its volume "
+          "may have a mirror or go on elsewhere. Convert it to a basic disk before the "
+          "export",
+          guest->root->node->name);
+      return FALSE;
+    }
+  return h2k_fs_check_writable (guest->windows->fs, error);
+}
+
 char *
 h2k_windows_path (const H2kRepairContext *context, const char *name)
 {

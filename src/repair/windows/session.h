@@ -18,6 +18,9 @@
 H2kWindowsSession *h2k_windows_session_new (H2kRepairContext *context);
 /* What was not committed is gone. */
 void h2k_windows_session_free (H2kWindowsSession *session);
+/* Whether this Windows may be changed at all. Errors: H2K_ERROR_UNSUPPORTED with what to do: its
+ * volume is not to be written (hibernated, not unmounted), it is on a dynamic disk. */
+gboolean h2k_windows_session_check (const H2kWindowsSession *session, GError **error);
 /* Write the hives; the tree's files are written already. */
 gboolean h2k_windows_session_commit (H2kWindowsSession *session, GError **error);
 
