@@ -69,16 +69,49 @@ mac_of_instance (const char *instance)
   return NULL;
 }
 
-/* What was set by hand, else what the device's instance tells. */
+/* What Windows 10 and later keep of each interface: the card's own address. */
 static char *
-find_mac (H2kHive *system, const char *class_key, const char *instance)
+permanent_mac (const H2kWindows *w, H2kHive *system, const char *guid)
+{
+  g_autofree char *path
+      = g_strconcat ("Control\\NetworkSetup2\\Interfaces\\", guid, "\\Kernel", NULL);
+  g_autofree char *key = h2k_windows_key (w, path);
+  g_autoptr (H2kRegValue) value = h2k_hive_get (system, key, "PermanentAddress");
+
+  return value && value->type == H2K_REG_BINARY && g_bytes_get_size (value->data) == 6
+             ? format_mac (g_bytes_get_data (value->data, NULL))
+             : NULL;
+}
+
+/* What was set by hand, what Windows has noted, what the device's instance tells. */
+static char *
+find_mac (const H2kWindows *w, H2kHive *system, const char *class_key, const char *guid,
+          const char *instance)
 {
   g_autofree char *address = h2k_windows_text (system, class_key, "NetworkAddress");
+  char *mac;
   guint8 b[6];
 
   if (parse_hex (address, b, 6))
     return format_mac (b);
-  return instance ? mac_of_instance (instance) : NULL;
+  mac = permanent_mac (w, system, guid);
+  return mac || !instance ? mac : mac_of_instance (instance);
+}
+
+/* The DHCPv6 client's identifier (RFC 8415, 11.2 and 11.4) was made from the MAC of a card that was
+ * there when it was first needed: that is the only one when there never was another. */
+static char *
+duid_mac (const H2kWindows *w, H2kHive *system)
+{
+  g_autofree char *key = h2k_windows_key (w, "Services\\Tcpip6\\Parameters");
+  g_autoptr (H2kRegValue) value = h2k_hive_get (system, key, "Dhcpv6DUID");
+  gsize size = 0, head;
+  const guint8 *duid = value ? g_bytes_get_data (value->data, &size) : NULL;
+
+  if (size < 4 || h2k_be16 (duid + 2) != 1)
+    return NULL; /* of another kind than Ethernet */
+  head = h2k_be16 (duid) == 1 ? 8 : h2k_be16 (duid) == 3 ? 4 : G_MAXSIZE;
+  return head != G_MAXSIZE && size == head + 6 ? format_mac (duid + head) : NULL;
 }
 
 /* --- places ----------------------------------------------------------------------------------- */
@@ -224,7 +257,7 @@ read_nic (const H2kWindows *w, H2kHive *system, const char *number)
       nic->service = text_or_null (system, enum_key, "Service");
       nic->location = find_location (w, system, nic->instance);
     }
-  nic->mac = find_mac (system, key, nic->instance);
+  nic->mac = find_mac (w, system, key, nic->guid, nic->instance);
   nic->is_virtio = nic->component && strncasecmp (nic->component, "pci\\ven_1af4", 12) == 0;
   read_addresses (w, system, nic);
   return nic;
@@ -258,6 +291,12 @@ read_nics (H2kWindows *w, H2kHive *system)
         g_ptr_array_remove_index (w->nics, w->nics->len - 1);
     }
   g_ptr_array_sort (w->nics, compare_nics);
+  if (w->nics->len == 1)
+    {
+      H2kWindowsNic *nic = w->nics->pdata[0];
+      if (!nic->mac)
+        nic->mac = duid_mac (w, system);
+    }
 }
 
 /* --- drivers ---------------------------------------------------------------------------------- */
@@ -291,11 +330,11 @@ h2k_windows_read_devices (H2kWindows *w, H2kHive *system)
 static const struct
 {
   const char *product;
-  const char *display; /* how DisplayName begins below Uninstall */
+  const char *displays[6]; /* how DisplayName begins below Uninstall */
   const char *services[40];
 } known_tools[] = {
     {"VMware Tools",
-     "VMware Tools",
+     {"VMware Tools"},
      {"VMTools",
       "VGAuthService",
       "vmvss",
@@ -305,7 +344,6 @@ static const struct
       "vmmouse",
       "vmusbmouse",
       "vmmemctl",
-      "VMMemCtl",
       "vmrawdsk",
       "vm3dmp",
       "vm3dmp_loader",
@@ -333,20 +371,25 @@ static const struct
       "vmStatsProvider",
       "VMwareCAFCommAmqpListener",
       "VMwareCAFManagementAgentHost"}},
-    {"Xen tools", "Citrix", {"xenvbd",    "xenbus",  "xenfilt",  "xenvif",  "xennet",
-                             "xeniface",  "xenhid",  "xenvkbd",  "xendisk", "xencrsh",
-                             "xenevtchn", "xenpci",  "xenhide",  "xenutil", "scsifilt",
-                             "xensvc",    "xenlite", "xenagent", "XenSvc",  "xenbus_monitor",
-                             "rhelfltr",  "rhelnet", "rhelscsi"}},
-    {"Hyper-V integration services", "Hyper-V Guest Components", {NULL}},
+    {"Xen tools",
+     {"Citrix Hypervisor PV", "Citrix XenServer", "Citrix Tools for Virtual Machines", "XenServer",
+      "XCP-ng Windows", "Xen PV"},
+     {"xenvbd",  "xenbus",         "xenfilt",  "xenvif",  "xennet",    "xeniface",
+      "xenhid",  "xenvkbd",        "xendisk",  "xencrsh", "xenevtchn", "xenpci",
+      "xenhide", "xenutil",        "scsifilt", "xensvc",  "xenlite",   "xenagent",
+      "xenbus_monitor", "rhelfltr", "rhelnet", "rhelscsi"}},
+    {"Hyper-V integration services",
+     {"Hyper-V Guest Components", "Microsoft Hyper-V Guest Components"},
+     {NULL}},
     {"Parallels Tools",
-     "Parallels Tools",
+     {"Parallels Tools"},
      {"prl_boot",
       "prl_dd",
       "prl_eth5",
       "prl_eth",
       "prl_fs",
       "prl_fs_wmi",
+      "prl_kmdd",
       "prl_memdev",
       "prl_mouf",
       "prl_pv32",
@@ -356,6 +399,8 @@ static const struct
       "prl_strg",
       "prl_tg",
       "prl_time",
+      "prl_tools",
+      "prl_tools_service",
       "prl_uprof",
       "prl_va",
       "prl_vid",
@@ -363,7 +408,7 @@ static const struct
       "Parallels Coherence Service",
       "PrlToolsSrv"}},
     {"VirtualBox Guest Additions",
-     "Oracle VM VirtualBox Guest Additions",
+     {"Oracle VM VirtualBox Guest Additions", "Oracle VirtualBox Guest Additions"},
      {"VBoxGuest", "VBoxMouse", "VBoxSF", "VBoxVideo", "VBoxVideoW8", "VBoxWddm", "VBoxService"}},
 };
 
@@ -376,9 +421,18 @@ h2k_windows_tool_services (guint product, const char **name)
   return known_tools[product].services;
 }
 
-/* Of one view of the installed programs; the key of the one whose name begins with DISPLAY. */
+static gboolean
+begins_with_one (const char *name, const char *const *displays, gsize count)
+{
+  for (gsize i = 0; i < count && displays[i]; i++)
+    if (g_ascii_strncasecmp (name, displays[i], strlen (displays[i])) == 0)
+      return TRUE;
+  return FALSE;
+}
+
+/* Of one view of the installed programs; the key of PRODUCT's. */
 static char *
-find_uninstall (H2kHive *software, const char *view, const char *display)
+find_uninstall (H2kHive *software, const char *view, guint product)
 {
   g_autoptr (GPtrArray) keys = h2k_hive_list_keys (software, view);
 
@@ -386,7 +440,8 @@ find_uninstall (H2kHive *software, const char *view, const char *display)
     {
       g_autofree char *key = g_strconcat (view, "\\", (const char *)keys->pdata[i], NULL);
       g_autofree char *name = h2k_windows_text (software, key, "DisplayName");
-      if (g_ascii_strncasecmp (name, display, strlen (display)) == 0)
+      if (begins_with_one (name, known_tools[product].displays,
+                           G_N_ELEMENTS (known_tools[product].displays)))
         return g_strdup (keys->pdata[i]);
     }
   return NULL;
@@ -409,7 +464,7 @@ h2k_windows_read_tools (H2kWindows *w, H2kHive *system, H2kHive *software)
           g_ptr_array_add (tools->services, g_strdup (known_tools[i].services[s]));
       for (guint v = 0; v < G_N_ELEMENTS (views) && !tools->uninstall; v++)
         {
-          tools->uninstall = find_uninstall (software, views[v], known_tools[i].display);
+          tools->uninstall = find_uninstall (software, views[v], i);
           tools->uninstall32 = v == 1;
         }
       g_ptr_array_add (w->tools, tools);

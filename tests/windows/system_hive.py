@@ -216,6 +216,12 @@ def _nic(g, control, enum, services, nic):
                      "%04d" % number)
     if nic.ghost:
         device.dword("ConfigFlags", 0x400)
+    if g.release.eight:
+        # DEVPKEY_Device_LastArrivalDate and _LastRemovalDate.
+        dates = device.key("Properties\\{83da6326-97a6-4088-9453-a1923f573b29}")
+        dates.key("0066").set("", 0xFFFF0010, struct.pack("<Q", g.time - 7200 * 10 ** 7))
+        if nic.ghost:
+            dates.key("0067").set("", 0xFFFF0010, struct.pack("<Q", g.time - 3600 * 10 ** 7))
     connection = control.key("Network\\{%s}\\%s\\Connection" % (CLASSES["Net"], nic.guid))
     connection.sz("Name", nic.name)
     connection.sz("PnPInstanceId" if g.release.eight else "PnpInstanceID", nic.instance)
