@@ -24,7 +24,10 @@ static const H2kRepair *const linux_repairs[] = {
 
 static const H2kRepair *const windows_repairs[] = {
     &h2k_repair_windows_storage,
+    &h2k_repair_windows_leftovers,
     &h2k_repair_windows_drivers,
+    &h2k_repair_windows_network,
+    &h2k_repair_windows_first_boot,
     NULL,
 };
 /* clang-format on */
@@ -93,6 +96,7 @@ h2k_repair_run (H2kRepairContext *context, H2kRepairSet set, GError **error)
 {
   const H2kRepair *const *repairs = h2k_repairs_for (context->guest);
 
+  context->set = set;
   if (context->windows && set && !h2k_windows_session_check (context->windows, error))
     return FALSE;
   for (guint i = 0; repairs[i]; i++)

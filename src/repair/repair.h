@@ -55,6 +55,7 @@ typedef struct
 {
   H2kGuest *guest;
   H2kRepairOptions options;
+  H2kRepairSet set;           /* those that were asked for; set by h2k_repair_run() */
   H2kWindowsSession *windows; /* windows/session.h; NULL: another system */
   GPtrArray *macs;     /* char *: MACs given by the user or the source's metadata; may be empty */
   GPtrArray *changes;  /* H2kChange *, in order */

@@ -4,6 +4,8 @@
  */
 #include "repair/windows/session.h"
 
+#include "firstboot/firstboot.h"
+
 #define N_HIVES (H2K_HIVE_SOFTWARE + 1)
 #define DEFAULT_PROGRAMS "/Program Files"
 
@@ -240,6 +242,14 @@ h2k_windows_driver_source (H2kRepairContext *context, GError **error)
   return session->source;
 }
 
+H2kDriverSource *
+h2k_windows_named_driver_source (H2kRepairContext *context, GError **error)
+{
+  return context->windows->source || context->options.virtio_win
+             ? h2k_windows_driver_source (context, error)
+             : NULL;
+}
+
 GPtrArray *
 h2k_windows_drivers (H2kRepairContext *context, GError **error)
 {
@@ -307,6 +317,26 @@ gboolean
 h2k_windows_needs_first_boot (const H2kRepairContext *context)
 {
   return context->windows->needs_first_boot;
+}
+
+gboolean
+h2k_windows_has_first_boot (const H2kRepairContext *context)
+{
+  g_autoptr (GBytes) program = h2k_firstboot_program (context->guest->arch);
+
+  return program && context->set & H2K_REPAIR_FIRSTBOOT;
+}
+
+gboolean
+h2k_windows_first_boot_is_over (H2kRepairContext *context)
+{
+  H2kHive *hive = h2k_windows_hive (context, H2K_HIVE_SYSTEM, NULL);
+  g_autofree char *key = g_strconcat (context->guest->windows->control_set,
+                                      "\\Services\\" H2K_FIRST_BOOT_SERVICE, NULL);
+  g_autofree char *log
+      = g_build_filename (h2k_windows_first_boot_dir (context), "h2k-firstboot.log", NULL);
+
+  return hive && !h2k_hive_has_key (hive, key) && h2k_tree_exists (context->guest->tree, log);
 }
 
 /* --- what is restored ------------------------------------------------------------------------- */

@@ -24,6 +24,9 @@ gboolean h2k_windows_session_check (const H2kWindowsSession *session, GError **e
 /* Write the hives; the tree's files are written already. */
 gboolean h2k_windows_session_commit (H2kWindowsSession *session, GError **error);
 
+/* The service of the first boot, below "Services". */
+#define H2K_FIRST_BOOT_SERVICE "h2k-firstboot"
+
 /* --- registry --------------------------------------------------------------------------------- */
 
 typedef enum
@@ -40,8 +43,8 @@ H2kHive *h2k_windows_hive (H2kRepairContext *context, H2kWindowsHiveName name, G
 /* VALUE is taken over. What is so already is not recorded. */
 gboolean h2k_windows_set (H2kRepairContext *context, H2kWindowsHiveName hive, const char *key,
                           H2kRegValue *value, const char *reason, GError **error);
-gboolean h2k_windows_remove_value (H2kRepairContext *context, H2kWindowsHiveName hive,
-                                   const char *key, const char *name, const char *reason,
+gboolean h2k_windows_remove_value (H2kRepairContext *context, H2kWindowsHiveName name,
+                                   const char *key, const char *value, const char *reason,
                                    GError **error);
 /* With everything below it. */
 gboolean h2k_windows_remove_key (H2kRepairContext *context, H2kWindowsHiveName hive,
@@ -53,6 +56,8 @@ gboolean h2k_windows_add_key (H2kRepairContext *context, H2kWindowsHiveName hive
 
 /* Where the drivers come from: opened when it is first asked for; the session's. */
 H2kDriverSource *h2k_windows_driver_source (H2kRepairContext *context, GError **error);
+/* The same, but NULL without an error when nobody named a source or has opened one. */
+H2kDriverSource *h2k_windows_named_driver_source (H2kRepairContext *context, GError **error);
 /* H2kDriver *: those that fit this Windows; the session's. */
 GPtrArray *h2k_windows_drivers (H2kRepairContext *context, GError **error);
 
@@ -66,6 +71,12 @@ gboolean h2k_windows_first_boot_file (H2kRepairContext *context, const char *nam
                                       const char *summary, const char *reason, GError **error);
 /* Whether something was put there. */
 gboolean h2k_windows_needs_first_boot (const H2kRepairContext *context);
+/* Whether a first boot will do what is put there: the repair that installs its service was asked
+ * for, and this build has the program for the guest's processor. */
+gboolean h2k_windows_has_first_boot (const H2kRepairContext *context);
+/* Whether a first boot has done all of its work and removed its service: what it was told then
+ * needs not be told again. */
+gboolean h2k_windows_first_boot_is_over (H2kRepairContext *context);
 /* A value of the registry that is to be restored by the first boot's end: KEY with its root,
  * "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\..."; VALUE NULL: is to be removed. */
 void h2k_windows_restore_later (H2kRepairContext *context, const char *key, const char *name,
