@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #define MAX_LINKS 40
-#define MAX_NAME 255
+#define MAX_NAME 1020 /* bytes: NTFS has 255 UTF-16 units */
 #define MAX_PATH (64 * 1024)
 #define MAX_GLOB 100000
 #define DEFAULT_LIMIT (16 * 1024 * 1024)
