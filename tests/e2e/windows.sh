@@ -198,6 +198,33 @@ for kind in dirt hvle; do
     claim "a hive with a log of the kind $kind is replayed before it is changed" dirty_hive
 done
 
+# The hive of an installed Windows 10, with changes in both of its logs, in the place of a guest's.
+real_hive() {
+    local hives=$H2K_TESTDATA/hive/regipy config=/Windows/System32/config image=$work/real.img next
+    make real --release w10 --build 1709 --firmware bios || return 1
+    for name in SYSTEM SYSTEM.LOG1 SYSTEM.LOG2; do
+        next=$work/real-$name.qcow2
+        xzcat "$hives/SYSTEM_B${name#SYSTEM}.xz" >"$work/hive" &&
+            "$H2K" put "$image" "$work/hive" "$config/$name" --to-output "$next" || return 1
+        image=$next
+    done
+    "$H2K" inspect --json "$image" >"$work/real.inspect" &&
+        [ "$(member "$work/real.inspect" windows.hives.0.replayed_logs)" != None ] &&
+        "$H2K" local --disk "$image" --to-output "$work/real-out.qcow2" --virtio-win-iso "$iso" &&
+        "$H2K" local --disk "$work/real-out.qcow2" --virtio-win-iso "$iso" --dry-run --json \
+            >"$work/real-again.json" &&
+        ! grep -q '"status" : "changed"' "$work/real-again.json" &&
+        "$H2K" cat "$work/real-out.qcow2" $config/SYSTEM >"$work/hive" &&
+        reglookup -p '/ControlSet001/Services/viostor/Start' "$work/hive" | grep -q 0x00000000 &&
+        [ "$("$H2K" cat "$work/real-out.qcow2" $config/SYSTEM.h2k-backup | sha256sum)" = \
+            "$(xzcat "$hives/SYSTEM_B.xz" | sha256sum)" ]
+}
+if [ -f "${H2K_TESTDATA:-}/hive/regipy/SYSTEM_B.xz" ]; then
+    claim "the real hive of a Windows 10 is replayed, changed and read back" real_hive
+else
+    skip "the real hive of a Windows 10 is replayed, changed and read back" "H2K_TESTDATA has none"
+fi
+
 # --- options ----------------------------------------------------------------------------------------
 
 make plain --release 2k22 --firmware uefi
