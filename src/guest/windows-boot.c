@@ -53,7 +53,7 @@ mount_boot (H2kGuest *guest, H2kGuestVolume *volume)
 }
 
 void
-h2k_windows_find_boot (H2kGuest *guest)
+h2k_windows_find_boot (H2kGuest *guest, const char *temp_dir)
 {
   H2kWindows *w = guest->windows;
   H2kGuestVolume *found = NULL;
@@ -87,4 +87,5 @@ h2k_windows_find_boot (H2kGuest *guest)
   mount_boot (guest, found);
   w->boot = found == guest->root ? "" : H2K_WINDOWS_BOOT;
   w->bcd = g_strconcat (w->boot, stores[kind].store, NULL);
+  h2k_windows_read_store (guest, temp_dir);
 }

@@ -80,6 +80,44 @@ add_hive (JsonBuilder *json, gconstpointer item)
 }
 
 static void
+add_entry (JsonBuilder *json, gconstpointer item)
+{
+  const H2kBootEntry *entry = item;
+
+  h2k_json_text (json, "id", entry->id);
+  h2k_json_text (json, "description", entry->description);
+  h2k_json_text (json, "path", entry->path);
+  h2k_json_text (json, "system_root", entry->root);
+  h2k_json_text (json, "device", entry->device);
+  h2k_json_bool (json, "default", entry->is_default);
+  h2k_json_bool (json, "leads_to_system", entry->leads_to_system);
+}
+
+static void
+add_store (JsonBuilder *json, const H2kBootStore *store)
+{
+  json_builder_set_member_name (json, "boot");
+  if (!store)
+    {
+      json_builder_add_null_value (json);
+      return;
+    }
+  json_builder_begin_object (json);
+  h2k_json_text (json, "store", store->path);
+  h2k_json_text (json, "default", store->default_entry);
+  h2k_json_objects (json, "entries", store->entries, add_entry);
+  json_builder_set_member_name (json, "timeout");
+  if (store->timeout < 0)
+    json_builder_add_null_value (json);
+  else
+    json_builder_add_int_value (json, store->timeout);
+  h2k_json_bool (json, "ems", store->ems);
+  h2k_json_bool (json, "graphics_mode_disabled", store->graphics_mode_disabled);
+  h2k_json_texts (json, "problems", store->problems);
+  json_builder_end_object (json);
+}
+
+static void
 add_state (JsonBuilder *json, const H2kWindows *w)
 {
   const struct
@@ -140,6 +178,9 @@ h2k_windows_to_json (const H2kWindows *w, JsonBuilder *json)
   h2k_json_text (json, "control_set", w->control_set);
   h2k_json_texts (json, "control_sets", w->control_sets);
   h2k_json_text (json, "boot_configuration", w->bcd);
+  add_store (json, w->store);
+  h2k_json_text (json, "hal", w->hal);
+  h2k_json_number (json, "max_vcpus", w->max_vcpus);
   h2k_json_bool (json, "clock_is_utc", w->real_time_is_universal);
   h2k_json_texts (json, "virtio_drivers", w->virtio);
   add_state (json, w);
@@ -223,6 +264,8 @@ h2k_windows_to_lines (const H2kWindows *w)
             w->drive ? g_strdup_printf ("%c:%s", w->drive, w->root) : g_strdup (w->root));
   add_line (lines, "Control sets:", join (w->control_sets));
   add_line (lines, "State:", state_text (w));
+  for (guint i = 0; w->store && i < w->store->problems->len; i++)
+    add_line (lines, i ? "" : "Boot problems:", g_strdup (w->store->problems->pdata[i]));
   add_line (lines, "VirtIO drivers:", w->virtio->len ? join (w->virtio) : g_strdup ("none"));
   for (guint i = 0; i < w->nics->len; i++)
     add_line (lines, i ? "" : "Network:", nic_text (w->nics->pdata[i]));

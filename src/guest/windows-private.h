@@ -18,4 +18,9 @@ gboolean h2k_windows_parse_guid (const char *text, guint8 guid[16]);
 void h2k_windows_read_devices (H2kWindows *windows, H2kHive *system);
 void h2k_windows_read_tools (H2kWindows *windows, H2kHive *system, H2kHive *software);
 void h2k_windows_read_state (H2kGuest *guest, H2kHive *system, H2kHive *software);
-void h2k_windows_find_boot (H2kGuest *guest);
+void h2k_windows_read_hal (H2kWindows *windows, H2kHive *system);
+/* TEMP_DIR may be NULL. */
+void h2k_windows_find_boot (H2kGuest *guest, const char *temp_dir);
+/* What WINDOWS->bcd says. */
+void h2k_windows_read_store (H2kGuest *guest, const char *temp_dir);
+void h2k_boot_store_free (H2kBootStore *store);

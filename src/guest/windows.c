@@ -138,6 +138,8 @@ h2k_windows_free (H2kWindows *w)
   g_ptr_array_unref (w->hives);
   g_free (w->sysprep);
   g_free (w->bcd);
+  h2k_boot_store_free (w->store);
+  g_free (w->hal);
   g_free (w);
 }
 
@@ -512,7 +514,8 @@ h2k_guest_identify_windows (H2kGuest *guest, const char *temp_dir, GError **erro
   h2k_windows_read_devices (w, system);
   h2k_windows_read_tools (w, system, software);
   h2k_windows_read_state (guest, system, software);
-  h2k_windows_find_boot (guest);
+  h2k_windows_read_hal (w, system);
+  h2k_windows_find_boot (guest, temp_dir);
   mount_drives (guest, system);
   fill_guest (guest);
   return TRUE;

@@ -58,6 +58,30 @@ typedef struct
   guint64 size;
 } H2kWindowsHive;
 
+/* One of the systems that the boot configuration offers. */
+typedef struct
+{
+  char *id;          /* of a BCD: "{...}"; of boot.ini: its path */
+  char *description; /* in the menu */
+  char *path;        /* the loader, "\\Windows\\system32\\winload.exe"; NULL: boot.ini */
+  char *root;        /* "\\Windows"; may be NULL */
+  char *device;      /* where that is, in words */
+  gboolean is_default;
+  gboolean leads_to_system; /* as it is, it starts this Windows */
+} H2kBootEntry;
+
+/* The boot configuration as it is: a BCD or a boot.ini. */
+typedef struct
+{
+  char *path;          /* guest path */
+  char *default_entry; /* its id; NULL: none */
+  GPtrArray *entries;  /* H2kBootEntry *; none when it cannot be read */
+  gint64 timeout;      /* of the menu, in seconds; -1: not set */
+  gboolean ems;        /* Emergency Management Services are on: they have the serial port */
+  gboolean graphics_mode_disabled;
+  GPtrArray *problems; /* char *: what keeps this Windows from starting, and what is odd */
+} H2kBootStore;
+
 typedef struct
 {
   H2kFs *fs;          /* of the system volume; the guest's */
@@ -85,11 +109,14 @@ typedef struct
   gboolean dynamic_disks, storage_spaces, refs;
   gboolean hibernated, fast_startup, not_unmounted, dirty;
   gboolean pending_renames, pending_servicing, reboot_pending, setup_in_progress;
-  char *sysprep;    /* ImageState when it is not complete; NULL: it is */
-  const char *boot; /* guest path of the volume that is started: "" (the system's own) or
-                     * H2K_WINDOWS_BOOT; NULL: none was found. Static */
-  char *bcd;        /* guest path of the BCD or of boot.ini; NULL: none */
-  GPtrArray *hives; /* H2kWindowsHive *: those that were read */
+  char *sysprep;       /* ImageState when it is not complete; NULL: it is */
+  const char *boot;    /* guest path of the volume that is started: "" (the system's own) or
+                        * H2K_WINDOWS_BOOT; NULL: none was found. Static */
+  char *bcd;           /* guest path of the BCD or of boot.ini; NULL: none */
+  H2kBootStore *store; /* what BCD has; NULL: none */
+  char *hal;           /* "acpiapic_up": which HAL was installed; NULL: unknown */
+  guint max_vcpus;     /* that this HAL can run on; 0: any number */
+  GPtrArray *hives;    /* H2kWindowsHive *: those that were read */
 } H2kWindows;
 
 void h2k_windows_free (H2kWindows *windows);
