@@ -66,17 +66,7 @@ apply_inspection (H2kDomain *domain, GPtrArray *disks, GPtrArray *key_specs)
       domain->arch = g_strdup (guest->arch);
     }
   if (guest->windows)
-    {
-      const H2kWindowsRelease *version = &guest->windows->version;
-      H2kDomainWindows windows = {
-          .major = version->major,
-          .minor = version->minor,
-          .build = version->build,
-          .server = version->product != H2K_WINDOWS_CLIENT,
-          .rtc_utc = guest->windows->real_time_is_universal,
-      };
-      h2k_domain_set_windows (domain, &windows);
-    }
+    h2k_domain_take_windows (domain, guest->windows);
 }
 
 static gboolean

@@ -77,6 +77,8 @@ void h2k_domain_add_cdrom (H2kDomain *domain, const char *path);
 /* Say that the guest is this Windows, and set what follows from it: the osinfo id, and the i440fx
  * for what came before Windows 7 and Server 2008 R2. ARCH has to be set before. */
 void h2k_domain_set_windows (H2kDomain *domain, const H2kDomainWindows *windows);
+/* The same, from what the inspection found. */
+void h2k_domain_take_windows (H2kDomain *domain, const H2kWindows *windows);
 /* Whether the machine is an i440fx: it was asked for, or a disk needs it, and ARCH has it. */
 gboolean h2k_domain_is_i440fx (const H2kDomain *domain);
 /* The NIC for this Windows when there is no VirtIO driver for it: one that it brings a driver for

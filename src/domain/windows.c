@@ -31,6 +31,21 @@ h2k_domain_set_windows (H2kDomain *domain, const H2kDomainWindows *windows)
   domain->i440fx = x86 && version_of (windows) < VERSION (6, 1);
 }
 
+void
+h2k_domain_take_windows (H2kDomain *domain, const H2kWindows *windows)
+{
+  const H2kWindowsRelease *version = &windows->version;
+  H2kDomainWindows taken = {
+      .major = version->major,
+      .minor = version->minor,
+      .build = version->build,
+      .server = version->product != H2K_WINDOWS_CLIENT,
+      .rtc_utc = windows->real_time_is_universal,
+  };
+
+  h2k_domain_set_windows (domain, &taken);
+}
+
 H2kNicModel
 h2k_domain_windows_nic (const H2kDomainWindows *windows)
 {

@@ -740,131 +740,25 @@ step_verify (Migration *m, GError **error)
   return TRUE;
 }
 
-/* What the networks were called: of the NIC with the same MAC, or the same place. */
-static void
-name_networks (const H2kVm *vm, H2kDomain *domain)
-{
-  for (guint i = 0; i < domain->nics->len; i++)
-    {
-      H2kDomainNic *nic = domain->nics->pdata[i];
-      const H2kVmNic *found = NULL;
-
-      for (guint n = 0; n < vm->nics->len && !found; n++)
-        {
-          const H2kVmNic *known = vm->nics->pdata[n];
-          if (nic->mac && known->mac ? g_ascii_strcasecmp (nic->mac, known->mac) == 0 : n == i)
-            found = known;
-        }
-      nic->was = g_strdup (found ? found->network : NULL);
-    }
-}
-
-static void
-add_nics (Migration *m, H2kDomain *domain)
-{
-  if (m->repairs && m->repairs->nics->len)
-    for (guint i = 0; i < m->repairs->nics->len; i++)
-      h2k_domain_add_nic (domain, ((H2kNic *)m->repairs->nics->pdata[i])->mac, NULL);
-  else if (m->macs->len)
-    for (guint i = 0; i < m->macs->len; i++)
-      h2k_domain_add_nic (domain, m->macs->pdata[i], NULL);
-  else
-    h2k_domain_add_nic (domain, NULL, NULL);
-  if (m->appliance)
-    name_networks (m->appliance->vm, domain);
-}
-
-/* What the options say, else the description, else a modest default. */
-static void
-define_size (Migration *m)
-{
-  const H2kVm *vm = m->appliance ? m->appliance->vm : NULL;
-  guint64 memory = m->options->memory_mib;
-
-  if (!memory && vm)
-    memory = vm->memory_mib;
-  m->domain->memory_mib = memory                          ? (guint)MIN (memory, G_MAXINT)
-                          : m->guest && m->guest->windows ? 4096
-                                                          : 2048;
-  m->domain->vcpus = m->options->vcpus ? m->options->vcpus : vm && vm->vcpus ? vm->vcpus : 2;
-  if (vm && vm->firmware != H2K_VM_FIRMWARE_UNKNOWN)
-    m->domain->firmware
-        = vm->firmware == H2K_VM_FIRMWARE_UEFI ? H2K_FIRMWARE_UEFI : H2K_FIRMWARE_BIOS;
-}
-
-static gboolean
-has_program (const char *name)
-{
-  g_autofree char *path = g_find_program_in_path (name);
-
-  return path != NULL;
-}
-
-/* Secure Boot and the TPM are what the description says; whether the host has what they take is
- * seen when the VM is started, so it is said now. The boot test does without both. */
-static void
-define_security (Migration *m)
-{
-  const H2kVm *vm = m->appliance ? m->appliance->vm : NULL;
-
-  m->domain->secure_boot = vm && vm->secure_boot;
-  m->domain->tpm = vm && vm->has_tpm;
-  if (m->domain->secure_boot && !h2k_domain_is_secure (m->domain))
-    warn (m,
-          "the VM had Secure Boot, but its disks do not boot by UEFI: the definition is without");
-  if (m->domain->tpm && !has_program ("swtpm"))
-    warn (m, "the definition has a TPM, and this host has no swtpm to emulate it: install the "
-             "package swtpm before libvirt starts the VM");
-  if (m->options->boot_test != H2K_BOOT_TEST_NONE
-      && (m->domain->tpm || h2k_domain_is_secure (m->domain)))
-    g_message ("the boot test runs without Secure Boot and TPM, which need nothing of the disks");
-}
-
-static void
-define_windows (Migration *m)
-{
-  const H2kWindows *w = m->guest->windows;
-  H2kDomainWindows windows = {
-      .major = w->version.major,
-      .minor = w->version.minor,
-      .build = w->version.build,
-      .server = w->version.product != H2K_WINDOWS_CLIENT,
-      .rtc_utc = w->real_time_is_universal,
-  };
-
-  h2k_domain_set_windows (m->domain, &windows);
-}
-
 static void
 define_domain (Migration *m)
 {
-  m->domain = h2k_domain_new (m->name);
-  define_size (m);
-  if (m->guest)
-    {
-      m->domain->firmware = m->guest->firmware;
-      m->domain->description
-          = g_strdup_printf ("%s, migrated by hyper2kvm %s", m->guest->pretty_name, h2k_version ());
-      if (!g_str_equal (m->guest->arch, "unknown"))
-        {
-          g_free (m->domain->arch);
-          m->domain->arch = g_strdup (m->guest->arch);
-        }
-      if (m->guest->windows)
-        define_windows (m);
-      else
-        m->domain->osinfo_id = h2k_domain_osinfo_id (m->guest->distro, m->guest->version);
-    }
+  g_autoptr (GPtrArray) warnings = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+  H2kDefinition definition = {
+      .options = m->options,
+      .name = m->name,
+      .vm = m->appliance ? m->appliance->vm : NULL,
+      .guest = m->guest,
+      .repairs = m->repairs,
+      .macs = m->macs,
+      .disks = disks,
+  };
+
   for (guint i = 0; i < m->outputs->len; i++)
-    {
-      g_autofree char *path
-          = g_canonicalize_filename (h2k_output_path (m->outputs->pdata[i]), NULL);
-      h2k_domain_add_disk (m->domain, path, m->options->output_format, m->options->bus);
-    }
-  define_security (m);
-  add_nics (m, m->domain);
-  if (m->domain->windows)
-    h2k_domain_fix_macs (m->domain);
+    g_ptr_array_add (disks, (char *)h2k_output_path (m->outputs->pdata[i]));
+  m->domain = h2k_define (&definition, warnings);
+  take_warnings (m, warnings);
 }
 
 /* The ISO that the drivers came from; NULL: they are in a folder, or none were needed. */

@@ -51,6 +51,23 @@ const char *h2k_error_name (H2kError code);
  */
 const char *h2k_report_format (const char *path);
 
+/* --- define.c: the definition of the VM ------------------------------------------------------- */
+
+/* What it is made from; all of it is the caller's. */
+typedef struct
+{
+  const H2kMigrateOptions *options;
+  const char *name;
+  const H2kVm *vm;                 /* the description; NULL: there is none */
+  const H2kGuest *guest;           /* NULL: it was not looked at */
+  const H2kRepairContext *repairs; /* NULL: none were made */
+  GPtrArray *macs;                 /* char *: of the options, else of the description */
+  GPtrArray *disks;                /* char *: paths of the outputs */
+} H2kDefinition;
+
+/* WARNINGS gets what people should know (char *). The caller's. */
+H2kDomain *h2k_define (const H2kDefinition *definition, GPtrArray *warnings);
+
 /* --- filesystems.c: the consistency of what the guest mounts --------------------------------- */
 
 typedef struct
