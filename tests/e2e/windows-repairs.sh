@@ -13,6 +13,7 @@ for tool in mkntfs ntfscat ntfsls ntfsfix ntfssecaudit mcopy hivexregedit; do
 done
 guests=$H2K_TOP/tests/windows
 folder="/Program Files/hyper2kvm/firstboot"
+hive=/Windows/System32/config/SYSTEM
 all=(--disable-tools --fix-network --first-boot-service)
 
 # make OPTION...: guest.img with its answers
@@ -78,6 +79,64 @@ DHCP with servers of one's own|--release 2k22 --nic vmxnet3,dns=192.0.2.53
 an address that was set by hand|--release w7 --nic e1000,override,mac=00:0c:29:01:02:03,static=10.1.2.3/16
 a card that is gone|--release 2k19 --nic vmxnet3,ghost,static=192.0.2.7/24 --nic vmxnet3,static=192.0.2.8/24,gw=192.0.2.1
 END
+
+# --- what is odd ----------------------------------------------------------------------------------
+
+# multi NAME...: a REG_MULTI_SZ as .reg files have it
+multi() {
+    /usr/bin/python3 -c 'import sys
+data = b"".join(text.encode("utf-16-le") + b"\0\0" for text in sys.argv[1:]) + b"\0\0"
+print("hex(7):" + ",".join("%02x" % byte for byte in data))' "$@"
+}
+
+# edit FILE.reg: guest.img's SYSTEM is changed
+edit() {
+    "$H2K" cat "$work/guest.img" $hive >"$work/SYSTEM" &&
+        hivexregedit --merge --prefix 'HKEY_LOCAL_MACHINE\SYSTEM' "$work/SYSTEM" <"$1" &&
+        rm -f "$work/edited.qcow2" &&
+        "$H2K" put "$work/guest.img" "$work/SYSTEM" $hive --to-output "$work/edited.qcow2" &&
+        "$H2K" convert "$work/edited.qcow2" "$work/edited.img" --out-format raw --force &&
+        mv "$work/edited.img" "$work/guest.img"
+}
+
+cat >"$work/filters.reg" <<END
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Enum\SCSI\Disk&Ven_VMware&Prod_Virtual_disk\5&1ec51bf7&0&000000]
+"UpperFilters"=$(multi VSEPFLT partmgr vmrawdsk)
+"LowerFilters"=$(multi vmci)
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Class\{4d36e967-e325-11ce-bfc1-08002be10318}]
+"LowerFilters"=$(multi scsifilt EhStorClass scsifilter)
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\CrashControl]
+"DumpFilters"=$(multi dumpfve.sys vsepflt.sys)
+END
+filters() {
+    make --release 2k16 --vmware-tools --static && edit "$work/filters.reg" &&
+        migrate guest.img out "${all[@]}" && check --xml "$work/out.xml" &&
+        hivexregedit --export "$work/SYSTEM" '\ControlSet001\Enum\SCSI' | grep -q LowerFilters
+}
+claim "dead filters of single devices, without a service, of dumps go; others stay in order" filters
+
+# The first card's index is 7, and Ethernet's type 6.
+cat >"$work/ipv6.reg" <<'END'
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Nsi]
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Nsi\{eb004a01-9b1a-11d4-9123-0050047759bc}]
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Nsi\{eb004a01-9b1a-11d4-9123-0050047759bc}\10]
+"000000070000060020010db8000000000000000000000007"=hex:ff
+"000000080000060020010db8000000000000000000000008"=hex:ff
+END
+ipv6() {
+    make --release 2k16 --static && edit "$work/ipv6.reg" && migrate guest.img out "${all[@]}" &&
+        grep -q 'warning: the static IPv6 address 2001:db8::7 of "Ethernet' "$work/log" &&
+        ! grep -q 2001:db8::8 "$work/log"
+}
+claim "static IPv6 addresses are a warning" ipv6
 
 # --- MACs -----------------------------------------------------------------------------------------
 
@@ -183,7 +242,6 @@ claim "a client's policy stays as it is" data_disk w10
 
 # What the service leaves: its log and its state, no key of its own, AutoReboot as it was.
 end_first_boot() {
-    local hive=/Windows/System32/config/SYSTEM
     printf 'H2K-FIRSTBOOT-DONE ok=8 failed=0\r\n' >"$work/h2k-firstboot.log"
     printf 'h2k-firstboot-state 1\r\nreboots 0\r\nscript done 1 0 500-one.cmd\r\nend\r\n' \
         >"$work/h2k-firstboot.state"
@@ -218,14 +276,13 @@ news() {
     migrate over.qcow2 again --first-boot-service --firstboot "$work/two.cmd" &&
         "$H2K" ls "$work/again.raw" "$folder" >"$work/list" && grep h2k-firstboot.log "$work/list" &&
         ! grep h2k-firstboot.state "$work/list" && "$H2K" cat "$work/again.raw" \
-            /Windows/System32/config/SYSTEM >"$work/SYSTEM" &&
+            $hive >"$work/SYSTEM" &&
         hivexregedit --export "$work/SYSTEM" '\ControlSet001\services\h2k-firstboot' |
         grep -q '"Start"=dword:00000002'
 }
 claim "unless there is something new to do" news
 
 restore_kept() {
-    local hive=/Windows/System32/config/SYSTEM
     make --release w7 --static && migrate guest.img out "${all[@]}" &&
         "$H2K" cat "$work/out.raw" "$folder/data/restore.reg" >"$work/restore" &&
         "$H2K" cat "$work/out.raw" $hive >"$work/SYSTEM" &&
