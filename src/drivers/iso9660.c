@@ -42,7 +42,8 @@ typedef struct
   guint8 version;
   guint8 unused1[33];
   guint8 volume_identifier[32]; /* 40 */
-  guint8 unused2[16];
+  guint8 unused2[8];
+  guint8 n_blocks[8];          /* 80: of the volume, little-endian; then again big-endian */
   guint8 escape_sequences[32]; /* 88 */
   guint8 unused3[8];
   guint8 block_size[2]; /* 128 */
@@ -370,6 +371,22 @@ find_rock_ridge (H2kIso *iso)
   iso->skip = use.skip;
 }
 
+/* An image that was not downloaded to its end has all of its folders, which come first: what it
+ * lacks would look as if it had never been there. */
+static gboolean
+check_size (const H2kIso *iso, const VolumeDescriptor *primary, GError **error)
+{
+  guint64 size = (guint64)h2k_le32 (primary->n_blocks) * iso->block_size;
+
+  if (size <= iso->file->size)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT,
+               "%s is cut off: it has %" G_GUINT64_FORMAT " of the %" G_GUINT64_FORMAT
+               " bytes of its volume; download or copy it again",
+               iso->file->name, iso->file->size, size);
+  return FALSE;
+}
+
 static char *
 read_label (const VolumeDescriptor *descriptor)
 {
@@ -394,6 +411,8 @@ h2k_iso_open (H2kFile *file, GError **error)
                    file->name);
       return NULL;
     }
+  if (!check_size (iso, &primary, error))
+    return NULL;
   iso->label = read_label (&primary);
   find_rock_ridge (iso);
   if (!iso->rock_ridge && joliet.type != 0)

@@ -253,6 +253,41 @@ test_damaged (void)
   g_assert_cmpuint (most, <=, 7);
 }
 
+/* As a download that was interrupted: the folders are all there, the files are not. */
+static void
+test_cut_off (void)
+{
+  g_autofree char *top = g_dir_make_tmp ("iso-XXXXXX", NULL);
+  g_autofree char *image = NULL, *text = NULL;
+  gsize size;
+
+  put (top, "viostor/w10/amd64/viostor.inf", "an INF");
+  put (top, "viostor/w10/amd64/viostor.sys", "a driver");
+  image = make_image ("genisoimage -quiet -R -no-pad", top);
+  if (!image)
+    {
+      g_test_skip ("genisoimage is not installed");
+      return;
+    }
+  g_assert_true (g_file_get_contents (image, &text, &size, NULL));
+  for (gsize cut = 0; cut <= 2048; cut += 2048)
+    {
+      g_autoptr (H2kFile) file = h2k_file_new_memory ("x.iso", text, size - cut);
+      g_autoptr (GError) error = NULL;
+      H2kIso *iso = h2k_iso_open (file, &error);
+
+      if (!cut)
+        {
+          g_assert_no_error (error);
+          h2k_iso_free (iso);
+          continue;
+        }
+      g_assert_null (iso);
+      g_assert_error (error, H2K_ERROR, H2K_ERROR_FORMAT);
+      g_assert_nonnull (strstr (error->message, "cut off"));
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -262,5 +297,6 @@ main (int argc, char **argv)
   g_test_add_func ("/iso/the volume's label", test_label);
   g_test_add_func ("/iso/what is no ISO is refused", test_no_iso);
   g_test_add_func ("/iso/damaged folders", test_damaged);
+  g_test_add_func ("/iso/one that is cut off is refused", test_cut_off);
   return g_test_run ();
 }
