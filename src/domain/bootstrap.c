@@ -43,13 +43,16 @@ move_disks (H2kDomain *domain)
 static char *
 describe (const H2kDomain *final)
 {
+  g_autofree char *file = g_strconcat (final->name, ".xml", NULL);
+  g_autofree char *quoted = g_shell_quote (file);
+
   return g_strdup_printf ("%s%sPhase 1 of 2: in this definition Windows meets the VirtIO devices "
                           "while its disks are on "
                           "a controller that it knows. When it has reported H2K-FIRSTBOOT-DONE on "
                           "its serial port, shut "
-                          "it down and go on with the final definition: virsh define %s.xml",
+                          "it down and go on with the final definition: virsh define %s",
                           final->description != NULL ? final->description : "",
-                          final->description != NULL ? ". " : "", final->name);
+                          final->description != NULL ? ". " : "", quoted);
 }
 
 H2kDomain *

@@ -454,7 +454,7 @@ compare_phases (const Release *r, const H2kDomain *final, const H2kDomain *boots
   H2kBus bus = ((H2kDomainDisk *) final->disks->pdata[0])->bus;
   const char *safe = h2k_domain_is_i440fx (final) ? "ide" : "sata";
   g_autofree char *description = check_xpath (b, "/domain/description");
-  g_autofree char *command = g_strdup_printf ("virsh define %s.xml", final->name);
+  g_autofree char *command = g_strdup_printf ("virsh define '%s.xml'", final->name);
 
   for (gsize i = 0; i < G_N_ELEMENTS (same); i++)
     assert_same (a, b, same[i]);
