@@ -380,6 +380,12 @@ def _control_set(g, root):
     _time_zone(g, control)
     _controllers(g, control, enum)
     _network(g, control, enum, services)
+    if g.option("hal"):
+        # What setup detected the computer as; hal.inf has the ids.
+        kind = "ACPI_HAL" if g.option("hal").startswith("acpi") else "PCI_HAL"
+        enum.key("Root\\%s\\0000" % kind).multi("HardwareID", [g.option("hal")]) \
+            .multi("CompatibleIDs", ["DETECTEDInternal\\" + kind, "DETECTED\\" + kind]) \
+            .sz("Class", "Computer").dword("ConfigFlags", 0).dword("Capabilities", 0)
     if g.option("tpm"):
         _device(g, enum, "ACPI\\MSFT0101\\1", ["ACPI\\MSFT0101", "*MSFT0101"],
                 "Trusted Platform Module 2.0", "System", "TPM", "0001")
