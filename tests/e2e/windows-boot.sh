@@ -166,6 +166,56 @@ inspected() {
         json "$work/inspect.json" "not any(e['leads_to_system'] for e in d['windows']['boot']['entries'])"
 }
 
+# hal ID VCPUS: how many processors a HAL can run on
+hal() {
+    make_guest --release xp --hal "$1" && "$H2K" inspect --json "$image" >"$work/inspect.json" &&
+        json "$work/inspect.json" "d['windows']['hal'] == '$1' and d['windows']['max_vcpus'] == $2"
+}
+
+no_acpi() {
+    hal e_isa_up 1 && convert "$image" "$out" && told "nothing to do" && warned "no ACPI" &&
+        warned "one vCPU"
+}
+
+# rebuilt: what a new store has is in the report
+rebuilt() {
+    make_guest --release w10 --firmware uefi --bcd-broken corrupt && convert "$image" "$out" &&
+        warned "made anew" && cp "$report" "$work/first.json" && convert "$image" "$out" &&
+        python3 - "$work/first.json" "$report" <<'END'
+import json, sys
+one, two = ([r["changes"] for r in json.load(open(name))["repairs"] if r["name"] == "windows-boot"]
+            for name in sys.argv[1:])
+assert one == two
+assert any("winload.efi" in change.get("diff", "") for change in one[0])
+END
+}
+
+no_template() {
+    make_guest --release w7 --firmware bios --single-partition --bcd-broken corrupt &&
+        python3 - "$image" <<'END' && refused '[0-9]+' 'BCD is damaged.*bootrec' convert "$image" "$out"
+import os, sys
+old, new = ("BCD-Templ%s" % end for end in ("ate", "gon"))
+with open(sys.argv[1], "r+b", buffering=0) as image:
+    # The file's record and its folder's index name it in UTF-16.
+    at, end = 0, os.fstat(image.fileno()).st_size
+    while at < end:
+        try:
+            at = os.lseek(image.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            break
+        data = os.pread(image.fileno(), 1 << 20, at)
+        changed = data.replace(old.encode("utf-16-le"), new.encode("utf-16-le"))
+        if changed != data:
+            os.pwrite(image.fileno(), changed, at)
+        at += len(data)
+END
+}
+
+claim "the report has what a new store is made of, the same in each run" rebuilt
+claim "a damaged store without a template is refused" no_template
+claim "a HAL for one processor is told" hal acpiapic_up 1
+claim "a HAL for several processors is told" hal acpiapic_mp 0
+claim "a HAL without ACPI is told, with what to do" no_acpi
 claim "another boot loader at the removable-media path is left there, with a warning" other_fallback
 claim "a boot manager that is missing comes from Windows' folder" no_manager
 claim "a boot sector that names another start of its partition is repaired" hidden_sectors

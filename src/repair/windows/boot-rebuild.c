@@ -19,24 +19,47 @@
 #define NX_OPT_IN 0u
 #define NX_OPT_OUT 1u
 #define TIMEOUT 30u
+#define WHY "the boot configuration could not be read"
 #define ADVICE                                                                                     \
   "run bootrec /rebuildbcd or bcdboot C:\\Windows from Windows' installation medium and try again"
 
 typedef struct
 {
+  H2kRepairContext *context;
   H2kHive *hive;
-  char *id;
+  char *id; /* of the object that is made */
   GError **error;
   gboolean ok;
 } Maker;
 
+/* KEY below the store got a value that TEXT shows. */
+static void
+record (const Maker *m, const char *key, const char *name, const char *text)
+{
+  g_autofree char *whole = g_strconcat ("HKLM\\BCD00000000\\", key, NULL);
+  g_autofree char *label = g_strdup_printf ("\"%s\"=", name);
+
+  if (m->ok)
+    h2k_repair_record_registry (m->context, whole, label, NULL, text, WHY);
+}
+
+static void
+set_value (Maker *m, const char *key, H2kRegValue *value)
+{
+  g_autoptr (H2kRegValue) owned = value;
+  g_autofree char *text = h2k_reg_value_to_text (value);
+
+  m->ok = m->ok && h2k_hive_set (m->hive, key, owned, m->error);
+  record (m, key, owned->name, text);
+}
+
 static void
 set (Maker *m, guint32 type, H2kRegValue *value)
 {
-  g_autoptr (H2kRegValue) owned = value;
-  g_autofree char *key = g_strdup_printf ("Objects\\%s\\Elements\\%08x", m->id, type);
+  const H2kBcdObject object = {.id = m->id};
+  g_autofree char *key = h2k_bcd_key (&object, type);
 
-  m->ok = m->ok && h2k_hive_set (m->hive, key, owned, m->error);
+  set_value (m, key, value);
 }
 
 static void
@@ -75,29 +98,37 @@ set_device (Maker *m, guint32 type, const H2kBcdDevice *device)
 {
   g_autoptr (GPtrArray) elements = g_ptr_array_new ();
   const H2kBcdObject object = {.id = m->id, .elements = elements};
+  g_autofree char *key = h2k_bcd_key (&object, type);
+  g_autofree char *text = h2k_bcd_device_to_text (device);
 
   m->ok = m->ok && h2k_bcd_set_device (m->hive, &object, type, device, m->error);
+  record (m, key, "Element", text);
 }
 
 static void
 begin (Maker *m, const char *id, guint32 type)
 {
   g_autofree char *key = g_strconcat ("Objects\\", id, "\\Description", NULL);
-  g_autoptr (H2kRegValue) value = h2k_reg_dword ("Type", type);
 
   g_free (m->id);
   m->id = g_strdup (id);
-  m->ok = m->ok && h2k_hive_set (m->hive, key, value, m->error);
+  set_value (m, key, h2k_reg_dword ("Type", type));
 }
 
 /* --- objects ---------------------------------------------------------------------------------- */
 
+/* A GUID for the object NAME, the same in each run on the same disk: version 8, as RFC 9562 has it
+ * for such. The caller's. */
 static char *
-new_id (void)
+new_id (const H2kGuest *guest, const char *name)
 {
-  g_autofree char *uuid = g_uuid_string_random ();
+  const H2kTable *table = guest->tables->pdata[guest->root->disk];
+  g_autofree char *seed = g_strdup_printf ("%s %" G_GUINT64_FORMAT " %s", table->disk_id,
+                                           guest->root->volume->offset, name);
+  g_autofree char *hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, seed, -1);
 
-  return g_strdup_printf ("{%s}", uuid);
+  return g_strdup_printf ("{%.8s-%.4s-8%.3s-8%.3s-%.12s}", hash, hash + 8, hash + 12, hash + 15,
+                          hash + 18);
 }
 
 typedef struct
@@ -163,13 +194,9 @@ make_resume (Maker *m, const Plan *plan)
 static void
 make_description (Maker *m)
 {
-  g_autoptr (H2kRegValue) name = h2k_reg_string ("KeyName", H2K_REG_SZ, "BCD00000000");
-  g_autoptr (H2kRegValue) system = h2k_reg_dword ("System", 1);
-  g_autoptr (H2kRegValue) treat = h2k_reg_dword ("TreatAsSystem", 1);
-
-  m->ok = m->ok && h2k_hive_set (m->hive, "Description", name, m->error)
-          && h2k_hive_set (m->hive, "Description", system, m->error)
-          && h2k_hive_set (m->hive, "Description", treat, m->error);
+  set_value (m, "Description", h2k_reg_string ("KeyName", H2K_REG_SZ, "BCD00000000"));
+  set_value (m, "Description", h2k_reg_dword ("System", 1));
+  set_value (m, "Description", h2k_reg_dword ("TreatAsSystem", 1));
 }
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -184,8 +211,7 @@ put_template (H2kRepairContext *context, GBytes *template, GError **error)
   g_autoptr (GBytes) nothing = g_bytes_new (NULL, 0);
 
   if (!h2k_windows_keep (context, store, error)
-      || !h2k_repair_copy (context, store, template, 0644, "a new boot configuration",
-                           "the boot configuration could not be read", error))
+      || !h2k_repair_copy (context, store, template, 0644, "a new boot configuration", WHY, error))
     return FALSE;
   for (guint i = 0; i < G_N_ELEMENTS (logs); i++)
     {
@@ -204,7 +230,7 @@ fill (H2kRepairContext *context, const Plan *plan, GError **error)
 {
   g_autoptr (H2kHive) hive
       = h2k_windows_open_store (context->guest, TRUE, context->options.temp_dir, error);
-  Maker m = {.hive = hive, .error = error, .ok = TRUE};
+  Maker m = {.context = context, .hive = hive, .error = error, .ok = TRUE};
 
   if (!hive)
     return FALSE;
@@ -222,8 +248,8 @@ make_plan (const H2kGuest *guest, Plan *plan)
 {
   plan->guest = guest;
   plan->winload = h2k_windows_winload (guest);
-  plan->loader = new_id ();
-  plan->resume = new_id ();
+  plan->loader = new_id (guest, "loader");
+  plan->resume = new_id (guest, "resume");
   return plan->winload
          && h2k_windows_device_of (guest, h2k_windows_boot_volume (guest), &plan->boot)
          && h2k_windows_device_of (guest, guest->root, &plan->system);
@@ -250,7 +276,15 @@ h2k_windows_rebuild_bcd (H2kRepairContext *context, const char *why, GError **er
                  can ? "Windows' template of one is missing or damaged"
                      : "winload or an identifier of the disk is missing");
   else
-    ok = put_template (context, template, error) && fill (context, &plan, error);
+    {
+      h2k_repair_warn (
+          context,
+          "%s could not be read (%s) and was made anew for this Windows alone: entries "
+          "of other systems and of the recovery environment are gone from it "
+          "(reagentc /enable brings back the latter)",
+          guest->windows->bcd, why);
+      ok = put_template (context, template, error) && fill (context, &plan, error);
+    }
   g_free (plan.winload);
   g_free (plan.loader);
   g_free (plan.resume);
