@@ -267,7 +267,7 @@ add_descriptor (const Package *p, const H2kInfDevice *device, const char *id, GE
 static gboolean
 add_device (const Package *p, const H2kInfDevice *device, GError **error)
 {
-  for (guint i = 0; device->ids[i] && i < 255; i++)
+  for (guint i = 0; i < 255 && device->ids[i]; i++)
     {
       g_autofree char *key = g_strconcat ("DeviceIds\\", device->ids[i], NULL);
       guint8 rank[] = {(guint8)(i + 1), 0xff, 0, 0};
