@@ -32,15 +32,15 @@ static guint
 weight_of (const H2kGuest *guest, const H2kGuestVolume *volume, guint store)
 {
   gboolean is_esp = strcmp (h2k_volume_role (volume->volume), "esp") == 0;
+  gboolean same_disk = volume->disk == guest->root->disk;
 
   if (!exists_on (volume, stores[store].store))
     return 0;
+  /* On another volume than that of UEFI it may be what was copied there from an installation DVD.
+   */
   if (stores[store].firmware == H2K_FIRMWARE_UEFI)
-    return (is_esp ? 200 : 100) + (volume->disk == guest->root->disk);
-  return (volume->volume->active  ? 40
-          : volume == guest->root ? 20
-                                  : 10)
-         + (volume->disk == guest->root->disk);
+    return is_esp ? (same_disk ? 200 : 35) : 5 + same_disk;
+  return (volume->volume->active ? 40 : volume == guest->root ? 20 : 10) + same_disk;
 }
 
 static void

@@ -201,13 +201,14 @@ h2k_windows_key (const H2kWindows *w, const char *path)
   return g_strconcat (w->control_set, "\\", path, NULL);
 }
 
-/* A text of the SYSTEM hive's current control set; "" when it is missing. */
+/* A text of a hive, as one line: with others it could look as if they were not the guest's. ""
+ * when it is missing. */
 char *
 h2k_windows_text (H2kHive *hive, const char *key, const char *name)
 {
   char *text = h2k_hive_get_string (hive, key, name);
 
-  return text ? g_strstrip (text) : g_strdup ("");
+  return text ? g_strstrip (g_strdelimit (text, "\r\n\t\v\f", ' ')) : g_strdup ("");
 }
 
 /* --- control sets ----------------------------------------------------------------------------- */
