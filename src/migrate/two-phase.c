@@ -36,23 +36,32 @@ h2k_two_phase_free (H2kTwoPhase *t)
   g_free (t);
 }
 
+/* A file beside it takes its name, so that what is there is never half of it, and nothing is
+ * written to where a link leads. */
 static gboolean
 write_disk (H2kTwoPhase *t, GError **error)
 {
-  int fd = open (t->disk_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  int err;
+  g_autofree char *temp = g_strconcat (t->disk_path, ".part", NULL);
+  int fd, err;
 
+  g_unlink (temp);
+  fd = open (temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0)
     {
-      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "%s cannot be made", t->disk_path);
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "%s cannot be made", temp);
       return FALSE;
     }
-  t->wrote_disk = TRUE;
   err = ftruncate (fd, DISK_SIZE) == 0 ? 0 : errno;
   if (close (fd) < 0 && !err)
     err = errno;
+  if (!err && g_rename (temp, t->disk_path) < 0)
+    err = errno;
+  t->wrote_disk = err == 0;
   if (err)
-    h2k_set_errno (error, H2K_ERROR_OUTPUT, err, "%s cannot be written", t->disk_path);
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, err, "%s cannot be written", t->disk_path);
+      g_unlink (temp);
+    }
   return err == 0;
 }
 
