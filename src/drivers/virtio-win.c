@@ -364,7 +364,8 @@ find_installed (const H2kCatalogue *catalogue, GError **error)
   g_set_error (
       error, H2K_ERROR, H2K_ERROR_SOURCE,
       "no package of virtio drivers for Windows is installed (there is none of %s): install "
-      "virtio-win, or name its ISO or a folder with its files",
+      "virtio-win, or name its ISO or a folder with its files (--virtio-win-iso); "
+      "--no-inject-virtio goes without drivers, which is for --bus sata and ide",
       safe);
   return NULL;
 }

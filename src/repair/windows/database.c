@@ -333,6 +333,15 @@ add_inf_file (const Package *p, GError **error)
          && set (p, class_key, h2k_reg_none (p->oem), error);
 }
 
+/* "oem3.inf", and nothing that would lead out of the folder INF. */
+static gboolean
+is_oem_name (const char *name)
+{
+  gsize digits = g_str_has_prefix (name, "oem") ? strspn (name + 3, "0123456789") : 0;
+
+  return digits > 0 && digits < 10 && strcmp (name + 3 + digits, ".inf") == 0;
+}
+
 gboolean
 h2k_windows_add_package (H2kRepairContext *context, const H2kDriver *driver, const char *package,
                          GBytes *inf, char **oem, GError **error)
@@ -345,8 +354,9 @@ h2k_windows_add_package (H2kRepairContext *context, const H2kDriver *driver, con
     return FALSE;
   *oem = h2k_hive_get_string (system, key, "");
   p.oem = *oem;
-  if (*oem)
+  if (*oem && is_oem_name (*oem))
     return copy_files (&p, error) && copy_inf (&p, inf, error);
+  g_clear_pointer (oem, g_free);
   if (!choose_oem (context, system, oem, error))
     return FALSE;
   p.oem = *oem;

@@ -279,7 +279,7 @@ find_programs (H2kRepairContext *context)
              : NULL;
   char *path;
 
-  if (!dir || g_ascii_toupper (dir[0]) != w->drive || dir[1] != ':' || dir[2] != '\\'
+  if (!dir || !w->drive || g_ascii_toupper (dir[0]) != w->drive || dir[1] != ':' || dir[2] != '\\'
       || strstr (dir, ".."))
     return g_strdup (DEFAULT_PROGRAMS);
   path = g_strdelimit (g_strdup (dir + 2), "\\", '/');

@@ -12,6 +12,7 @@
 #include "repair/repairs.h"
 
 #define BOOT_START 0u
+#define MAX_LIST 65536u /* bytes of the list of entries that were made offline */
 #define KERNEL_DRIVER 1u
 #define STORAGE_GROUP "SCSI miniport"
 #define WHY_SERVICE "the boot loader loads the driver of the VirtIO disk with the kernel"
@@ -257,6 +258,35 @@ note_offline (GString *list, const H2kDriver *driver, const char *package, const
   g_string_append_printf (list, "%s\t%s\t%s\r\n", name, package, oem);
 }
 
+/* LIST goes to the first boot, with what an earlier run put there that no boot has dealt with yet:
+ * another version's package. */
+static gboolean
+write_offline (H2kRepairContext *context, const GString *list, GError **error)
+{
+  static const char name[] = "data/offline-drivers.txt";
+  g_autofree char *path = g_build_filename (h2k_windows_first_boot_dir (context), name, NULL);
+  g_autoptr (GBytes) old = h2k_tree_read_optional (context->guest->tree, path, MAX_LIST, NULL);
+  g_autoptr (GString) all = g_string_new (NULL);
+  g_autoptr (GBytes) data = NULL;
+
+  if (old)
+    g_string_append_len (all, g_bytes_get_data (old, NULL), (gssize)g_bytes_get_size (old));
+  if (all->len && all->str[all->len - 1] != '\n')
+    g_string_append (all, "\r\n");
+  for (const char *line = list->str, *end; *line; line = end)
+    {
+      g_autofree char *text = NULL;
+      end = strchr (line, '\n') + 1;
+      text = g_strndup (line, (gsize)(end - line));
+      if (!strstr (all->str, text))
+        g_string_append (all, text);
+    }
+  data = g_bytes_new (all->str, all->len);
+  return h2k_windows_first_boot_file (context, name, data, NULL,
+                                      "entries made offline go when the packages are installed",
+                                      error);
+}
+
 static gboolean
 inject (H2kRepairContext *context, const H2kDriver *driver, GString *offline, GError **error)
 {
@@ -386,12 +416,7 @@ inject_all (H2kRepairContext *context, GError **error)
         return FALSE;
     }
   if (drivers && offline->len)
-    {
-      g_autoptr (GBytes) list = g_bytes_new (offline->str, offline->len);
-      return h2k_windows_first_boot_file (context, "data/offline-drivers.txt", list, NULL,
-                                          "entries made offline go when the packages are installed",
-                                          error);
-    }
+    return write_offline (context, offline, error);
   return drivers != NULL;
 }
 
@@ -402,9 +427,10 @@ run (H2kRepairContext *context, GError **error)
 
   if (!system || !start_controllers (context, system, error))
     return FALSE;
-  /* Drivers that are there and started need no others. */
+  /* Drivers that are there and started need no others; of VirtIO SCSI's there is none for XP. */
   if (!context->options.virtio_win && is_ready (context, system, "viostor")
-      && is_ready (context, system, "vioscsi"))
+      && (!h2k_windows_is_at_least (context->guest->windows, 6, 0)
+          || is_ready (context, system, "vioscsi")))
     return TRUE;
   return inject_all (context, error);
 }
