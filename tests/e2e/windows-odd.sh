@@ -1,0 +1,105 @@
+#!/bin/bash
+# e2e/windows-odd.sh - Windows guests and surroundings that are not as they should be: hostile texts
+# in the registry, links where files will be written, what an earlier run left, volumes that only
+# look as if Windows were started from them.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck source=tests/e2e/lib.sh
+source "$H2K_TOP/tests/e2e/lib.sh"
+
+PATH=$PATH:/usr/sbin:/sbin
+for tool in mkntfs ntfscat ntfscp mcopy mkfs.vfat sfdisk xorriso hivexregedit; do
+    command -v $tool >/dev/null || skip_all "$tool is not installed"
+done
+guests=$H2K_TOP/tests/windows
+iso=$work/virtio-win.iso
+"$guests/make-virtio-win" "$iso"
+folder="/Program Files/hyper2kvm/firstboot"
+
+# make OPTION...: guest.img with its answers
+make() {
+    "$guests/make-guest" --size 1024 --answers "$work/guest.json" "$@" "$work/guest.img"
+}
+
+# edit IMAGE HIVE: what standard input says goes into the hive
+edit() {
+    cat >"$work/edit.reg"
+    "$guests/edit-hive" "$work/$1" "$work/guest.json" "$2" "$work/edit.reg"
+}
+
+# migrate FROM TO OPTION...: TO.raw
+migrate() {
+    local from=$1 to=$2
+    shift 2
+    "$H2K" local --disk "$work/$from" --to-output "$work/$to.raw" --out-format raw --no-test \
+        --report "$work/$to.json" "$@" 2>&1 | tee "$work/log"
+    return "${PIPESTATUS[0]}"
+}
+
+# "A", CR, LF, "error: B" as a product's name
+two_lines() {
+    make --release 2k22 --firmware bios && edit guest.img SOFTWARE <<'END' || return 1
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows NT\CurrentVersion]
+"ProductName"=hex(1):41,00,0d,00,0a,00,65,00,72,00,72,00,6f,00,72,00,3a,00,20,00,42,00,00,00
+END
+    "$H2K" inspect "$work/guest.img" | grep '^System: *A  error: B' &&
+        migrate guest.img lines --virtio-win-iso "$iso" &&
+        grep '^hyper2kvm: guest: A  error: B' "$work/log"
+}
+claim "a text of the registry is one line wherever it is shown" two_lines
+
+linked() {
+    local image=$work/linked-bootstrap.img
+    echo precious >"$work/precious" && ln -s precious "$image" &&
+        migrate guest.img linked --virtio-win-iso "$iso" --force &&
+        [ "$(cat "$work/precious")" = precious ] && [ ! -L "$image" ] &&
+        [ "$(stat -c %s "$image")" -eq $((64 << 20)) ] && [ ! -e "$image.part" ]
+}
+claim "the small disk of the first boot replaces a link, and leaves what it leads to alone" linked
+
+# A package of a newer version, before the first one was dealt with by a boot.
+newer() {
+    "$guests/make-virtio-win" --folder "$work/newer" &&
+        find "$work/newer" -iname '*.inf' -exec sed -i '1i ; a newer version\r' {} + || return 1
+    migrate guest.img first --virtio-win-iso "$iso" &&
+        migrate first.raw second --virtio-win-iso "$work/newer" || return 1
+    "$H2K" cat "$work/first.raw" "$folder/data/offline-drivers.txt" >"$work/list.1" &&
+        "$H2K" cat "$work/second.raw" "$folder/data/offline-drivers.txt" >"$work/list.2" || return 1
+    cat "$work/list.2"
+    [ "$(wc -l <"$work/list.1")" -eq 2 ] && [ "$(wc -l <"$work/list.2")" -eq 4 ] &&
+        [ "$(cut -f 3 "$work/list.2" | sort -u | wc -l)" -eq 4 ] &&
+        [ "$(head -n 2 "$work/list.2")" = "$(cat "$work/list.1")" ]
+}
+claim "the first boot is told of the packages of every run before it" newer
+
+# The name that a package has in the folder INF comes from the registry.
+led_out() {
+    local package
+    package=$(cut -f 2 "$work/list.1" | grep viostor) && [ -n "$package" ] || return 1
+    edit first.raw SYSTEM <<END || return 1
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\\SYSTEM\\DriverDatabase\\DriverPackages\\$package]
+@="../../evil.inf"
+END
+    migrate first.raw led --virtio-win-iso "$iso" &&
+        ! "$H2K" ls "$work/led.raw" /evil.inf && "$H2K" ls "$work/led.raw" /Windows/INF/oem2.inf
+}
+claim "a package's name that leads out of its folder is not followed" led_out
+
+# What an installation DVD has, on a data disk.
+copied_dvd() {
+    make --release w7 --firmware bios && truncate -s 64M "$work/data.img" &&
+        echo 'start=2048, type=7' | sfdisk -q --label dos "$work/data.img" &&
+        mkfs.vfat --offset 2048 "$work/data.img" >"$work/mkfs.log" || return 1
+    echo store >"$work/BCD"
+    mmd -i "$work/data.img@@1M" ::/EFI ::/EFI/Microsoft ::/EFI/Microsoft/Boot &&
+        mcopy -i "$work/data.img@@1M" "$work/BCD" ::/EFI/Microsoft/Boot/BCD || return 1
+    "$H2K" ls "$work/data.img" / >"$work/log" 2>&1
+    "$H2K" inspect "$work/guest.img" "$work/data.img" | tee "$work/inspect" &&
+        grep -q '^Firmware: *bios' "$work/inspect"
+}
+claim "Windows that BIOS starts stays so beside a copy of its installation DVD" copied_dvd
+finish
