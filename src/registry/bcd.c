@@ -8,7 +8,8 @@
 
 #define MAX_OBJECTS 1024u
 #define MAX_ELEMENTS 256u
-#define MAX_DEPTH 8u /* of inheritance; Windows' own stores have three */
+#define MAX_ALL_ELEMENTS 16384u /* objects may share their keys in a hive that is made for it */
+#define MAX_DEPTH 8u            /* of inheritance; Windows' own stores have three */
 
 /* A device element. What follows depends on the device's type; a partition has 56 bytes. */
 typedef struct __attribute__ ((packed))
@@ -97,12 +98,12 @@ parse_type (const char *name, guint32 *type)
 }
 
 static void
-read_elements (H2kHive *hive, H2kBcdObject *object, const char *key)
+read_elements (H2kHive *hive, H2kBcdObject *object, const char *key, guint *budget)
 {
   g_autofree char *below = g_strconcat (key, "\\Elements", NULL);
   g_autoptr (GPtrArray) names = h2k_hive_list_keys (hive, below);
 
-  for (guint i = 0; names && i < MIN (names->len, MAX_ELEMENTS); i++)
+  for (guint i = 0; names && i < MIN (names->len, MAX_ELEMENTS) && *budget > 0; i++, --*budget)
     {
       const char *name = names->pdata[i];
       g_autofree char *path = g_strconcat (below, "\\", name, NULL);
@@ -120,7 +121,7 @@ read_elements (H2kHive *hive, H2kBcdObject *object, const char *key)
 }
 
 static H2kBcdObject *
-read_object (H2kHive *hive, const char *id)
+read_object (H2kHive *hive, const char *id, guint *budget)
 {
   H2kBcdObject *object = g_new0 (H2kBcdObject, 1);
   g_autofree char *key = g_strconcat ("Objects\\", id, NULL);
@@ -129,7 +130,7 @@ read_object (H2kHive *hive, const char *id)
   object->id = g_strdup (id);
   object->elements = g_ptr_array_new_with_free_func (element_free);
   h2k_hive_get_dword (hive, description, "Type", &object->type);
-  read_elements (hive, object, key);
+  read_elements (hive, object, key, budget);
   return object;
 }
 
@@ -137,6 +138,7 @@ H2kBcd *
 h2k_bcd_read (H2kHive *hive, GError **error)
 {
   g_autoptr (GPtrArray) ids = h2k_hive_list_keys (hive, "Objects");
+  guint budget = MAX_ALL_ELEMENTS;
   H2kBcd *bcd;
 
   if (!ids || ids->len == 0)
@@ -149,7 +151,7 @@ h2k_bcd_read (H2kHive *hive, GError **error)
   bcd = g_new0 (H2kBcd, 1);
   bcd->objects = g_ptr_array_new_with_free_func (object_free);
   for (guint i = 0; i < MIN (ids->len, MAX_OBJECTS); i++)
-    g_ptr_array_add (bcd->objects, read_object (hive, ids->pdata[i]));
+    g_ptr_array_add (bcd->objects, read_object (hive, ids->pdata[i], &budget));
   return bcd;
 }
 

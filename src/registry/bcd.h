@@ -6,8 +6,9 @@
  * type is the value's format: 1 a device, 2 a text, 3 an object, 4 objects, 5 a number, 6 a
  * yes or no.
  *
- * Everything is hostile: an object has at most 256 elements and a store 1024 objects, the rest is
- * not read; inheritance that leads in circles ends. Texts are UTF-8 and not safe for terminals.
+ * Everything is hostile: an object has at most 256 elements and a store 1024 objects with 16384
+ * elements, the rest is not read; inheritance that leads in circles ends. Texts are UTF-8 and not
+ * safe for terminals.
  *
  * Thread-safety: a store that was read is not changed and may be used by several threads.
  *
