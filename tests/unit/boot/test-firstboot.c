@@ -178,6 +178,7 @@ make_options (guint timeout)
   options->temp_dir = g_strdup (temp);
   options->timeout = timeout;
   options->screen = g_build_filename (scratch, "screen.png", NULL);
+  g_unlink (options->screen); /* of the test before */
   return options;
 }
 
