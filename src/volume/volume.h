@@ -49,6 +49,6 @@ void h2k_table_free (H2kTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kTable, h2k_table_free)
 
 /* What kind of system a partition is for: "esp", "bios-boot", "swap", "lvm", "raid", "linux",
- * "extended", "microsoft" (basic data), "msr", "recovery", "ldm" (a dynamic disk), "storage-spaces",
- * or "". Static. */
+ * "extended", "microsoft" (basic data), "msr", "recovery", "ldm" (a dynamic disk),
+ * "storage-spaces", or "". Static. */
 const char *h2k_volume_role (const H2kVolume *volume);

@@ -29,6 +29,7 @@ look (const H2kBcd *bcd, const H2kBcdObject *object)
       guint64 number;
 
       g_assert_nonnull (shown);
+      g_assert_true (!text || g_utf8_validate (text, -1, NULL));
       h2k_bcd_number (object, element->type, &number);
       for (guint j = 0; list && list[j]; j++)
         h2k_bcd_find (bcd, list[j]);

@@ -109,16 +109,16 @@ h2k_windows_set (H2kRepairContext *context, H2kWindowsHiveName name, const char 
 {
   g_autoptr (H2kRegValue) owned = value;
   H2kHive *hive = h2k_windows_hive (context, name, error);
-  g_autoptr (H2kRegValue) old = hive ? h2k_hive_get (hive, key, value->name) : NULL;
-  g_autofree char *shown = shown_key (name, key), *label = shown_name (value->name);
+  g_autoptr (H2kRegValue) old = hive ? h2k_hive_get (hive, key, owned->name) : NULL;
+  g_autofree char *shown = shown_key (name, key), *label = shown_name (owned->name);
   g_autofree char *before = old ? h2k_reg_value_to_text (old) : NULL;
-  g_autofree char *after = h2k_reg_value_to_text (value);
+  g_autofree char *after = h2k_reg_value_to_text (owned);
 
   if (!hive)
     return FALSE;
-  if (old && old->type == value->type && g_bytes_equal (old->data, value->data))
+  if (old && old->type == owned->type && g_bytes_equal (old->data, owned->data))
     return TRUE;
-  if (!h2k_hive_set (hive, key, value, error))
+  if (!h2k_hive_set (hive, key, owned, error))
     return FALSE;
   h2k_repair_record_registry (context, shown, label, before, after, reason);
   return TRUE;

@@ -890,7 +890,8 @@ main (int argc, char **argv)
   int failed;
 
   g_test_init (&argc, &argv, NULL);
-  /* Not in TMPDIR, which may be deep: libvirt makes sockets there, whose names are 107 bytes at most.
+  /* Not in TMPDIR, which may be deep: libvirt makes sockets there, whose names are 107 bytes at
+   * most.
    */
   scratch = g_mkdtemp (g_strdup ("/tmp/h2k-XXXXXX"));
   g_assert_nonnull (scratch);

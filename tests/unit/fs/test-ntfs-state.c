@@ -493,11 +493,11 @@ test_encrypted (void)
 static guint
 count_files (H2kFs *fs, const char *dir, guint depth)
 {
-  g_autoptr (GError) error = NULL;
-  g_autoptr (GPtrArray) names = fs->ops->list (fs, dir, &error);
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (GPtrArray) names = fs->ops->list (fs, dir, &failure);
   guint n = 0;
 
-  g_assert_no_error (error);
+  g_assert_no_error (failure);
   for (guint i = 0; i < names->len; i++)
     {
       g_autofree char *path
@@ -511,8 +511,8 @@ count_files (H2kFs *fs, const char *dir, guint depth)
         n += count_files (fs, path, depth + 1);
       if (!S_ISREG (st.mode))
         continue;
-      content = fs->ops->read (fs, path, 0, 1 << 20, &error);
-      g_assert_no_error (error);
+      content = fs->ops->read (fs, path, 0, 1 << 20, &failure);
+      g_assert_no_error (failure);
       g_assert_cmpuint (g_bytes_get_size (content), ==, MIN (st.size, 1 << 20));
     }
   return n;
@@ -524,7 +524,6 @@ test_sample (void)
   const char *folder = g_getenv ("H2K_TESTDATA");
   g_autofree char *path
       = g_build_filename (folder ? folder : "", "disk/dfir_ntfs/test_data/ntfs3.raw.gz", NULL);
-  g_autofree char *command = NULL;
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kFs) fs = NULL;
   guint files;

@@ -365,7 +365,7 @@ test_many_values (void)
   for (guint i = 0; i < 2; i++)
     {
       guint32 n = i == 0 ? 50000 : 120000;
-      g_autoptr (GBytes) content = many_values (n), after = NULL;
+      g_autoptr (GBytes) content = many_values (n);
       g_autoptr (H2kFs) fs = fs_with (content);
       g_autoptr (H2kHive) hive = hives_open (fs, TRUE);
       g_autoptr (H2kRegValue) one = h2k_reg_dword ("one", 1), last = NULL;
@@ -467,7 +467,6 @@ test_large (void)
 {
   if (g_test_subprocess ())
     {
-      g_autofree char *path = g_build_filename (image_dir (), "large", NULL);
       g_autoptr (H2kDisk) raw = NULL, disk = NULL;
       g_autoptr (H2kFs) fs = NULL;
       g_autoptr (H2kRegValue) one = h2k_reg_dword ("v", 1), found = NULL;
