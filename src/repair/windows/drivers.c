@@ -41,6 +41,7 @@ set_device_path (H2kRepairContext *context, GPtrArray *folders, GError **error)
 {
   H2kHive *software = h2k_windows_hive (context, H2K_HIVE_SOFTWARE, error);
   g_autofree char *old = NULL, *lower = NULL;
+  g_auto (GStrv) listed = NULL;
   g_autoptr (GString) path = NULL;
 
   if (!software)
@@ -48,14 +49,15 @@ set_device_path (H2kRepairContext *context, GPtrArray *folders, GError **error)
   old = h2k_hive_get_string (software, CURRENT_VERSION, "DevicePath");
   path = g_string_new (old && *old ? old : "%SystemRoot%\\inf");
   lower = g_ascii_strdown (path->str, -1);
+  listed = g_strsplit (lower, ";", -1);
   for (guint i = 0; i < folders->len; i++)
     {
       g_autofree char *guest
           = g_build_filename (h2k_windows_first_boot_dir (context), folders->pdata[i], NULL);
       g_autofree char *native
           = g_strdup_printf ("%%SystemDrive%%%s", g_strdelimit (guest, "/", '\\'));
-      g_autofree char *key = g_ascii_strdown (native, -1);
-      if (!strstr (lower, key))
+      g_autofree char *entry = g_ascii_strdown (native, -1);
+      if (!g_strv_contains ((const char *const *)listed, entry))
         g_string_append_printf (path, ";%s", native);
     }
   return h2k_windows_set (context, H2K_HIVE_SOFTWARE, CURRENT_VERSION,

@@ -110,6 +110,23 @@ file_of (const H2kInfService *service)
   return slash ? slash + 1 : service->binary;
 }
 
+/* The packages that KEY belongs to, with this one: one that was installed before stays its owner.
+ */
+static H2kRegValue *
+owners_with (const Storage *s, H2kWindowsHiveName name, const char *key)
+{
+  H2kHive *hive = h2k_windows_hive (s->context, name, NULL);
+  g_auto (GStrv) old = hive ? h2k_hive_get_strings (hive, key, "Owners") : NULL;
+  g_autoptr (GPtrArray) owners = g_ptr_array_new ();
+
+  for (guint i = 0; old && old[i]; i++)
+    g_ptr_array_add (owners, old[i]);
+  if (!old || !g_strv_contains ((const char *const *)old, s->oem))
+    g_ptr_array_add (owners, (char *)s->oem);
+  g_ptr_array_add (owners, NULL);
+  return h2k_reg_strings ("Owners", (const char *const *)owners->pdata);
+}
+
 static gboolean
 add_service (const Storage *s, const char *control_set, GError **error)
 {
@@ -118,7 +135,6 @@ add_service (const Storage *s, const char *control_set, GError **error)
   g_autofree char *override = g_strconcat (key, "\\StartOverride", NULL);
   g_autofree char *image = g_strconcat ("System32\\drivers\\", file_of (service), NULL);
   const char *group = service->group && *service->group ? service->group : STORAGE_GROUP;
-  const char *owners[] = {s->oem, NULL};
 
   return set (s, key, h2k_reg_dword ("Type", service->type ? service->type : KERNEL_DRIVER), error)
          && set (s, key, h2k_reg_dword ("Start", BOOT_START), error)
@@ -129,7 +145,7 @@ add_service (const Storage *s, const char *control_set, GError **error)
          && (!*service->display_name.text
              || set (s, key, h2k_reg_string ("DisplayName", H2K_REG_SZ, service->display_name.text),
                      error))
-         && (!s->oem || set (s, key, h2k_reg_strings ("Owners", owners), error))
+         && (!s->oem || set (s, key, owners_with (s, H2K_HIVE_SYSTEM, key), error))
          && h2k_windows_remove_key (s->context, H2K_HIVE_SYSTEM, override,
                                     "it would override Start", error)
          && add_parameters (s, key, error);
@@ -218,13 +234,12 @@ lock_file (const Storage *s, const char *package, GError **error)
   g_autofree char *key = g_strconcat (LOCKDOWN, file_of (s->service), NULL);
   g_autofree char *source = g_strconcat ("%SystemRoot%\\System32\\DriverStore\\FileRepository\\",
                                          package, "\\", file_of (s->service), NULL);
-  const char *owners[] = {s->oem, NULL};
   static const char why[] = "it says which driver package the file belongs to";
 
   return h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key, h2k_reg_dword ("Class", 4), why,
                           error)
-         && h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key, h2k_reg_strings ("Owners", owners),
-                             why, error)
+         && h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key,
+                             owners_with (s, H2K_HIVE_SOFTWARE, key), why, error)
          && h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key,
                              h2k_reg_string ("Source", H2K_REG_EXPAND_SZ, source), why, error);
 }
