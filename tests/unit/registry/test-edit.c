@@ -64,10 +64,15 @@ typedef struct
   gboolean no_removal; /* the keys in KEY are in lists that hivex takes none from */
 } Case;
 
+/* The first three have tens of thousands of keys, which take minutes with a sanitizer; the others
+ * are enough for that. */
+#ifdef __SANITIZE_ADDRESS__
+#  define FIRST 3
+#else
+#  define FIRST 0
+#endif
+
 static const Case cases[] = {
-/* Their tens of thousands of keys take minutes with a sanitizer, which the others are enough for.
- */
-#ifndef __SANITIZE_ADDRESS__
     {"Windows 7, clean", "regipy/SYSTEM.xz", {NULL}, "ControlSet001\\Services"},
     {"Windows 8.1, dirty without logs", "regipy/SYSTEM_2.xz", {NULL}, "ControlSet001\\Services"},
     {"Windows 10, dirty",
@@ -75,7 +80,6 @@ static const Case cases[] = {
      {"regipy/SYSTEM_B.LOG1.xz", "regipy/SYSTEM_B.LOG2.xz"},
      "ControlSet001\\Services",
      "ntfs"},
-#endif
     {"Windows 7, old log",
      "yarp/OldDirtyHive/OldDirtyHive",
      {"yarp/OldDirtyHive/OldDirtyHive.LOG1"},
@@ -339,7 +343,7 @@ main (int argc, char **argv)
   int status;
 
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+  for (guint i = FIRST; i < G_N_ELEMENTS (cases); i++)
     {
       g_autofree char *path = g_strconcat ("/registry/edit/real hive/", cases[i].name, NULL);
 
