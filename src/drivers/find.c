@@ -92,9 +92,10 @@ check_image (const Search *search, const H2kDriverNode *node, GError **error)
                    h2k_windows_arch_name (search->release->arch));
       return FALSE;
     }
-  if (!pe.is_driver)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s is a program, not a driver", safe);
-  return pe.is_driver;
+  if (!pe.is_driver || !pe.is_whole)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s is %s", safe,
+                 pe.is_driver ? "cut off" : "a program, not a driver");
+  return pe.is_driver && pe.is_whole;
 }
 
 /* Whether FOLDER has the files that are copied: drivers have to be there and fit; what else is

@@ -59,6 +59,7 @@ enum
   MAGIC_PE32 = 0x10b,
   MAGIC_PE32_PLUS = 0x20b,
   DIRECTORY_RESOURCE = 2,
+  DIRECTORY_SECURITY = 4, /* of signatures: the only one whose address is an offset in the file */
   SUBSYSTEM_NATIVE = 1,
   RT_VERSION = 16,
   MAX_SECTIONS = 96, /* the most that Windows loads */
@@ -90,6 +91,7 @@ typedef struct
   const guint8 *sections; /* SectionHeader[n_sections], inside */
   guint n_sections;
   guint32 resource_address, resource_size; /* the resource directory; 0: none */
+  guint64 signature_end;                   /* 0: it is not signed */
 } Image;
 
 /* The LENGTH bytes at OFFSET; NULL: the file does not have them. */
@@ -187,6 +189,26 @@ read_version (const Image *image, H2kPe *pe)
   set_version (pe->product_version, info + VERSION_FIXED + 16, info + VERSION_FIXED + 20);
 }
 
+/* --- length ----------------------------------------------------------------------------------- */
+
+/* Whether the file has all that its headers say. Where signatures are missing, Windows does not
+ * load a driver either. */
+static gboolean
+is_whole (const Image *image)
+{
+  if (image->signature_end > image->size)
+    return FALSE;
+  for (guint i = 0; i < image->n_sections; i++)
+    {
+      const SectionHeader *section = (const SectionHeader *)image->sections + i;
+      guint32 length = h2k_le32 (section->size_of_raw_data);
+
+      if (length && !at (image, h2k_le32 (section->pointer_to_raw_data), length))
+        return FALSE;
+    }
+  return TRUE;
+}
+
 /* --- headers ---------------------------------------------------------------------------------- */
 
 /* What is wrong, or NULL. */
@@ -195,7 +217,7 @@ read_optional_header (Image *image, guint64 offset, guint length, H2kPe *pe)
 {
   const guint8 *header = at (image, offset, length);
   guint16 magic;
-  guint directories;
+  guint directories, n;
 
   if (!header || length < OPTIONAL_SUBSYSTEM + 2)
     return "its headers are cut off";
@@ -204,12 +226,17 @@ read_optional_header (Image *image, guint64 offset, guint length, H2kPe *pe)
     return "its optional header is neither PE32 nor PE32+";
   pe->is_driver = h2k_le16 (header + OPTIONAL_SUBSYSTEM) == SUBSYSTEM_NATIVE;
   directories = magic == MAGIC_PE32 ? OPTIONAL_DIRECTORIES : OPTIONAL_DIRECTORIES_PLUS;
-  if (length >= directories + 8 * (DIRECTORY_RESOURCE + 1)
-      && h2k_le32 (header + directories - 4) > DIRECTORY_RESOURCE)
+  n = length < directories ? 0 : (length - directories) / 8;
+  if (n)
+    n = MIN (n, h2k_le32 (header + directories - 4));
+  if (n > DIRECTORY_RESOURCE)
     {
       image->resource_address = h2k_le32 (header + directories + 8 * DIRECTORY_RESOURCE);
       image->resource_size = h2k_le32 (header + directories + 8 * DIRECTORY_RESOURCE + 4);
     }
+  if (n > DIRECTORY_SECURITY)
+    image->signature_end = (guint64)h2k_le32 (header + directories + 8 * DIRECTORY_SECURITY)
+                           + h2k_le32 (header + directories + 8 * DIRECTORY_SECURITY + 4);
   return NULL;
 }
 
@@ -262,6 +289,7 @@ h2k_pe_parse (const void *data, gsize size, const char *name, H2kPe *pe, GError 
         pe->has_arch = TRUE;
         pe->arch = machines[i].arch;
       }
+  pe->is_whole = is_whole (&image);
   read_version (&image, pe);
   return TRUE;
 }

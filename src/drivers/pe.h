@@ -1,5 +1,5 @@
 /* pe.h - what a Windows program or driver says of itself: its processor, whether it is a driver,
- * and its version.
+ * whether it is all there, and its version.
  *
  * Microsoft's "PE Format", and VS_VERSIONINFO of its resource documentation. Only headers and the
  * version resource are read; the bytes are hostile input. Thread-safe.
@@ -19,6 +19,7 @@ typedef struct
   gboolean has_arch; /* MACHINE is one of those that ARCH can say */
   H2kWindowsArch arch;
   gboolean is_driver;      /* subsystem "native": drivers, and the kernel itself */
+  gboolean is_whole;       /* all sections and signatures that it says it has are in the file */
   gboolean has_version;    /* there is a version resource; else the versions are 0 */
   guint16 file_version[4]; /* 10.0.20348.1 is {10, 0, 20348, 1} */
   guint16 product_version[4];

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "repair/repairs.h"
-#include "repair/windows/session.h"
+#include "repair/windows/installed.h"
 
 #define WHY "Windows installs the driver at its first boot"
 #define CURRENT_VERSION "Microsoft\\Windows\\CurrentVersion"
@@ -72,6 +72,29 @@ is_installed (const H2kWindows *w)
   return g_ptr_array_find_with_equal_func (w->virtio, "netkvm", g_str_equal, NULL);
 }
 
+/* Whether Windows has a newer package of DRIVER, which it would prefer: of those for storage, that
+ * is told when they are made to start at boot. */
+static gboolean
+has_newer (H2kRepairContext *context, const H2kDriver *driver)
+{
+  gboolean newer = FALSE;
+
+  for (guint i = 0; i < driver->inf->installs->len && !newer; i++)
+    {
+      const H2kInfService *service = h2k_inf_function_service (driver->inf->installs->pdata[i]);
+      const char *slash = service ? strrchr (service->binary, '\\') : NULL;
+      const char *file = slash ? slash + 1 : service ? service->binary : NULL;
+      g_autoptr (H2kInstalledDriver) installed
+          = service ? h2k_windows_installed_driver (context, service->name, file) : NULL;
+      g_autofree char *why = NULL;
+
+      newer = h2k_windows_keeps_driver (installed, driver, file, &why) && installed->inf;
+      if (newer && !driver->boot)
+        h2k_repair_warn (context, "%s", why);
+    }
+  return newer;
+}
+
 static gboolean
 run (H2kRepairContext *context, GError **error)
 {
@@ -84,8 +107,11 @@ run (H2kRepairContext *context, GError **error)
   for (guint i = 0; drivers && i < drivers->len; i++)
     {
       const H2kDriver *driver = drivers->pdata[i];
-      char *folder = g_strconcat ("drivers/", driver->name, NULL);
+      char *folder;
 
+      if (has_newer (context, driver))
+        continue;
+      folder = g_strconcat ("drivers/", driver->name, NULL);
       if (!g_ptr_array_find_with_equal_func (folders, folder, g_str_equal, NULL))
         g_ptr_array_add (folders, folder);
       else

@@ -8,8 +8,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "repair/windows/database.h"
 #include "repair/repairs.h"
+#include "repair/windows/database.h"
+#include "repair/windows/installed.h"
 
 #define BOOT_START 0u
 #define MAX_LIST 65536u /* bytes of the list of entries that were made offline */
@@ -34,13 +35,13 @@ service_key (const char *control_set, const char *service)
 
 /* --- what is there ---------------------------------------------------------------------------- */
 
-/* Whether SERVICE is started at boot in each control set, and its driver is there. */
+/* Whether SERVICE is started at boot in each control set, and its driver is there and can be. */
 static gboolean
 is_ready (H2kRepairContext *context, H2kHive *system, const char *service)
 {
   const H2kWindows *w = context->guest->windows;
-  g_autofree char *file = g_strconcat ("System32/drivers/", service, ".sys", NULL);
-  g_autofree char *path = h2k_windows_path (context, file);
+  g_autofree char *file = g_strconcat (service, ".sys", NULL);
+  g_autoptr (H2kInstalledDriver) installed = NULL;
 
   for (guint i = 0; i < w->control_sets->len; i++)
     {
@@ -51,7 +52,8 @@ is_ready (H2kRepairContext *context, H2kHive *system, const char *service)
           || h2k_hive_has_key (system, override))
         return FALSE;
     }
-  return h2k_tree_is_file (context->guest->tree, path);
+  installed = h2k_windows_installed_driver (context, service, file);
+  return installed && !installed->wrong;
 }
 
 /* --- the service ------------------------------------------------------------------------------ */
@@ -60,9 +62,13 @@ typedef struct
 {
   H2kRepairContext *context;
   const H2kDriver *driver;
+  const H2kInf *inf; /* DRIVER's, or that of a newer package that Windows has */
   const H2kInfInstall *install;
   const H2kInfService *service;
-  const char *oem; /* NULL before Windows 8 */
+  const char *oem;     /* NULL: none, as before Windows 8 */
+  const char *package; /* where DRIVER is in the driver store; NULL: it is not */
+  const char *image;   /* ImagePath of the file that stays; NULL: DRIVER's file is copied */
+  const char *why;     /* it replaces another; NULL: there is none, or the same */
 } Storage;
 
 static gboolean
@@ -133,7 +139,8 @@ add_service (const Storage *s, const char *control_set, GError **error)
   const H2kInfService *service = s->service;
   g_autofree char *key = service_key (control_set, service->name);
   g_autofree char *override = g_strconcat (key, "\\StartOverride", NULL);
-  g_autofree char *image = g_strconcat ("System32\\drivers\\", file_of (service), NULL);
+  g_autofree char *image = s->image ? g_strdup (s->image)
+                                    : g_strconcat ("System32\\drivers\\", file_of (service), NULL);
   const char *group = service->group && *service->group ? service->group : STORAGE_GROUP;
 
   return set (s, key, h2k_reg_dword ("Type", service->type ? service->type : KERNEL_DRIVER), error)
@@ -187,7 +194,7 @@ add_critical (H2kRepairContext *context, const char *control_set, const char *id
 static gboolean
 add_critical_devices (const Storage *s, const char *control_set, GError **error)
 {
-  const H2kInf *inf = s->driver->inf;
+  const H2kInf *inf = s->inf;
 
   for (guint i = 0; i < inf->devices->len; i++)
     {
@@ -214,7 +221,7 @@ copy_driver (const Storage *s, GError **error)
   g_autofree char *below = g_strconcat ("System32/drivers/", name, NULL);
   g_autofree char *path = h2k_windows_path (s->context, below);
   g_autoptr (GBytes) data = file ? h2k_driver_file_read (file, error) : NULL;
-  g_autofree char *summary = NULL;
+  g_autofree char *summary = NULL, *reason = NULL;
 
   if (!file)
     g_set_error (error, H2K_ERROR, H2K_ERROR_REPAIR, "%s: the driver %s of service %s is not in it",
@@ -223,17 +230,18 @@ copy_driver (const Storage *s, GError **error)
     return FALSE;
   summary = g_strdup_printf ("%" G_GSIZE_FORMAT " bytes, from %s", g_bytes_get_size (data),
                              s->driver->folder);
-  return h2k_repair_copy (s->context, path, data, 0644, summary, "it is the VirtIO disk's driver",
-                          error);
+  reason = g_strconcat ("it is the VirtIO disk's driver", s->why ? "; " : "", s->why ? s->why : "",
+                        NULL);
+  return h2k_repair_copy (s->context, path, data, 0644, summary, reason, error);
 }
 
 /* Windows 8 and later say which package a protected driver file belongs to. */
 static gboolean
-lock_file (const Storage *s, const char *package, GError **error)
+lock_file (const Storage *s, GError **error)
 {
   g_autofree char *key = g_strconcat (LOCKDOWN, file_of (s->service), NULL);
   g_autofree char *source = g_strconcat ("%SystemRoot%\\System32\\DriverStore\\FileRepository\\",
-                                         package, "\\", file_of (s->service), NULL);
+                                         s->package, "\\", file_of (s->service), NULL);
   static const char why[] = "it says which driver package the file belongs to";
 
   return h2k_windows_set (s->context, H2K_HIVE_SOFTWARE, key, h2k_reg_dword ("Class", 4), why,
@@ -247,17 +255,18 @@ lock_file (const Storage *s, const char *package, GError **error)
 /* --- one driver ------------------------------------------------------------------------------- */
 
 static gboolean
-inject_service (Storage *s, const char *package, GError **error)
+inject_service (Storage *s, GError **error)
 {
   const H2kWindows *w = s->context->guest->windows;
+  gboolean is_old = !h2k_windows_is_at_least (w, 6, 2);
 
-  if (!copy_driver (s, error) || (package && !lock_file (s, package, error)))
+  if (!s->image && (!copy_driver (s, error) || (s->package && !lock_file (s, error))))
     return FALSE;
   for (guint i = 0; i < w->control_sets->len; i++)
     {
       const char *control_set = w->control_sets->pdata[i];
       if (!add_service (s, control_set, error) || !add_event_log (s, control_set, error)
-          || (!package && !add_critical_devices (s, control_set, error)))
+          || (is_old && !add_critical_devices (s, control_set, error)))
         return FALSE;
     }
   return TRUE;
@@ -302,37 +311,88 @@ write_offline (H2kRepairContext *context, const GString *list, GError **error)
                                       error);
 }
 
+/* Each service of INF that is a device's driver. */
 static gboolean
-inject (H2kRepairContext *context, const H2kDriver *driver, GString *offline, GError **error)
+inject_services (Storage *s, GError **error)
 {
-  const H2kWindows *w = context->guest->windows;
-  g_autofree char *package = NULL, *oem = NULL;
   gboolean injected = FALSE;
 
-  if (h2k_windows_is_at_least (w, 6, 2))
+  for (guint i = 0; i < s->inf->installs->len; i++)
     {
-      g_autoptr (GBytes) inf = h2k_driver_file_read (driver->files->pdata[0], error);
-      if (!inf)
-        return FALSE;
-      package = h2k_windows_package_name (driver, &w->version, inf);
-      if (!h2k_windows_add_package (context, driver, package, inf, &oem, error))
-        return FALSE;
-      note_offline (offline, driver, package, oem);
-    }
-  for (guint i = 0; i < driver->inf->installs->len; i++)
-    {
-      Storage s = {context, driver, driver->inf->installs->pdata[i], NULL, oem};
-      s.service = h2k_inf_function_service (s.install);
-      if (!s.service)
+      s->install = s->inf->installs->pdata[i];
+      s->service = h2k_inf_function_service (s->install);
+      if (!s->service)
         continue;
-      if (!inject_service (&s, package, error))
+      if (!inject_service (s, error))
         return FALSE;
       injected = TRUE;
     }
   if (!injected)
     g_set_error (error, H2K_ERROR, H2K_ERROR_REPAIR, "%s/%s installs no driver service",
-                 driver->folder, driver->inf_name);
+                 s->driver->folder, s->driver->inf_name);
   return injected;
+}
+
+/* The package of DRIVER goes into the database of Windows 8 and later. */
+static gboolean
+inject_package (Storage *s, GString *offline, char **package, char **oem, GError **error)
+{
+  const H2kWindows *w = s->context->guest->windows;
+  g_autoptr (GBytes) inf = NULL;
+
+  if (!h2k_windows_is_at_least (w, 6, 2))
+    return TRUE;
+  inf = h2k_driver_file_read (s->driver->files->pdata[0], error);
+  if (!inf)
+    return FALSE;
+  *package = h2k_windows_package_name (s->driver, &w->version, inf);
+  if (!h2k_windows_add_package (s->context, s->driver, *package, inf, oem, error))
+    return FALSE;
+  note_offline (offline, s->driver, *package, *oem);
+  s->package = *package;
+  s->oem = *oem;
+  return TRUE;
+}
+
+/* What the guest has of DRIVER already; NULL: nothing. */
+static H2kInstalledDriver *
+find_installed (H2kRepairContext *context, const H2kDriver *driver, const char **file)
+{
+  for (guint i = 0; i < driver->inf->installs->len; i++)
+    {
+      const H2kInfService *service = h2k_inf_function_service (driver->inf->installs->pdata[i]);
+      if (service)
+        {
+          *file = file_of (service);
+          return h2k_windows_installed_driver (context, service->name, *file);
+        }
+    }
+  return NULL;
+}
+
+/* A newer driver that the guest has stays, with its package if Windows knows that; it is started at
+ * boot like the other one. */
+static gboolean
+inject (H2kRepairContext *context, const H2kDriver *driver, GString *offline, GError **error)
+{
+  const char *file = NULL;
+  g_autoptr (H2kInstalledDriver) installed = find_installed (context, driver, &file);
+  g_autofree char *package = NULL, *oem = NULL, *why = NULL;
+  gboolean keep = h2k_windows_keeps_driver (installed, driver, file, &why);
+  Storage s = {.context = context, .driver = driver, .inf = driver->inf};
+
+  if (keep)
+    h2k_repair_warn (context, "%s", why);
+  s.image = keep ? installed->image : NULL;
+  s.why = keep ? NULL : why;
+  if (keep && installed->inf)
+    {
+      s.inf = installed->inf;
+      s.oem = h2k_windows_is_at_least (context->guest->windows, 6, 2) ? installed->oem : NULL;
+    }
+  else if (!inject_package (&s, offline, &package, &oem, error))
+    return FALSE;
+  return inject_services (&s, error);
 }
 
 /* --- the controllers of the first boot -------------------------------------------------------- */

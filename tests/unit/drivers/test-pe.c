@@ -69,6 +69,7 @@ test_kinds (void)
 
       g_assert_cmphex (pe.machine, ==, cases[i].machine);
       g_assert_true (pe.has_arch);
+      g_assert_true (pe.is_whole);
       g_assert_cmpint (pe.arch, ==, cases[i].known);
       g_assert_cmpint (pe.is_driver, ==, cases[i].is_driver);
       g_assert_true (pe.has_version);
@@ -106,6 +107,7 @@ test_damaged (void)
         refused++;
       else
         g_assert_cmphex (pe.machine, ==, 0x8664);
+      g_assert_false (pe.is_whole);
       g_assert_true (!pe.has_version || pe.file_version[2] == 7601);
     }
   /* The end of the table of sections. */
@@ -116,6 +118,26 @@ test_damaged (void)
       H2kPe pe;
       copy[i] ^= 0xff;
       h2k_pe_parse (copy, size, "x.sys", &pe, NULL);
+    }
+}
+
+/* Signatures lie behind all sections, where the fifth directory says. */
+static void
+test_signed (void)
+{
+  static const char code[]
+      = "(lambda b: b[:0x128] + __import__('struct').pack('<II', len(b), 64) + b[0x130:] + "
+        "b'\\x40' * %u)(pe.image('x', 'amd64', (6, 1, 7601, 5)))";
+  static const guint lengths[] = {64, 63, 0};
+
+  for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++)
+    {
+      g_autofree char *made = g_strdup_printf (code, lengths[i]);
+      g_autoptr (GBytes) bytes = run_python (made);
+      H2kPe pe = parse (bytes);
+
+      g_assert_true (pe.has_version);
+      g_assert_cmpint (pe.is_whole, ==, lengths[i] == 64);
     }
 }
 
@@ -180,6 +202,7 @@ test_linked_by_mingw (void)
   pe = parse (bytes);
   g_assert_cmphex (pe.machine, ==, 0x8664);
   g_assert_false (pe.is_driver);
+  g_assert_true (pe.is_whole);
   g_assert_true (pe.has_version);
   g_assert_cmpuint (pe.file_version[0], ==, 1);
   g_assert_cmpuint (pe.file_version[3], ==, 65535);
@@ -217,6 +240,7 @@ test_wine (void)
                       pe.file_version[3]);
       g_assert_cmpint (pe.arch, ==, cases[i].arch);
       g_assert_cmpint (pe.is_driver, ==, cases[i].is_driver);
+      g_assert_true (pe.is_whole);
       n++;
     }
   if (n == 0)
@@ -230,6 +254,7 @@ main (int argc, char **argv)
   g_test_add_func ("/pe/processor, kind and version", test_kinds);
   g_test_add_func ("/pe/other processors have a number", test_other_processors);
   g_test_add_func ("/pe/damaged images", test_damaged);
+  g_test_add_func ("/pe/a signature that is cut off", test_signed);
   g_test_add_func ("/pe/what is no image is refused", test_refused);
   g_test_add_func ("/pe/an image that mingw linked", test_linked_by_mingw);
   g_test_add_func ("/pe/drivers of Wine", test_wine);
