@@ -3,7 +3,8 @@
  * ntfs.c opens and reads, ntfs-write.c changes, ntfs-device.c lets libntfs-3g read and write an
  * H2kDisk, ntfs-state.c finds out in which state a volume was left, ntfs-names.c knows names,
  * ntfs-acl.c makes the security descriptors of new files, ntfs-reparse.c knows links and other
- * files that are not what they seem, ntfs-xattr.c shows what Windows keeps beside a file's content.
+ * files that are not what they seem, ntfs-wof.c those that CompactOS compressed, ntfs-xattr.c shows
+ * what Windows keeps beside a file's content.
  * ntfs-attr.h, which reads without libntfs-3g, is beside them.
  *
  * libntfs-3g keeps an open file (ntfs_inode) as a copy of its record. Two copies of one record
@@ -34,6 +35,13 @@
 #include <ntfs-3g/volume.h>
 #include <ntfs-3g/xattrs.h>
 
+/* A piece of a file of CompactOS, unpacked. */
+typedef struct
+{
+  guint64 file, index;
+  guint8 *data; /* NULL: none */
+} NtfsWofChunk;
+
 typedef struct
 {
   H2kFs base;
@@ -46,6 +54,7 @@ typedef struct
   GHashTable *trusted;                /* guint64: directories that were checked */
   gboolean trusts_own;                /* the filesystem's own indexes were checked */
   gboolean failed;                    /* a change was written in part */
+  NtfsWofChunk chunk;                 /* the last one that was read */
 } NtfsFs;
 
 /* Forget the errors of the operation before. */
@@ -103,9 +112,10 @@ ntfs_inode *h2k_ntfs_open_path (NtfsFs *ntfs, const char *path, GError **error);
 ntfs_inode *h2k_ntfs_open_parent (NtfsFs *ntfs, const char *path, guint64 inside, NtfsName *name,
                                   GError **error);
 gboolean h2k_ntfs_is_dir (const ntfs_inode *ni);
-/* Whether NI is a regular file whose content is where it seems to be; sets ERROR if not. WHAT is
- * what was tried ("read"). */
-gboolean h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **error);
+/* Whether NI is a regular file whose content is here, where it seems to be or (*WOF) compressed by
+ * CompactOS; sets ERROR if not. */
+gboolean h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, gboolean *wof,
+                               GError **error);
 /* Seconds since 1970 of a time of NTFS, rounded down, and back. */
 gint64 h2k_ntfs_seconds (ntfs_time when);
 ntfs_time h2k_ntfs_time (gint64 seconds);
@@ -155,7 +165,7 @@ typedef enum
 {
   NTFS_REPARSE_NONE,  /* what it seems to be */
   NTFS_REPARSE_LINK,  /* a symbolic link or a junction */
-  NTFS_REPARSE_WOF,   /* compressed by CompactOS */
+  NTFS_REPARSE_WOF,   /* compressed by CompactOS, see ntfs-wof.c */
   NTFS_REPARSE_OTHER, /* its content is elsewhere */
 } NtfsReparse;
 
@@ -168,8 +178,31 @@ char *h2k_ntfs_link_target (ntfs_inode *ni);
 /* The value of a reparse point that leads to TARGET; NULL: it cannot be written so. */
 GBytes *h2k_ntfs_make_link (const char *target);
 
+/* --- ntfs-wof.c ------------------------------------------------------------------------------- */
+
+/* A file of CompactOS whose content is being read. */
+typedef struct _NtfsWof NtfsWof;
+
+/* Whether a reparse point of WOF, SIZE bytes with its header, is one whose content is in the file:
+ * it may be in a WIM file elsewhere, or compressed in a way that is not known. */
+gboolean h2k_ntfs_wof_known (const guint8 *point, gsize size);
+/* Open the content of NI, which has to stay open. NULL: errno says why. */
+NtfsWof *h2k_ntfs_wof_open (NtfsFs *ntfs, ntfs_inode *ni);
+void h2k_ntfs_wof_free (NtfsWof *wof);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (NtfsWof, h2k_ntfs_wof_free)
+/* Read exactly LENGTH bytes, which must be there. FALSE: errno says why. */
+gboolean h2k_ntfs_wof_read (NtfsWof *wof, guint64 offset, gsize length, guint8 *buffer);
+/* Make NI an ordinary file, as Windows does before it changes one, of which the first KEEP bytes
+ * are kept. FALSE: errno says why; when it was too late to leave it as it was, ntfs->failed is set.
+ */
+gboolean h2k_ntfs_wof_unpack (NtfsFs *ntfs, ntfs_inode *ni, guint64 keep);
+
 /* --- ntfs-write.c ----------------------------------------------------------------------------- */
 
+/* Write all of DATA. FALSE: errno says why. */
+gboolean h2k_ntfs_write_attr (ntfs_attr *na, guint64 offset, const guint8 *data, gsize length);
+/* Whether SIZE bytes are free; errno is ENOSPC if not. */
+gboolean h2k_ntfs_have_room (ntfs_volume *vol, guint64 size);
 gboolean h2k_ntfs_begin_change (NtfsFs *ntfs, GError **error);
 gboolean h2k_ntfs_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data,
                          gsize length, GError **error);

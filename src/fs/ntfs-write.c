@@ -15,6 +15,7 @@ gboolean
 h2k_ntfs_begin_change (NtfsFs *ntfs, GError **error)
 {
   h2k_ntfs_begin (ntfs);
+  g_clear_pointer (&ntfs->chunk.data, g_free);
   return h2k_fs_check_writable (&ntfs->base, error)
          && (h2k_ntfs_trust_own (ntfs) || h2k_ntfs_fail (ntfs, error, "/", "cannot be changed"));
 }
@@ -58,8 +59,8 @@ touch_content (ntfs_inode *ni)
 
 /* The library gives up on a volume whose free clusters are in many places when it is asked for many
  * at once: then it is asked for fewer. */
-static gboolean
-write_attr (ntfs_attr *na, guint64 offset, const guint8 *data, gsize length)
+gboolean
+h2k_ntfs_write_attr (ntfs_attr *na, guint64 offset, const guint8 *data, gsize length)
 {
   gsize piece = 1u << 30;
 
@@ -95,8 +96,8 @@ close_attr (ntfs_attr *na, gboolean ok)
 /* Files up to this size are unpacked so that they can be changed. */
 #define MAX_UNPACKED (128u << 20)
 
-static gboolean
-have_room (ntfs_volume *vol, gsize size)
+gboolean
+h2k_ntfs_have_room (ntfs_volume *vol, guint64 size)
 {
   if (!NVolFreeSpaceKnown (vol) && ntfs_volume_get_free_space (vol) != 0)
     return FALSE;
@@ -116,7 +117,7 @@ replace_content (ntfs_inode *ni, const guint8 *content, gsize size)
   if (!ok || ntfs_attr_add (ni, AT_DATA, AT_UNNAMED, 0, NULL, 0) != 0)
     return FALSE;
   na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
-  return na && close_attr (na, write_attr (na, 0, content, size));
+  return na && close_attr (na, h2k_ntfs_write_attr (na, 0, content, size));
 }
 
 /* Make a compressed file an ordinary one, of which the first KEEP bytes are kept: nothing that
@@ -128,7 +129,7 @@ unpack_file (NtfsFs *ntfs, ntfs_inode *ni, const ntfs_attr *na, guint64 keep)
   g_autofree guint8 *content = NULL;
 
   errno = EFBIG;
-  if (size > MAX_UNPACKED || !have_room (ntfs->vol, size))
+  if (size > MAX_UNPACKED || !h2k_ntfs_have_room (ntfs->vol, size))
     return FALSE;
   content = g_malloc (MAX (size, 1));
   if (!h2k_ntfs_pread ((ntfs_attr *)na, 0, size, content))
@@ -144,14 +145,19 @@ static ntfs_inode *
 open_content (NtfsFs *ntfs, const char *path, guint64 keep, ntfs_attr **na, GError **error)
 {
   g_autoptr (ntfs_inode) ni = NULL;
-  gboolean ok = TRUE;
+  gboolean ok = TRUE, wof;
 
+  *na = NULL;
   if (!h2k_ntfs_begin_change (ntfs, error))
     return NULL;
   ni = h2k_ntfs_open_path (ntfs, path, error);
-  if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, error))
+  if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, &wof, error))
     return NULL;
-  *na = h2k_ntfs_trust_parents (ntfs, ni) ? ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0) : NULL;
+  if (h2k_ntfs_trust_parents (ntfs, ni))
+    {
+      ok = !wof || h2k_ntfs_wof_unpack (ntfs, ni, keep);
+      *na = ok ? ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0) : NULL;
+    }
   if (*na && ((*na)->data_flags & ATTR_COMPRESSION_MASK))
     {
       ok = unpack_file (ntfs, ni, *na, keep);
@@ -177,7 +183,7 @@ h2k_ntfs_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data,
     return FALSE;
   errno = EFBIG;
   ok = offset <= G_MAXINT64 && length <= G_MAXINT64 - offset
-       && write_attr (na, offset, data, length);
+       && h2k_ntfs_write_attr (na, offset, data, length);
   ok = close_attr (na, ok);
   touch_content (ni);
   return close_changed (ni, ok) || fail_change (ntfs, error, path, "cannot be written");

@@ -210,8 +210,13 @@ h2k_ntfs_open_parent (NtfsFs *ntfs, const char *path, guint64 inside, NtfsName *
 }
 
 gboolean
-h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **error)
+h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, gboolean *wof, GError **error)
 {
+  g_autoptr (GBytes) point = NULL;
+  gsize size = 0;
+  const guint8 *data;
+
+  *wof = FALSE;
   if (h2k_ntfs_is_dir (ni))
     return h2k_ntfs_refuse (ntfs, H2K_ERROR_FILESYSTEM, error, path, "not a regular file");
   if (ni->flags & FILE_ATTR_ENCRYPTED)
@@ -224,8 +229,13 @@ h2k_ntfs_check_plain (NtfsFs *ntfs, ntfs_inode *ni, const char *path, GError **e
     case NTFS_REPARSE_LINK:
       return h2k_ntfs_refuse (ntfs, H2K_ERROR_FILESYSTEM, error, path, "not a regular file");
     case NTFS_REPARSE_WOF:
-      return h2k_ntfs_refuse (ntfs, H2K_ERROR_UNSUPPORTED, error, path,
-                              "compressed by CompactOS; run \"compact /u /exe\" on it in Windows");
+      point = h2k_ntfs_read_reparse (ni);
+      data = point ? g_bytes_get_data (point, &size) : NULL;
+      *wof = data && h2k_ntfs_wof_known (data, size);
+      return *wof
+             || h2k_ntfs_refuse (ntfs, H2K_ERROR_UNSUPPORTED, error, path,
+                                 "its content is in a WIM file, or compressed in a way that is "
+                                 "not known; run \"compact /u /exe\" on it in Windows");
     case NTFS_REPARSE_OTHER:
       break;
     }
@@ -390,16 +400,21 @@ ntfs_read_link (H2kFs *fs, const char *path, GError **error)
   return target;
 }
 
+/* Read what is there of the LENGTH bytes at OFFSET, of WOF or (NULL) of NA. */
 static GBytes *
-read_attr (ntfs_attr *na, guint64 offset, gsize length)
+read_content (ntfs_attr *na, NtfsWof *wof, guint64 offset, gsize length)
 {
   g_autofree guint8 *buffer = g_try_malloc (length);
+  gboolean ok;
 
   if (!buffer)
-    errno = ENOMEM;
-  return buffer && h2k_ntfs_pread (na, offset, length, buffer)
-             ? g_bytes_new_take (g_steal_pointer (&buffer), length)
-             : NULL;
+    {
+      errno = ENOMEM;
+      return NULL;
+    }
+  ok = wof ? h2k_ntfs_wof_read (wof, offset, length, buffer)
+           : h2k_ntfs_pread (na, offset, length, buffer);
+  return ok ? g_bytes_new_take (g_steal_pointer (&buffer), length) : NULL;
 }
 
 static GBytes *
@@ -408,15 +423,18 @@ ntfs_read (H2kFs *fs, const char *path, guint64 offset, gsize length, GError **e
   NtfsFs *ntfs = (NtfsFs *)fs;
   g_autoptr (ntfs_inode) ni = NULL;
   g_autoptr (ntfs_attr) na = NULL;
+  g_autoptr (NtfsWof) wof = NULL;
+  gboolean is_wof;
   GBytes *content;
   guint64 size;
 
   h2k_ntfs_begin (ntfs);
   ni = h2k_ntfs_open_path (ntfs, path, error);
-  if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, error))
+  if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, &is_wof, error))
     return NULL;
   na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
-  if (!na)
+  wof = na && is_wof ? h2k_ntfs_wof_open (ntfs, ni) : NULL;
+  if (!na || (is_wof && !wof))
     {
       h2k_ntfs_fail (ntfs, error, path, "cannot be opened");
       return NULL;
@@ -431,7 +449,7 @@ ntfs_read (H2kFs *fs, const char *path, guint64 offset, gsize length, GError **e
                        "the file is too large to be read at once");
       return NULL;
     }
-  content = read_attr (na, offset, length);
+  content = read_content (na, wof, offset, length);
   if (!content)
     h2k_ntfs_fail (ntfs, error, path, "cannot be read");
   return content;
@@ -481,6 +499,7 @@ ntfs_close (H2kFs *fs)
   if (ntfs->vol)
     ntfs_umount (ntfs->vol, FALSE);
   g_hash_table_unref (ntfs->trusted);
+  g_free (ntfs->chunk.data);
   g_clear_error (&ntfs->disk_error);
   g_free (ntfs);
 }
