@@ -178,8 +178,8 @@ save_overlays (H2kScratch *scratch, const H2kDomain *domain, GPtrArray *overlays
       g_autofree char *name = g_strdup_printf ("disk%u.qcow2", i);
       g_autofree char *path = g_build_filename (scratch->dir, name, NULL);
 
-      if (!h2k_qcow2_save_overlay (g_ptr_array_index (overlays, i), path, disk->path, disk->format,
-                                   g_cancellable_get_current (), error))
+      if (!h2k_qcow2_save_overlay (g_ptr_array_index (overlays, i), path, 0666, disk->path,
+                                   disk->format, g_cancellable_get_current (), error))
         return FALSE;
       h2k_domain_add_disk (scratch->domain, path, "qcow2", disk->bus);
       ((H2kDomainDisk *)g_ptr_array_index (scratch->domain->disks, i))->place = disk->place;

@@ -22,15 +22,14 @@ change_extent (H2kDisk *overlay, guint64 offset, guint64 limit, H2kExtent *exten
 }
 
 gboolean
-h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, const char *backing,
+h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, int mode, const char *backing,
                         const char *backing_format, GCancellable *cancellable, GError **error)
 {
   const H2kOutputOptions options = {.format = "qcow2", .sync = TRUE};
   const H2kCopyOptions copy = {.threads = 1};
   g_autoptr (H2kOutput) output = NULL;
 
-  g_return_val_if_fail (g_path_is_absolute (backing), FALSE);
-  output = h2k_output_create (path, overlay->size, &options, overlay->files, 0666, backing,
+  output = h2k_output_create (path, overlay->size, &options, overlay->files, mode, backing,
                               backing_format, error);
   return output
          && h2k_copy_extents (overlay, change_extent, output, &copy, cancellable, NULL, error)

@@ -409,8 +409,12 @@ h2k_disk_flush (H2kDisk *disk, GError **error)
   return !disk->ops->flush || disk->ops->flush (disk, error);
 }
 
-gboolean
-h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent, GError **error)
+typedef gboolean (*ExtentOp) (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error);
+
+/* OP may be NULL: all of it is data. */
+static gboolean
+find_extent (H2kDisk *disk, ExtentOp op, guint64 offset, guint64 limit, H2kExtent *extent,
+             GError **error)
 {
   limit = MIN (limit, disk->size);
   if (offset >= limit)
@@ -422,11 +426,30 @@ h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent
       return FALSE;
     }
   *extent = (H2kExtent){.offset = offset, .length = limit - offset, .kind = H2K_EXTENT_DATA};
-  if (disk->ops->extent && !disk->ops->extent (disk, offset, extent, error))
+  if (op && !op (disk, offset, extent, error))
     return FALSE;
   g_assert (extent->offset == offset && extent->length > 0);
   extent->length = MIN (extent->length, limit - offset);
   return TRUE;
+}
+
+gboolean
+h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent, GError **error)
+{
+  return find_extent (disk, disk->ops->extent, offset, limit, extent, error);
+}
+
+gboolean
+h2k_disk_own_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent,
+                     GError **error)
+{
+  if (!disk->ops->own_extent)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s: which blocks a %s image has itself is not known", disk->name, disk->format);
+      return FALSE;
+    }
+  return find_extent (disk, disk->ops->own_extent, offset, limit, extent, error);
 }
 
 GPtrArray *

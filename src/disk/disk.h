@@ -61,6 +61,9 @@ typedef struct
   /* The extent that holds OFFSET: EXTENT's offset is OFFSET, its length as long as is cheap to
    * find out, never past the disk's end. NULL: all of it is data. */
   gboolean (*extent) (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error);
+  /* The same of what this image has itself; where it has nothing and the backing file's content is
+   * seen, the extent is unallocated. NULL: there is no telling. */
+  gboolean (*own_extent) (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error);
   /* Where the bytes from OFFSET on lie, at most LENGTH. FALSE: not as they are, or not in a file of
    * this host. NULL: never. */
   gboolean (*stored) (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored);
@@ -140,6 +143,10 @@ gboolean h2k_disk_flush (H2kDisk *disk, GError **error);
 /* The extent that holds OFFSET (< size), cut off at LIMIT (> OFFSET). */
 gboolean h2k_disk_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent,
                           GError **error);
+/* The same of what the image has itself: unallocated is where the content is its backing file's.
+ * Errors: as above; H2K_ERROR_UNSUPPORTED for what is no qcow2. */
+gboolean h2k_disk_own_extent (H2kDisk *disk, guint64 offset, guint64 limit, H2kExtent *extent,
+                              GError **error);
 /* Where the LENGTH (> 0) bytes at OFFSET lie as they are in a file of this host: the first ones of
  * them, STORED's length says how many. FALSE: nowhere. What is there is the disk's content only
  * where the extents have data. */

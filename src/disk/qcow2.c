@@ -431,16 +431,30 @@ find_hole (Qcow2 *q, H2kExtent *piece, GError **error)
   return TRUE;
 }
 
+static const H2kExtentKind kinds[] = {
+    [KIND_UNALLOCATED] = H2K_EXTENT_UNALLOCATED,
+    [KIND_ZERO] = H2K_EXTENT_ZERO,
+    [KIND_DATA] = H2K_EXTENT_DATA,
+    [KIND_COMPRESSED] = H2K_EXTENT_DATA,
+};
+
+static gboolean
+qcow2_own_extent (H2kDisk *disk, guint64 offset, H2kExtent *extent, GError **error)
+{
+  Qcow2 *q = (Qcow2 *)disk;
+  Place run = {0};
+  guint64 end;
+
+  if (!find_run (q, offset, disk->size, FALSE, &run, &end, error))
+    return FALSE;
+  *extent = (H2kExtent){offset, end - offset, kinds[run.kind]};
+  return TRUE;
+}
+
 /* One piece of an extent: a run of clusters, or what the backing file has in their place. */
 static gboolean
 find_piece (Qcow2 *q, guint64 offset, H2kExtent *piece, gboolean *below, GError **error)
 {
-  static const H2kExtentKind kinds[] = {
-      [KIND_UNALLOCATED] = H2K_EXTENT_UNALLOCATED,
-      [KIND_ZERO] = H2K_EXTENT_ZERO,
-      [KIND_DATA] = H2K_EXTENT_DATA,
-      [KIND_COMPRESSED] = H2K_EXTENT_DATA,
-  };
   H2kDisk *backing = q->disk.backing;
   guint64 end;
   Place run = {0};
@@ -519,6 +533,7 @@ qcow2_finalize (H2kDisk *disk)
 static const H2kDiskOps qcow2_ops = {
     .pread = qcow2_pread,
     .extent = qcow2_extent,
+    .own_extent = qcow2_own_extent,
     .stored = qcow2_stored,
     .snapshots = qcow2_snapshots,
     .finalize = qcow2_finalize,

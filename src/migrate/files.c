@@ -381,7 +381,7 @@ save_disk (H2kFiles *files, guint i, const char *output, GPtrArray *paths,
   g_autofree char *path = h2k_disk_output_path (output, i);
   g_autofree char *backing = g_canonicalize_filename (files->paths->pdata[i], NULL);
 
-  if (!format || !h2k_qcow2_save_overlay (overlay, path, backing, format, cancellable, error))
+  if (!format || !h2k_qcow2_save_overlay (overlay, path, 0666, backing, format, cancellable, error))
     return FALSE;
   g_ptr_array_add (paths, g_steal_pointer (&path));
   return TRUE;

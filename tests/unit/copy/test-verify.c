@@ -189,7 +189,7 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
       g_assert_no_error (error);
     }
   mask = umask (027);
-  h2k_qcow2_save_overlay (overlay, path, base_path, "raw", NULL, &error);
+  h2k_qcow2_save_overlay (overlay, path, 0666, base_path, "raw", NULL, &error);
   umask (mask);
   g_assert_no_error (error);
   g_assert_cmpint (stat (path, &st), ==, 0);
@@ -202,10 +202,11 @@ check_saved_overlay (guint64 size, guint changes, guint32 seed)
   g_assert_nonnull (strstr (info, "\"backing-filename-format\": \"raw\""));
   g_assert_nonnull (strstr (info, base_path));
 
-  g_assert_false (h2k_qcow2_save_overlay (overlay, path, base_path, "raw", NULL, &error));
+  g_assert_false (h2k_qcow2_save_overlay (overlay, path, 0666, base_path, "raw", NULL, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS);
   g_clear_error (&error);
-  g_assert_false (h2k_qcow2_save_overlay (overlay, base_path, base_path, "raw", NULL, &error));
+  g_assert_false (
+      h2k_qcow2_save_overlay (overlay, base_path, 0666, base_path, "raw", NULL, &error));
   g_assert_nonnull (error);
   g_rand_free (random);
   h2k_disk_unref (&d->disk);
@@ -233,7 +234,7 @@ test_long_backing_path (void)
   g_autofree char *backing = g_build_filename ("/", name, NULL);
   g_autoptr (GError) error = NULL;
 
-  g_assert_false (h2k_qcow2_save_overlay (overlay, path, backing, "raw", NULL, &error));
+  g_assert_false (h2k_qcow2_save_overlay (overlay, path, 0666, backing, "raw", NULL, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_OUTPUT);
   g_assert_nonnull (strstr (error->message, "1023"));
   g_assert_cmpuint (count_entries (dir), ==, 0);

@@ -1,0 +1,158 @@
+/* clone.h - immutable VMs: clones of a disk that is never written, and what they are made of.
+ *
+ * A clone is a folder of the store:
+ *
+ *   STORE/clones/NAME/clone.json          what it is of: see docs/clone.md
+ *                     domain.xml          its definition; of Windows also bootstrap.xml
+ *                     original            a link to the original disk; original-2 ... of more disks
+ *                     layers/1/disk.qcow2 what the repair changed; disk-2.qcow2 ... of more disks
+ *                     layers/2/disk.qcow2 what the VM writes
+ *                     layers/2/nvram.fd   its UEFI variables
+ *                     current -> layers/2 the layer that the VM writes to
+ *                     base -> layers/1    the one that a reset goes back to
+ *                     lock
+ *
+ * A layer is a qcow2 image for each disk, which has an older layer or the original as its backing
+ * file; only the current one is ever written. A snapshot is a layer that has a snapshot.json: the
+ * next layer is over it. Which layer is over which is said by the images alone, and which one is
+ * current by a link: whatever happens, a clone is in the state before or after an operation, since
+ * each one ends by replacing that link. Layers that nothing leads to are removed by the next one.
+ *
+ * Names of files inside a clone are relative, so a store can be moved.
+ *
+ * Thread-safety: an object is used by one thread at a time; the store on disk by any number of
+ * processes.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "copy/copy.h"
+#include "disk/image-lock.h"
+
+#include <json-glib/json-glib.h>
+
+/* Layers over the original from which on a clone is slow enough to be warned of. */
+#define H2K_CLONE_LAYERS_WARN 3
+
+/* --- the store -------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  char *dir;    /* absolute */
+  char *clones; /* DIR/clones */
+} H2kCloneStore;
+
+/* Open the store DIR, which is made (with mode 0700, as root 0711, since the VMs of a system's
+ * libvirt run as another user) when it is not there; NULL: $XDG_DATA_HOME/hyper2kvm, as root
+ * /var/lib/hyper2kvm. Errors: H2K_ERROR_OUTPUT: it cannot be made, or others can write to it. */
+H2kCloneStore *h2k_clone_store_open (const char *dir, GError **error);
+void h2k_clone_store_free (H2kCloneStore *store);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCloneStore, h2k_clone_store_free)
+
+/* char *: the names of the clones, sorted. Errors: H2K_ERROR_SOURCE. */
+GPtrArray *h2k_clone_store_list (H2kCloneStore *store, GError **error);
+
+/* Whether NAME can be a clone's or a snapshot's: 1 to 64 letters, digits, '.', '_' and '-', the
+ * first one a letter or digit. Errors: H2K_ERROR_USAGE; WHAT is the word for it. */
+gboolean h2k_clone_check_name (const char *what, const char *name, GError **error);
+
+/* Remove the clone NAME, also one that is damaged. Errors: H2K_ERROR_USAGE, _SOURCE (there is none,
+ * or another process changes it), _OUTPUT (a VM runs on it). */
+gboolean h2k_clone_delete (H2kCloneStore *store, const char *name, GError **error);
+
+/* --- one clone -------------------------------------------------------------------------------- */
+
+/* A layer, as it lies on the disk. */
+typedef struct
+{
+  guint number;      /* the name of its folder, from 1 */
+  guint parent;      /* the layer below; 0: the original */
+  char *snapshot;    /* the snapshot's name; NULL: it is none */
+  char *description; /* of the snapshot; may be NULL */
+  gint64 created;    /* seconds since 1970; of the snapshot, if it is one */
+  guint64 stored;    /* bytes that its images take on the host's disk */
+} H2kLayer;
+
+typedef struct
+{
+  H2kCloneStore *store; /* not owned */
+  char *name;
+  char *dir;
+  int lock_fd;       /* -1: opened to be looked at */
+  JsonObject *root;  /* clone.json */
+  guint n_disks;     /* of which each layer has an image */
+  GPtrArray *layers; /* H2kLayer *, by their numbers */
+  guint current;     /* number of the layer that the VM writes to */
+  guint base;        /* number of the one that a reset goes back to */
+  gboolean damaged;  /* a layer cannot be read: none is removed */
+} H2kClone;
+
+/* Open the clone NAME. FOR_CHANGE: alone; what an operation that was killed left is removed. A
+ * clone.json that is lost or damaged is made again from what else there is. Errors: H2K_ERROR_USAGE
+ * (no such name is possible), H2K_ERROR_SOURCE (there is none, or it is damaged; another process
+ * changes it). */
+H2kClone *h2k_clone_open (H2kCloneStore *store, const char *name, gboolean for_change,
+                          GError **error);
+void h2k_clone_free (H2kClone *clone);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kClone, h2k_clone_free)
+
+/* The layer NUMBER, or the one of SNAPSHOT; NULL: there is none. CLONE's. */
+const H2kLayer *h2k_clone_layer (const H2kClone *clone, guint number);
+const H2kLayer *h2k_clone_snapshot (const H2kClone *clone, const char *snapshot);
+/* How many layers there are from NUMBER down to the original. */
+guint h2k_clone_depth (const H2kClone *clone, guint number);
+/* The image of DISK (0: the first) in layer NUMBER, or, for 0, the current one by the name that
+ * stays the same. The caller's. */
+char *h2k_clone_image (const H2kClone *clone, guint number, guint disk);
+/* What others do with the images that the VM writes to. */
+H2kImageUse h2k_clone_use (const H2kClone *clone);
+
+/* Write clone.json anew. Errors: H2K_ERROR_OUTPUT, _NO_SPACE. */
+gboolean h2k_clone_save (H2kClone *clone, GError **error);
+
+/* --- operations: each is done or not, also when it is killed; CLONE was opened for change and is
+ * as the store is afterwards. Refused with H2K_ERROR_OUTPUT while a VM runs on the clone. ---------
+ */
+
+/* Keep the present state as the snapshot NAME. Errors: H2K_ERROR_USAGE (the name),
+ * H2K_ERROR_OUTPUT_EXISTS (there is one of this name), _OUTPUT, _NO_SPACE. */
+gboolean h2k_clone_take_snapshot (H2kClone *clone, const char *name, const char *description,
+                                  GError **error);
+/* Go back to SNAPSHOT (NULL: to the base), and forget what was written since. Errors:
+ * H2K_ERROR_SOURCE (there is none), _OUTPUT, _NO_SPACE. */
+gboolean h2k_clone_reset (H2kClone *clone, const char *snapshot, GError **error);
+/* Forget SNAPSHOT. What other states need of it stays. Errors: H2K_ERROR_SOURCE, _OUTPUT. */
+gboolean h2k_clone_drop_snapshot (H2kClone *clone, const char *snapshot, GError **error);
+/* Make the present state the base. Errors: H2K_ERROR_OUTPUT, _NO_SPACE. */
+gboolean h2k_clone_commit (H2kClone *clone, GError **error);
+/* Make one layer of those between the base, the snapshots and the present state that only the next
+ * one needs: COUNT (may be NULL) is how many are gone. Errors: the disks', H2K_ERROR_OUTPUT,
+ * _NO_SPACE, _CANCELLED. */
+gboolean h2k_clone_merge (H2kClone *clone, GCancellable *cancellable, guint *count, GError **error);
+
+/* --- making one ------------------------------------------------------------------------------- */
+
+/* A clone that has no name yet: a folder that goes away when it is freed without a commit. */
+typedef struct
+{
+  H2kCloneStore *store; /* not owned */
+  char *name;           /* that it will have */
+  char *dir;            /* where it is meanwhile */
+  char *final_dir;      /* where it will be */
+  int lock_fd;
+  JsonObject *root; /* of clone.json, to be filled */
+  guint n_disks;
+  gboolean committed;
+} H2kCloneDraft;
+
+/* Errors: H2K_ERROR_USAGE (the name), H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _NO_SPACE. */
+H2kCloneDraft *h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error);
+/* Save OVERLAY's changes as the base layer's next disk, over ORIGINAL (what QEMU opens: an absolute
+ * path, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
+gboolean h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
+                                   const char *format, GCancellable *cancellable, GError **error);
+/* Make the layer for the VM, write clone.json, and give the clone its name. */
+gboolean h2k_clone_draft_commit (H2kCloneDraft *draft, GError **error);
+void h2k_clone_draft_free (H2kCloneDraft *draft);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCloneDraft, h2k_clone_draft_free)

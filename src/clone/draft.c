@@ -1,0 +1,150 @@
+/* draft.c - a clone that is being made: a folder whose name no clone can have, until it is whole.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "clone/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BASE_LAYER 1
+#define FIRST_LAYER 2
+
+/* Remove what killed runs left of clones: a living one holds its lock. */
+static void
+remove_stale (H2kCloneStore *store)
+{
+  g_autoptr (GDir) dir = g_dir_open (store->clones, 0, NULL);
+  const char *name;
+
+  while (dir && (name = g_dir_read_name (dir)))
+    {
+      g_autofree char *path = NULL;
+      int lock;
+      if (name[0] != '.' || !(strstr (name, ".new-") || strstr (name, ".gone-")))
+        continue;
+      path = g_build_filename (store->clones, name, NULL);
+      lock = h2k_clone_lock (path);
+      if (lock < 0 && g_file_test (path, G_FILE_TEST_EXISTS))
+        continue;
+      h2k_clone_remove_tree (path);
+      if (lock >= 0)
+        close (lock);
+    }
+}
+
+static gboolean
+already_there (const char *name, GError **error)
+{
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+               "there is a clone %s already: choose another name, or delete it by `hyper2kvm clone "
+               "delete %s`",
+               name, name);
+  return FALSE;
+}
+
+static gboolean
+make_dirs (H2kCloneDraft *draft, GError **error)
+{
+  int mode = geteuid () == 0 ? 0711 : 0700;
+  g_autofree char *layers = g_build_filename (draft->dir, "layers", NULL);
+  g_autofree char *first = g_strdup_printf ("%s/%u", layers, BASE_LAYER);
+
+  if (mkdir (draft->dir, (mode_t)mode) == 0 && mkdir (layers, (mode_t)mode) == 0
+      && mkdir (first, (mode_t)mode) == 0 && (draft->lock_fd = h2k_clone_lock (draft->dir)) >= 0)
+    return TRUE;
+  h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot make %s", draft->dir);
+  return FALSE;
+}
+
+H2kCloneDraft *
+h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error)
+{
+  g_autoptr (H2kCloneDraft) draft = g_new0 (H2kCloneDraft, 1);
+  g_autofree char *temp = NULL;
+  struct stat st;
+
+  draft->store = store;
+  draft->lock_fd = -1;
+  if (!h2k_clone_check_name ("a clone", name, error))
+    return NULL;
+  draft->name = g_strdup (name);
+  draft->final_dir = g_build_filename (store->clones, name, NULL);
+  if (lstat (draft->final_dir, &st) == 0)
+    {
+      already_there (name, error);
+      return NULL;
+    }
+  remove_stale (store);
+  temp = g_strdup_printf (".%s.new-%08x", name, g_random_int ());
+  draft->dir = g_build_filename (store->clones, temp, NULL);
+  draft->root = json_object_new ();
+  return make_dirs (draft, error) ? g_steal_pointer (&draft) : NULL;
+}
+
+gboolean
+h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
+                          const char *format, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *name = h2k_clone_disk_name (draft->n_disks);
+  g_autofree char *path = g_strdup_printf ("%s/layers/%u/%s", draft->dir, BASE_LAYER, name);
+  g_autofree char *relative = h2k_clone_original_name (draft->n_disks);
+  g_autofree char *link = g_build_filename (draft->dir, relative + strlen ("../../"), NULL);
+  gboolean is_file = g_path_is_absolute (original);
+
+  if (is_file && !h2k_clone_set_link (link, original, error))
+    return FALSE;
+  if (!h2k_qcow2_save_overlay (overlay, path, 0600, is_file ? relative : original, format,
+                               cancellable, error))
+    return FALSE;
+  draft->n_disks++;
+  return TRUE;
+}
+
+static gboolean
+set_links (H2kCloneDraft *draft, GError **error)
+{
+  g_autofree char *base = g_build_filename (draft->dir, "base", NULL);
+  g_autofree char *current = g_build_filename (draft->dir, "current", NULL);
+
+  return h2k_clone_set_link (base, "layers/" G_STRINGIFY (BASE_LAYER), error)
+         && h2k_clone_set_link (current, "layers/" G_STRINGIFY (FIRST_LAYER), error);
+}
+
+gboolean
+h2k_clone_draft_commit (H2kCloneDraft *draft, GError **error)
+{
+  g_autofree char *state = g_build_filename (draft->dir, "clone.json", NULL);
+
+  if (!h2k_clone_new_layer (draft->dir, FIRST_LAYER, BASE_LAYER, draft->n_disks, error)
+      || !h2k_clone_write_json (state, draft->root, error) || !set_links (draft, error))
+    return FALSE;
+  if (renameat2 (AT_FDCWD, draft->dir, AT_FDCWD, draft->final_dir, RENAME_NOREPLACE) != 0)
+    {
+      if (errno == EEXIST)
+        return already_there (draft->name, error);
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot make %s", draft->final_dir);
+      return FALSE;
+    }
+  draft->committed = TRUE;
+  return h2k_clone_sync_dir (draft->store->clones, error);
+}
+
+void
+h2k_clone_draft_free (H2kCloneDraft *draft)
+{
+  if (!draft)
+    return;
+  if (draft->dir && !draft->committed)
+    h2k_clone_remove_tree (draft->dir);
+  if (draft->lock_fd >= 0)
+    close (draft->lock_fd);
+  g_clear_pointer (&draft->root, json_object_unref);
+  g_free (draft->name);
+  g_free (draft->dir);
+  g_free (draft->final_dir);
+  g_free (draft);
+}
