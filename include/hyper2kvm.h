@@ -219,6 +219,13 @@ typedef struct
 H2K_PUBLIC void h2k_file_info_free (H2kFileInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFileInfo, h2k_file_info_free)
 
+/* The absolute path that PATH stands for: itself when it begins with a slash. Of a Windows, paths
+ * may also be written as there, with backslashes, and begin with a drive: C:\Windows is /Windows, if
+ * C: is the system's drive, else /C:/Windows. The functions below take both; names that were listed
+ * are added to what this returns. The caller's. Errors: H2K_ERROR_USAGE (it is not absolute),
+ * _FAILED (there is no such drive; the message lists those that there are). */
+H2K_PUBLIC char *h2k_files_path (H2kFiles *files, const char *path, GError **error);
+
 /* What PATH is; a link in its last component is followed if FOLLOW. Errors: H2K_ERROR_FAILED (there
  * is none), _FILESYSTEM, _SOURCE, _FORMAT. */
 H2K_PUBLIC H2kFileInfo *h2k_files_stat (H2kFiles *files, const char *path, gboolean follow,

@@ -145,12 +145,13 @@ get_entry (Get *get, const char *path, const CmdFolder *outer, const H2kFileInfo
 
 /* Where PATH goes: into the folder LOCAL if that is one, else to LOCAL itself. */
 static gboolean
-get_to (Get *get, const char *path, const char *local, GError **error)
+get_to (Get *get, const char *operand, const char *local, GError **error)
 {
-  g_autoptr (H2kFileInfo) info = h2k_files_stat (get->files, path, TRUE, error);
+  g_autofree char *path = h2k_files_path (get->files, operand, error);
+  g_autoptr (H2kFileInfo) info = path ? h2k_files_stat (get->files, path, TRUE, error) : NULL;
   gboolean is_dir = g_file_test (local, G_FILE_TEST_IS_DIR);
   g_autofree char *folder = is_dir ? g_strdup (local) : g_path_get_dirname (local);
-  g_autofree char *name = g_path_get_basename (is_dir ? path : local);
+  g_autofree char *name = g_path_get_basename (is_dir && path ? path : local);
   gboolean ok;
   int fd;
 

@@ -33,12 +33,19 @@ is_host_file (const char *name)
   return g_file_test (name, G_FILE_TEST_EXISTS) || strstr (name, "://");
 }
 
+/* Whether NAME can be a path of a Windows: which system it is will be seen. */
+static gboolean
+is_windows_path (const char *name)
+{
+  return name[0] == '\\' || (g_ascii_isalpha (name[0]) && name[1] == ':');
+}
+
 /* Operands from FIRST on are paths in the guest. */
 static int
 check_paths (int argc, char **argv, int first)
 {
   for (int i = first; i < argc; i++)
-    if (argv[i][0] == '/')
+    if (argv[i][0] == '/' || (is_windows_path (argv[i]) && !is_host_file (argv[i])))
       continue;
     else if (disks && is_host_file (argv[i]))
       return cmd_usage (argv[0],

@@ -124,21 +124,41 @@ say (GError *error, int *code)
   g_error_free (error);
 }
 
+/* The OPERANDS as paths from the guest's root; of those that are none it is told. */
+static char **
+find_paths (Listing *listing, char **operands, int n, int *code)
+{
+  char **paths = g_new0 (char *, (gsize)n + 1);
+  GError *error = NULL;
+
+  for (int i = 0; i < n; i++)
+    {
+      paths[i] = h2k_files_path (listing->files, operands[i], &error);
+      if (!paths[i])
+        say (g_steal_pointer (&error), code);
+    }
+  return paths;
+}
+
 /* Files first, without a heading, then folders, as coreutils have it. What cannot be listed is told
  * of and keeps nothing else from being listed. */
 static int
-list_all (Listing *listing, char **paths, int n)
+list_all (Listing *listing, char **operands, int n)
 {
   g_autoptr (GPtrArray) infos = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_file_info_free);
   GError *error = NULL;
   int code = EXIT_OK;
+  char **paths = find_paths (listing, operands, n, &code);
 
   listing->headings = n > 1 || listing->recursive;
   for (int i = 0; i < n; i++)
     {
-      H2kFileInfo *info = h2k_files_stat (listing->files, paths[i], !listing->details, &error);
+      H2kFileInfo *info
+          = paths[i] ? h2k_files_stat (listing->files, paths[i], !listing->details, &error) : NULL;
 
       g_ptr_array_add (infos, info);
+      if (!info && !paths[i])
+        continue;
       if (!info)
         say (g_steal_pointer (&error), &code);
       else if (listing->folder || !S_ISDIR (info->mode))
@@ -152,6 +172,9 @@ list_all (Listing *listing, char **paths, int n)
       if (info && S_ISDIR (info->mode) && !list_folder (listing, paths[i], &folder, &error))
         say (g_steal_pointer (&error), &code);
     }
+  for (int i = 0; i < n; i++)
+    g_free (paths[i]);
+  g_free (paths);
   return code;
 }
 

@@ -65,12 +65,15 @@ put (H2kFiles *files, const char *local, const char *path, GError **error)
 
 /* Each of LOCALS under its name into PATH if that is a folder, else the only one to PATH itself. */
 static int
-put_all (H2kFiles *files, char **locals, int n, const char *path)
+put_all (H2kFiles *files, char **locals, int n, const char *operand)
 {
-  g_autoptr (H2kFileInfo) there = h2k_files_stat (files, path, TRUE, NULL);
-  gboolean is_folder = there && S_ISDIR (there->mode);
   g_autoptr (GError) error = NULL;
+  g_autofree char *path = h2k_files_path (files, operand, &error);
+  g_autoptr (H2kFileInfo) there = path ? h2k_files_stat (files, path, TRUE, NULL) : NULL;
+  gboolean is_folder = there && S_ISDIR (there->mode);
 
+  if (!path)
+    return cmd_fail (error);
   if (n > 1 && !is_folder)
     return cmd_usage ("put", "%s: several files need a folder that is there", path);
   for (int i = 0; i < n; i++)

@@ -79,9 +79,8 @@ cmd_tree (int argc, char **argv)
   g_autoptr (H2kFiles) files = NULL;
   g_autoptr (GError) error = NULL;
   g_autoptr (H2kFileInfo) top = NULL;
-  g_autofree char *shown = NULL;
+  g_autofree char *path = NULL, *shown = NULL;
   CmdFolder folder = {NULL, NULL};
-  const char *path;
 
   if (code < 0 && (d.depth < 1 || d.depth > MAX_DEPTH))
     return cmd_usage ("tree", "--level is a number from 1 to %d", MAX_DEPTH);
@@ -92,11 +91,11 @@ cmd_tree (int argc, char **argv)
   if (argc - first > 1)
     return cmd_usage ("tree", "one path is drawn at a time");
   d.files = files;
-  path = first < argc ? argv[first] : "/";
-  shown = cmd_shown_name (path);
-  folder.info = top = h2k_files_stat (files, path, TRUE, &error);
+  path = h2k_files_path (files, first < argc ? argv[first] : "/", &error);
+  folder.info = top = path ? h2k_files_stat (files, path, TRUE, &error) : NULL;
   if (!top)
     return cmd_fail (error);
+  shown = cmd_shown_name (path);
   puts (shown);
   if (!draw (&d, path, &folder, "", 1, &error))
     {

@@ -83,29 +83,84 @@ is_folder_path (const char *path)
   return path[0] && path[1] && g_str_has_suffix (path, "/");
 }
 
-static gboolean
-check_path (const char *path, GError **error)
+/* --- paths ------------------------------------------------------------------------------------ */
+
+/* The drives that there are, "C:, D:"; the caller's. */
+static char *
+list_drives (const H2kGuest *guest)
 {
+  GString *text = g_string_new (NULL);
+
+  g_string_append_printf (text, "%c:", guest->windows->drive ? guest->windows->drive : 'C');
+  for (guint i = 0; i < guest->volumes->len; i++)
+    {
+      const char *mount = ((H2kGuestVolume *)guest->volumes->pdata[i])->mountpoint;
+      if (mount && g_ascii_isalpha (mount[1]) && g_str_equal (mount + 2, ":"))
+        g_string_append_printf (text, ", %s", mount + 1);
+    }
+  return g_string_free (text, FALSE);
+}
+
+/* PATH, which begins with a drive's letter, from the root: the system's drive is the root itself
+ * whatever its letter is, the others are mounted below it. */
+static char *
+drive_path (const H2kGuest *guest, const char *path, GError **error)
+{
+  char letter = g_ascii_toupper (path[0]), system = guest->windows->drive;
+  g_autofree char *drive = g_strdup_printf ("/%c:", letter);
+  g_autofree char *below = g_strdelimit (g_strdup (path + 2), "\\", '/');
+  g_autofree char *safe = h2k_escape_text (path, -1), *drives = NULL;
+
+  if (*below && *below != '/')
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "\"%s\" does not begin at the root of a drive, as %c:\\Windows does", safe,
+                   letter);
+      return NULL;
+    }
+  if (letter == (system ? system : 'C'))
+    return *below ? g_steal_pointer (&below) : g_strdup ("/");
+  for (guint i = 0; i < guest->volumes->len; i++)
+    if (g_strcmp0 (((H2kGuestVolume *)guest->volumes->pdata[i])->mountpoint, drive) == 0)
+      return g_strconcat (drive, *below ? below : "/", NULL);
+  drives = list_drives (guest);
+  g_set_error (error, H2K_ERROR, H2K_ERROR_FAILED, "%s: the guest has no drive %c:, but %s", safe,
+               letter, drives);
+  return NULL;
+}
+
+char *
+h2k_files_path (H2kFiles *files, const char *path, GError **error)
+{
+  g_autofree char *safe = NULL;
+
   if (path[0] == '/')
-    return TRUE;
-  g_autofree char *safe = h2k_escape_text (path, -1);
+    return g_strdup (path);
+  if (files->guest->windows && path[0] == '\\')
+    return g_strdelimit (g_strdup (path), "\\", '/');
+  if (files->guest->windows && g_ascii_isalpha (path[0]) && path[1] == ':')
+    return drive_path (files->guest, path, error);
+  safe = h2k_escape_text (path, -1);
   g_set_error (
       error, H2K_ERROR, H2K_ERROR_USAGE,
       "\"%s\" is no absolute path: files of a guest are named from its root, as /etc/fstab", safe);
-  return FALSE;
+  return NULL;
 }
 
+/* --- reading ---------------------------------------------------------------------------------- */
+
 H2kFileInfo *
-h2k_files_stat (H2kFiles *files, const char *path, gboolean follow, GError **error)
+h2k_files_stat (H2kFiles *files, const char *name, gboolean follow, GError **error)
 {
   H2kTree *tree = files->guest->tree;
+  g_autofree char *path = h2k_files_path (files, name, error);
   g_autoptr (H2kFileInfo) info = g_new0 (H2kFileInfo, 1);
   H2kStat st;
 
+  if (!path)
+    return NULL;
   follow |= is_folder_path (path);
-  if (!check_path (path, error)
-      || !(follow ? h2k_tree_stat (tree, path, &st, error)
-                  : h2k_tree_lstat (tree, path, &st, error)))
+  if (!(follow ? h2k_tree_stat (tree, path, &st, error) : h2k_tree_lstat (tree, path, &st, error)))
     return NULL;
   if (is_folder_path (path) && !S_ISDIR (st.mode))
     {
@@ -129,13 +184,14 @@ h2k_files_stat (H2kFiles *files, const char *path, gboolean follow, GError **err
 }
 
 GPtrArray *
-h2k_files_list (H2kFiles *files, const char *path, GError **error)
+h2k_files_list (H2kFiles *files, const char *name, GError **error)
 {
+  g_autofree char *path = h2k_files_path (files, name, error);
   g_autoptr (GPtrArray) names = NULL;
   g_autoptr (GPtrArray) entries
       = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_file_info_free);
 
-  if (!check_path (path, error))
+  if (!path)
     return NULL;
   names = h2k_tree_read_dir (files->guest->tree, path, error);
   for (guint i = 0; names && i < names->len; i++)
@@ -150,9 +206,11 @@ h2k_files_list (H2kFiles *files, const char *path, GError **error)
 }
 
 GBytes *
-h2k_files_read (H2kFiles *files, const char *path, guint64 offset, gsize length, GError **error)
+h2k_files_read (H2kFiles *files, const char *name, guint64 offset, gsize length, GError **error)
 {
-  if (!check_path (path, error))
+  g_autofree char *path = h2k_files_path (files, name, error);
+
+  if (!path)
     return NULL;
   if (is_folder_path (path))
     {
@@ -176,8 +234,6 @@ check_target (H2kTree *tree, const char *path, guint64 *old_size, GError **error
   H2kStat st;
 
   *old_size = 0;
-  if (!check_path (path, error))
-    return FALSE;
   if (h2k_tree_stat (tree, path, &st, &local))
     {
       *old_size = st.size;
@@ -333,15 +389,18 @@ put_file (H2kTree *tree, const char *path, int fd, guint64 size, void *buffer,
 }
 
 gboolean
-h2k_files_put (H2kFiles *files, const char *path, int fd, guint32 mode, GCancellable *cancellable,
+h2k_files_put (H2kFiles *files, const char *name, int fd, guint32 mode, GCancellable *cancellable,
                GError **error)
 {
   H2kTree *tree = files->guest->tree;
+  g_autofree char *path = h2k_files_path (files, name, error);
   g_autofree guint8 *buffer = g_malloc (PIECE);
   g_autoptr (GBytes) nothing = g_bytes_new (NULL, 0);
   guint64 needed, old_size;
   struct stat st;
 
+  if (!path)
+    return FALSE;
   if (fstat (fd, &st) < 0)
     {
       h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "cannot read what is to be put");

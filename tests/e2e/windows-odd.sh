@@ -102,4 +102,76 @@ copied_dvd() {
         grep -q '^Firmware: *bios' "$work/inspect"
 }
 claim "Windows that BIOS starts stays so beside a copy of its installation DVD" copied_dvd
+
+# --- paths as Windows writes them -----------------------------------------------------------------
+
+# The system is on D:, a data disk with folder/text.txt is C:.
+lettered_guest() {
+    make --release w7 --firmware bios --drive D && truncate -s 64M "$work/data.img" &&
+        echo 'start=2048, type=7' |
+        sfdisk -q --label dos "$work/data.img" >"$work/log" 2>&1 &&
+        sfdisk -q --disk-id "$work/data.img" 0x11223344 &&
+        mkfs.vfat --offset 2048 "$work/data.img" >"$work/log" || return 1
+    echo lettered >"$work/text.txt"
+    mmd -i "$work/data.img@@1M" ::/folder &&
+        mcopy -i "$work/data.img@@1M" "$work/text.txt" ::/folder/text.txt && edit guest.img SYSTEM <<'END'
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\SYSTEM\MountedDevices]
+"\\DosDevices\\C:"=hex(3):44,33,22,11,00,00,10,00,00,00,00,00
+END
+}
+claim "a guest whose system's drive is D: and that has a C:" lettered_guest
+
+# on COMMAND PATH [OPTION...]
+on() {
+    local command=$1
+    shift
+    "$H2K" "$command" -a "$work/guest.img" -a "$work/data.img" "$@"
+}
+
+# shellcheck disable=SC1003 # backslashes are meant
+system_drive() {
+    local path
+    on cat /Windows/System32/drivers/etc/hosts >"$work/hosts" && [ -s "$work/hosts" ] || return 1
+    for path in 'D:\Windows\System32\drivers\etc\hosts' 'd:/windows/System32\drivers/etc/hosts' \
+        '\Windows\System32\drivers\etc\hosts' 'D:\\Windows\\System32\drivers\etc\hosts'; do
+        on cat "$path" | cmp - "$work/hosts" || return 1
+    done
+    for path in 'D:' 'D:\' 'd:/' '\'; do
+        on ls "$path" | diff - <(on ls /) || return 1
+    done
+    on ls -R 'D:\Windows\System32\drivers' | diff - <(on ls -R /Windows/System32/drivers) &&
+        on ls --json 'D:\Windows' | diff - <(on ls --json /Windows) &&
+        on tree 'D:\Windows' | diff - <(on tree /Windows)
+}
+claim "the system's drive is the root, by its letter and with backslashes" system_drive
+
+# shellcheck disable=SC1003
+data_drive() {
+    on cat 'C:\folder\text.txt' | cmp - "$work/text.txt" &&
+        on cat 'c:/Folder/text.txt' | cmp - "$work/text.txt" && [ "$(on ls 'C:\')" = folder ] &&
+        on cat '/C:/folder/text.txt' | cmp - "$work/text.txt"
+}
+claim "another drive is where it is mounted" data_drive
+
+copied() {
+    mkdir "$work/copies" && on get 'C:\folder\text.txt' 'D:\Windows\System32\drivers\etc' -o "$work/copies" &&
+        cmp "$work/copies/text.txt" "$work/text.txt" && cmp "$work/copies/etc/hosts" "$work/hosts" &&
+        on put "$work/text.txt" 'C:\folder\new.txt' -o "$work/new.qcow2" &&
+        "$H2K" cat -a "$work/guest.img" -a "$work/new-disk2.qcow2" 'C:\folder\new.txt' |
+        cmp - "$work/text.txt" && on put "$work/text.txt" 'D:\Windows' -o "$work/more.qcow2" &&
+        "$H2K" cat "$work/more.qcow2" /Windows/text.txt | cmp - "$work/text.txt"
+}
+claim "get and put take such paths, and files keep their own names" copied
+
+# shellcheck disable=SC1003
+no_drive() {
+    refused 1 'x:.x: the guest has no drive X:, but D:, C:$' on cat 'x:\x' &&
+        refused 2 'root of a drive' on cat 'D:Windows' &&
+        refused 2 'no absolute path' on cat 'Windows\win.ini' &&
+        refused 1 'no drive E:' on put "$work/text.txt" 'E:\' -o "$work/none.qcow2" &&
+        [ ! -e "$work/none.qcow2" ]
+}
+claim "a drive that is not there: the error has those that are" no_drive
 finish
