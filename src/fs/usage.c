@@ -24,7 +24,10 @@ h2k_usage_init (H2kUsage *usage, const H2kUsageOps *ops, H2kDisk *volume)
 static gboolean
 check_signs (H2kDisk *volume, const H2kFsId *id, GError **error)
 {
-  const char *own = g_str_has_prefix (id->type, "ext") ? "ext4" : id->type, *other;
+  const char *own = g_str_has_prefix (id->type, "ext")    ? "ext4"
+                    : g_str_equal (id->type, "BitLocker") ? "vfat" /* as its boot sector says */
+                                                          : id->type;
+  const char *other;
 
   if (!h2k_fs_other_sign (volume, own, &other, error))
     return FALSE;
@@ -59,7 +62,9 @@ find_known_func (const H2kFsId *id, GHashTable *known)
   {
     const char *type;
     KnownFunc open;
-  } funcs[] = {{"crypto_LUKS", h2k_luks_usage_new}, {"LVM2_member", h2k_lvm_usage_new}};
+  } funcs[] = {{"crypto_LUKS", h2k_luks_usage_new},
+               {"BitLocker", h2k_bitlocker_usage_new},
+               {"LVM2_member", h2k_lvm_usage_new}};
 
   for (gsize i = 0; known && i < G_N_ELEMENTS (funcs); i++)
     if (g_str_equal (funcs[i].type, id->type))

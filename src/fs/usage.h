@@ -98,8 +98,9 @@ extern const H2kUsageOps h2k_lvm_usage_ops;
 /* --- what one disk does not tell ---------------------------------------------------------------
  *
  * Volumes that were put together or opened elsewhere, KNOWN below: char * -> H2kDisk *, by
- * h2k_luks_identity() and h2k_lvm_lv_identity(). A container whose content is not among them is in
- * use as a whole, and so is a logical volume that does not lie on one physical volume alone.
+ * h2k_luks_identity(), h2k_bitlocker_identity() and h2k_lvm_lv_identity(). A container whose
+ * content is not among them is in use as a whole, and so is a logical volume that does not lie on
+ * one physical volume alone.
  */
 
 /* As h2k_usage_open(). KNOWN may be NULL; the usage keeps a reference. */
@@ -108,6 +109,8 @@ H2kUsage *h2k_usage_open_known (H2kDisk *volume, GHashTable *known, gboolean dro
 /* As the driver's open(), by the volume's type. */
 H2kUsage *h2k_luks_usage_new (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
                               GError **error);
+H2kUsage *h2k_bitlocker_usage_new (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
+                                   GError **error);
 H2kUsage *h2k_lvm_usage_new (H2kDisk *volume, GHashTable *known, gboolean drop_swap,
                              GError **error);
 

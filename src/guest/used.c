@@ -15,7 +15,7 @@ count_containers (const H2kStack *stack, const char *uuid)
   for (guint i = 0; i < stack->nodes->len; i++)
     {
       const H2kNode *node = stack->nodes->pdata[i];
-      n += strcmp (node->id.type, "crypto_LUKS") == 0
+      n += (strcmp (node->id.type, "crypto_LUKS") == 0 || strcmp (node->id.type, "BitLocker") == 0)
            && g_ascii_strcasecmp (node->id.uuid, uuid) == 0;
     }
   return n;
@@ -27,7 +27,8 @@ static gboolean
 is_unique (const H2kStack *stack, const H2kNode *node)
 {
   return node->kind == H2K_NODE_LV
-         || (node->kind == H2K_NODE_LUKS && count_containers (stack, node->uuid) == 1);
+         || ((node->kind == H2K_NODE_LUKS || node->kind == H2K_NODE_BITLOCKER)
+             && count_containers (stack, node->uuid) == 1);
 }
 
 static void

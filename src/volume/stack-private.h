@@ -31,6 +31,7 @@ void stack_md_take (Builder *builder, H2kNode *node);
 void stack_btrfs_take (Builder *builder, H2kNode *node);
 /* Open NODE at once. */
 void stack_luks_take (Builder *builder, H2kNode *node);
+void stack_bitlocker_take (Builder *builder, H2kNode *node);
 
 /* Put one more group or array together, with COMPLETE only one whose members are all there; or one
  * more filesystem. FALSE: there is none. */

@@ -136,8 +136,10 @@ const char *
 h2k_node_kind_name (H2kNodeKind kind)
 {
   static const char *const names[] = {
-      [H2K_NODE_DISK] = "disk", [H2K_NODE_PARTITION] = "partition", [H2K_NODE_LV] = "lvm-lv",
-      [H2K_NODE_MD] = "md",     [H2K_NODE_LUKS] = "luks",           [H2K_NODE_BTRFS] = "btrfs",
+      [H2K_NODE_DISK] = "disk",           [H2K_NODE_PARTITION] = "partition",
+      [H2K_NODE_LV] = "lvm-lv",           [H2K_NODE_MD] = "md",
+      [H2K_NODE_LUKS] = "luks",           [H2K_NODE_BTRFS] = "btrfs",
+      [H2K_NODE_BITLOCKER] = "bitlocker",
   };
 
   return names[kind];
@@ -296,9 +298,8 @@ static const struct
   const char *type;
   void (*take) (Builder *builder, H2kNode *node);
 } takers[] = {
-    {"LVM2_member", stack_lvm_take},
-    {"linux_raid_member", stack_md_take},
-    {"crypto_LUKS", stack_luks_take},
+    {"LVM2_member", stack_lvm_take},  {"linux_raid_member", stack_md_take},
+    {"crypto_LUKS", stack_luks_take}, {"BitLocker", stack_bitlocker_take},
     {"btrfs", stack_btrfs_take},
 };
 

@@ -1,10 +1,10 @@
 /* stack.h - every volume on a guest's disks: partitions, and what is made of them.
  *
- * Partitions may be members of md arrays, LVM groups, LUKS containers or btrfs filesystems on
- * several devices; what comes out of these may be a member again, and so on, until nothing new
- * appears. The result is a list of volumes, each a disk that reads, and where all below it is an
- * overlay writes, through to the guest's disks. Whatever is incomplete, damaged or locked is in the
- * list, too, with the reason.
+ * Partitions may be members of md arrays, LVM groups, LUKS containers, BitLocker volumes or btrfs
+ * filesystems on several devices; what comes out of these may be a member again, and so on, until
+ * nothing new appears. The result is a list of volumes, each a disk that reads, and where all below
+ * it is an overlay writes, through to the guest's disks. Whatever is incomplete, damaged or locked
+ * is in the list, too, with the reason.
  *
  * An array or group whose members are not all there is put together only when nothing else can
  * bring them up. At most 16 layers lie over each other, and there are at most 4096 volumes; what is
@@ -26,8 +26,9 @@ typedef enum
   H2K_NODE_PARTITION, /* also of an md array */
   H2K_NODE_LV,
   H2K_NODE_MD,
-  H2K_NODE_LUKS,  /* what is in a container */
-  H2K_NODE_BTRFS, /* the devices of one filesystem: a disk of fs/btrfs-devices.h */
+  H2K_NODE_LUKS,      /* what is in a container */
+  H2K_NODE_BITLOCKER, /* what is in a BitLocker volume */
+  H2K_NODE_BTRFS,     /* the devices of one filesystem: a disk of fs/btrfs-devices.h */
 } H2kNodeKind;
 
 typedef struct _H2kNode H2kNode;
@@ -46,11 +47,11 @@ struct _H2kNode
                             still there; else NULL */
   GPtrArray *notes;      /* char *: for the report */
   gboolean frozen;       /* it is not written, whether the disks can be or not: NOTES say why */
-  char *identity;     /* of a logical volume, or of the container whose content it is: see lvm.h and
-                         luks.h; else NULL */
-  gboolean is_member; /* it was taken for a part of something else */
-  GError *problem;    /* why it, or what should be in it, cannot be read; NULL: it can */
-  guint depth;        /* 0: a partition */
+  char *identity;        /* of a logical volume, or of the container whose content it is: see lvm.h,
+                            luks.h and bitlocker.h; else NULL */
+  gboolean is_member;    /* it was taken for a part of something else */
+  GError *problem;       /* why it, or what should be in it, cannot be read; NULL: it can */
+  guint depth;           /* 0: a partition */
 };
 
 typedef struct
@@ -79,7 +80,7 @@ gboolean h2k_node_is_snapshot_of (const H2kNode *node, const H2kNode *other);
  * no such reason. */
 char *h2k_node_why_read_only (const H2kNode *node);
 
-/* "partition", "lvm-lv", "md", "luks", "btrfs", "disk". Static. */
+/* "partition", "lvm-lv", "md", "luks", "bitlocker", "btrfs", "disk". Static. */
 const char *h2k_node_kind_name (H2kNodeKind kind);
 
 /* /dev/mapper's name of the volume LV in the group VG: dashes inside the names are doubled. The

@@ -1,65 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Volumes and disks that hyper2kvm must recognize, and not write: BitLocker, ReFS, Storage Spaces
-and dynamic disks. Enough of each to be recognized by its signatures and by its first structures;
-there is nothing behind them.
+"""Volumes and disks that hyper2kvm must recognize, and not write: ReFS, Storage Spaces and dynamic
+disks. Enough of each to be recognized by its signatures and by its first structures; there is
+nothing behind them.
 
-After: Microsoft's ReFS boot sector; "BitLocker Drive Encryption (BDE) format" of the libbde
-project; the LDM documentation of the Linux kernel.
+After: Microsoft's ReFS boot sector; the LDM documentation of the Linux kernel.
 """
-import hashlib
 import struct
 
 from system_hive import guid_bytes
-
-BITLOCKER_ID = "{4967d63b-2e29-4ad8-8399-f6a339e3d001}"
-PROTECTIONS = {"clear-key": 0x0000, "tpm": 0x0100, "recovery": 0x0800, "password": 0x2000}
-
-
-def noise(label, size):
-    """SIZE bytes that look encrypted, the same for the same LABEL."""
-    return hashlib.shake_256(label.encode()).digest(size)
-
-
-def _entry(kind, value, data):
-    return struct.pack("<HHHH", 8 + len(data), kind, value, 1) + data
-
-
-def _metadata(g, offsets, size, protections):
-    """A block of metadata: -FVE-FS-, where its copies are, the volume's keys."""
-    entries = _entry(7, 2, ("%s %s: 11/14/2023" % (g.hostname, g.letter)).encode("utf-16-le") +
-                     b"\0\0")
-    for name in protections:
-        key = guid_bytes(g.guid("protector " + name)) + struct.pack("<QHH", g.time, 0,
-                                                                   PROTECTIONS[name])
-        if name == "clear-key":
-            key += _entry(0, 1, struct.pack("<I", 0x2000) + noise(g.seed + name, 32))
-        key += _entry(0, 5, struct.pack("<QI", g.time, 1) + noise(g.seed + name + "key", 60))
-        entries += _entry(2, 8, key)
-    entries += _entry(3, 5, struct.pack("<QI", g.time, 2) + noise(g.seed + "volume key", 60))
-    header = struct.pack("<IIII16sIHHQ", 48 + len(entries), 1, 48, 48 + len(entries),
-                         guid_bytes(g.guid("bitlocker")), 3, 0x8004, 0, g.time)
-    block = struct.pack("<8sHHHHQII", b"-FVE-FS-", 4, 2, 4, 4, size, 0, 16)
-    block += struct.pack("<QQQQ", *offsets, 0)
-    return (block + header + entries).ljust(65536, b"\0")
-
-
-def bitlocker(g, image, size, how):
-    """Makes the open IMAGE of SIZE bytes look as BitLocker of Windows 7 and later leaves it."""
-    protections = ["clear-key"] if how == "clear-key" else ["tpm", "recovery"]
-    offsets = [0x2100000, 0x4100000, 0x6100000]
-    boot = bytearray(512)
-    struct.pack_into("<3s8sHB", boot, 0, b"\xeb\x58\x90", b"-FVE-FS-", 512, 8)
-    struct.pack_into("<BHHI", boot, 21, 0xF8, 63, 255, g.partition("windows").start)
-    boot[0x40:0x4C] = b"\x80\0)\0\0\0\0NO NA"
-    boot[0xA0:0xB0] = guid_bytes(BITLOCKER_ID)
-    struct.pack_into("<QQQ", boot, 0xB0, *offsets)
-    boot[510:512] = b"\x55\xaa"
-    image.truncate(size)
-    image.seek(0)
-    image.write(boot + noise(g.seed + " bitlocker", 1 << 20))
-    for offset in offsets:
-        image.seek(offset)
-        image.write(_metadata(g, offsets, size, protections))
 
 
 def refs(g, image, size):
