@@ -231,16 +231,13 @@ unknown_content (const H2kGuestVolume *volume)
 /* Volumes of Windows that cannot be read, and what to do about it. */
 static const struct
 {
-  const char *type, *role; /* one of both */
+  const char *role;
   const char *why;
 } locked[] = {
-    {"BitLocker", NULL,
-     "it is encrypted by BitLocker: decrypt it in the running Windows (manage-bde -off DRIVE:, and "
-     "wait until manage-bde -status says so), shut it down and export the disks again"},
-    {NULL, "ldm",
+    {"ldm",
      "it belongs to a dynamic disk (LDM), whose volumes cannot be read: convert it to a basic disk "
      "before the export"},
-    {NULL, "storage-spaces",
+    {"storage-spaces",
      "it belongs to a pool of Storage Spaces, whose volumes cannot be read: Windows cannot be "
      "started from one either"},
 };
@@ -250,9 +247,7 @@ static const char *
 why_locked (const H2kGuestVolume *volume)
 {
   for (guint i = 0; i < G_N_ELEMENTS (locked); i++)
-    if (locked[i].type
-            ? strcmp (locked[i].type, volume->id.type) == 0
-            : !volume->fs && strcmp (locked[i].role, h2k_volume_role (volume->volume)) == 0)
+    if (!volume->fs && strcmp (locked[i].role, h2k_volume_role (volume->volume)) == 0)
       return locked[i].why;
   return NULL;
 }

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "guest/windows-private.h"
+#include "guest/windows-store.h"
 
 static gboolean
 exists_on (const H2kGuestVolume *volume, const char *path)
@@ -31,7 +32,8 @@ static const struct
 static guint
 weight_of (const H2kGuest *guest, const H2kGuestVolume *volume, guint store)
 {
-  gboolean is_esp = strcmp (h2k_volume_role (volume->volume), "esp") == 0;
+  const H2kVolume *part = h2k_windows_partition (volume);
+  gboolean is_esp = strcmp (h2k_volume_role (part), "esp") == 0;
   gboolean same_disk = volume->disk == guest->root->disk;
 
   if (!exists_on (volume, stores[store].store))
@@ -40,7 +42,7 @@ weight_of (const H2kGuest *guest, const H2kGuestVolume *volume, guint store)
    */
   if (stores[store].firmware == H2K_FIRMWARE_UEFI)
     return is_esp ? (same_disk ? 200 : 35) : 5 + same_disk;
-  return (volume->volume->active ? 40 : volume == guest->root ? 20 : 10) + same_disk;
+  return (part->active ? 40 : volume == guest->root ? 20 : 10) + same_disk;
 }
 
 static void

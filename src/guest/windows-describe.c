@@ -130,6 +130,7 @@ add_state (JsonBuilder *json, const H2kWindows *w)
       {"not_unmounted", w->not_unmounted},
       {"dirty", w->dirty},
       {"bitlocker", w->bitlocker},
+      {"bitlocker_suspended", w->bitlocker_suspended},
       {"dynamic_disks", w->dynamic_disks},
       {"storage_spaces", w->storage_spaces},
       {"refs", w->refs},
@@ -227,7 +228,8 @@ state_text (const H2kWindows *w)
       {w->reboot_pending, "restart pending"},
       {w->setup_in_progress, "setup in progress"},
       {w->sysprep != NULL, "generalized by sysprep"},
-      {w->bitlocker, "BitLocker on a volume"},
+      {w->bitlocker_suspended, "BitLocker suspended (clear key)"},
+      {w->bitlocker_locked, "BitLocker on a volume"},
       {w->dynamic_disks, "dynamic disks"},
       {w->storage_spaces, "Storage Spaces"},
   };

@@ -32,6 +32,8 @@ read_disks (H2kGuest *guest)
       const char *role = h2k_volume_role (volume->volume);
 
       w->bitlocker |= strcmp (volume->id.type, "BitLocker") == 0;
+      w->bitlocker_locked |= strcmp (volume->id.type, "BitLocker") == 0 && volume->node->problem;
+      w->bitlocker_suspended |= volume->node->kind == H2K_NODE_BITLOCKER;
       w->refs |= strcmp (volume->id.type, "ReFS") == 0;
       w->dynamic_disks |= strcmp (role, "ldm") == 0;
       w->storage_spaces |= strcmp (role, "storage-spaces") == 0;
@@ -108,7 +110,14 @@ warn_of_state (H2kGuest *guest)
 {
   const H2kWindows *w = guest->windows;
 
-  if (w->bitlocker)
+  if (w->bitlocker_suspended)
+    h2k_guest_warn (guest,
+                    "BitLocker is suspended: Windows starts without its recovery key as long as it "
+                    "stays so. Unless -rebootcount 0 was given, it resumes by itself after a "
+                    "restart or two, and the TPM that knew its key stays behind: have the recovery "
+                    "key ready, and resume BitLocker when the guest runs on its VirtIO disk "
+                    "(manage-bde -protectors -enable DRIVE:)");
+  if (w->bitlocker_locked)
     h2k_guest_warn (guest,
                     "a volume is encrypted by BitLocker: Windows will ask for its recovery "
                     "key, since the TPM stays behind; have it ready, or suspend BitLocker "

@@ -41,11 +41,20 @@ h2k_windows_open_store (const H2kGuest *guest, gboolean writable, const char *te
 
 /* --- devices ---------------------------------------------------------------------------------- */
 
+const H2kVolume *
+h2k_windows_partition (const H2kGuestVolume *volume)
+{
+  const H2kNode *node = volume->node;
+
+  return node->kind == H2K_NODE_BITLOCKER ? ((const H2kNode *)node->parents->pdata[0])->volume
+                                          : volume->volume;
+}
+
 gboolean
 h2k_windows_device_of (const H2kGuest *guest, const H2kGuestVolume *volume, H2kBcdDevice *device)
 {
   const H2kTable *table = guest->tables->pdata[volume->disk];
-  const H2kVolume *part = volume->volume;
+  const H2kVolume *part = h2k_windows_partition (volume);
 
   memset (device, 0, sizeof *device);
   if (part->number == 0 || !table->disk_id)
@@ -62,13 +71,15 @@ h2k_windows_device_of (const H2kGuest *guest, const H2kGuestVolume *volume, H2kB
   return table->type == H2K_TABLE_MBR && device->signature != 0;
 }
 
-/* Partitions only: what is made of others has their disk, but not their place on it. */
+/* Partitions only, or what is in one: what is made of others has their disk, but not their place on
+ * it. */
 static gboolean
 is_partition (const H2kGuest *guest, const H2kGuestVolume *volume)
 {
   const H2kTable *table = guest->tables->pdata[volume->disk];
 
-  return g_ptr_array_find (table->volumes, volume->volume, NULL);
+  return !volume->node->is_member
+         && g_ptr_array_find (table->volumes, h2k_windows_partition (volume), NULL);
 }
 
 H2kLeads
@@ -223,16 +234,17 @@ h2k_windows_arc_of (const H2kGuest *guest, const H2kGuestVolume *volume, guint *
 {
   const H2kTable *table = guest->tables->pdata[volume->disk];
   const H2kGuestVolume *boot = h2k_windows_boot_volume (guest);
+  const H2kVolume *own = h2k_windows_partition (volume);
   guint first = boot ? boot->disk : 0;
 
-  if (table->type != H2K_TABLE_MBR || volume->volume->number == 0)
+  if (table->type != H2K_TABLE_MBR || own->number == 0)
     return FALSE;
   *partition = 0;
   for (guint i = 0; i < table->volumes->len; i++)
     {
       const H2kVolume *part = table->volumes->pdata[i];
       *partition += !is_extended (part);
-      if (part == volume->volume)
+      if (part == own)
         {
           /* The BIOS counts from the disk that it starts. */
           *disk = volume->disk == first  ? 0

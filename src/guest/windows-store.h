@@ -29,6 +29,9 @@ typedef enum
 /* VOLUME is set for H2K_LEADS_TO. */
 H2kLeads h2k_windows_follow (const H2kGuest *guest, const H2kBcdDevice *device,
                              H2kGuestVolume **volume);
+/* What Windows takes VOLUME for: its partition, also where BitLocker lies between. VOLUME's. */
+const H2kVolume *h2k_windows_partition (const H2kGuestVolume *volume);
+
 /* The device that leads to VOLUME. FALSE: it is no partition, or its disk has no identifier. */
 gboolean h2k_windows_device_of (const H2kGuest *guest, const H2kGuestVolume *volume,
                                 H2kBcdDevice *device);

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "guest/windows-private.h"
+#include "guest/windows-store.h"
 
 #include "drivers/pe.h"
 
@@ -409,10 +410,10 @@ drive_of (H2kGuest *guest, const H2kGuestVolume *volume, H2kHive *system)
   g_autoptr (GPtrArray) values = h2k_hive_list_values (system, "MountedDevices");
   const H2kTable *table = guest->tables->pdata[volume->disk];
   guint8 guid[16], signature[4] = {0};
+  const H2kVolume *part = h2k_windows_partition (volume);
   gboolean gpt = table->type == H2K_TABLE_GPT;
 
-  if (gpt
-      && (!volume->volume->part_uuid || !h2k_windows_parse_guid (volume->volume->part_uuid, guid)))
+  if (gpt && (!part->part_uuid || !h2k_windows_parse_guid (part->part_uuid, guid)))
     return '\0';
   if (!gpt && table->disk_id)
     {
@@ -426,7 +427,7 @@ drive_of (H2kGuest *guest, const H2kGuestVolume *volume, H2kHive *system)
 
       if (g_ascii_strncasecmp (value->name, "\\DosDevices\\", 12) == 0
           && g_ascii_isalpha (letter[0]) && letter[1] == ':' && letter[2] == '\0'
-          && is_device_of (value, signature, volume->volume->offset, gpt ? guid : NULL))
+          && is_device_of (value, signature, part->offset, gpt ? guid : NULL))
         return g_ascii_toupper (letter[0]);
     }
   return '\0';

@@ -106,6 +106,8 @@ typedef struct
   gboolean secure_boot; /* was on when it last ran */
   gboolean tpm;         /* a TPM was there */
   gboolean bitlocker;   /* a volume of the disks is encrypted by BitLocker */
+  gboolean bitlocker_suspended, bitlocker_locked; /* one that opens by its clear key; one that
+                                                     does not open */
   gboolean dynamic_disks, storage_spaces, refs;
   gboolean hibernated, fast_startup, not_unmounted, dirty;
   gboolean pending_renames, pending_servicing, reboot_pending, setup_in_progress;

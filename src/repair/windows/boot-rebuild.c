@@ -124,7 +124,7 @@ new_id (const H2kGuest *guest, const char *name)
 {
   const H2kTable *table = guest->tables->pdata[guest->root->disk];
   g_autofree char *seed = g_strdup_printf ("%s %" G_GUINT64_FORMAT " %s", table->disk_id,
-                                           guest->root->volume->offset, name);
+                                           h2k_windows_partition (guest->root)->offset, name);
   g_autofree char *hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, seed, -1);
 
   return g_strdup_printf ("{%.8s-%.4s-8%.3s-8%.3s-%.12s}", hash, hash + 8, hash + 12, hash + 15,

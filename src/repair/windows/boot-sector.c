@@ -66,7 +66,7 @@ static gboolean
 correct (const H2kGuest *guest, const H2kGuestVolume *volume, guint8 *sector)
 {
   const H2kDisk *disk = guest->disks->pdata[volume->disk];
-  guint64 start = volume->volume->offset / SECTOR;
+  guint64 start = h2k_windows_partition (volume)->offset / SECTOR;
   gboolean changed = FALSE;
 
   if (start <= G_MAXUINT32 && h2k_le32 (sector + AT_HIDDEN) != start)
@@ -135,7 +135,7 @@ check_volume (H2kRepairContext *context, H2kGuestVolume *volume, GError **error)
       || !h2k_disk_pwrite (disk, 0, SECTOR, sector, error)
       || !write_copy (context->guest, volume, old, error))
     return FALSE;
-  where = g_strdup_printf ("(boot sector of partition %u)", volume->volume->number);
+  where = g_strdup_printf ("(boot sector of partition %u)", h2k_windows_partition (volume)->number);
   before = describe (old);
   after = describe (sector);
   h2k_windows_record_place (context, where, before, after,
@@ -150,7 +150,7 @@ static gboolean
 activate (H2kRepairContext *context, H2kGuestVolume *volume, GError **error)
 {
   H2kDisk *disk = context->guest->disks->pdata[volume->disk];
-  guint number = volume->volume->number;
+  guint number = h2k_windows_partition (volume)->number;
   const guint8 active = 0x80;
   g_autofree char *after = g_strdup_printf ("active partition %u\n", number);
 
@@ -165,7 +165,7 @@ static gboolean
 check_record (H2kRepairContext *context, H2kGuestVolume *volume, GError **error)
 {
   H2kDisk *disk = context->guest->disks->pdata[volume->disk];
-  guint number = volume->volume->number, active = 0;
+  guint number = h2k_windows_partition (volume)->number, active = 0;
   H2kMbrEntry entries[4];
   guint8 sector[SECTOR];
 
