@@ -7,6 +7,8 @@
 #include "fs/fat-check.h"
 #include "fs/fat.h"
 #include "fs/guestfs.h"
+#include "fs/ntfs.h"
+#include "fs/ntfs-check.h"
 
 static const struct
 {
@@ -15,6 +17,7 @@ static const struct
 } checks[] = {
     {&h2k_ext_ops, h2k_ext_check},
     {&h2k_fat_ops, h2k_fat_check},
+    {&h2k_ntfs_ops, h2k_ntfs_check},
 };
 
 H2kFsCheck *

@@ -33,8 +33,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFsCheck, h2k_fs_check_free)
 
 /* Check what FS lies on; its changes are flushed before. TRUE: CHECK says what was found. Nothing
  * is written by the check itself. Memory: a bit a block (of large filesystems in pieces of 64 MiB,
- * with a pass over the inodes for each), a byte an inode, 16 bytes a directory. What an appliance
- * serves is checked there, at the latest before its first change: h2k_guestfs_check().
+ * with a pass over the inodes for each), a byte an inode (of NTFS 20), 16 bytes a directory. What
+ * an appliance serves is checked there, at the latest before its first change: h2k_guestfs_check().
  * Errors: those of the disk, H2K_ERROR_CANCELLED; H2K_ERROR_TOOL. */
 gboolean h2k_fs_check (H2kFs *fs, H2kFsCheck *check, GCancellable *cancellable, GError **error);
 

@@ -15,11 +15,6 @@
 #define MAX_LIST (256u << 10)
 #define MAX_RUNS (256u << 10)
 
-#define ATTRIBUTE_LIST 0x20u
-#define END 0xffffffffu
-
-#define RECORD_NUMBER(ref) ((ref)&0xffffffffffffull)
-
 /* --- records ---------------------------------------------------------------------------------- */
 
 gboolean
@@ -55,8 +50,8 @@ check_attribute (const guint8 *attr, guint32 length)
   return (guint64)h2k_le16 (attr + 20) + h2k_le32 (attr + 16) <= length;
 }
 
-static gboolean
-check_record (const guint8 *record, guint32 size)
+gboolean
+h2k_ntfs_check_record (const guint8 *record, guint32 size)
 {
   guint32 at = h2k_le16 (record + 20), used = h2k_le32 (record + 24);
 
@@ -65,7 +60,7 @@ check_record (const guint8 *record, guint32 size)
   while (at + 8 <= used)
     {
       guint32 length = h2k_le32 (record + at + 4);
-      if (h2k_le32 (record + at) == END)
+      if (h2k_le32 (record + at) == NTFS_END)
         return TRUE;
       if (length < 24 || length > used - at || !check_attribute (record + at, length))
         return FALSE;
@@ -93,13 +88,13 @@ read_record (NtfsVolume *volume, guint64 number, guint sequence, guint64 base, G
                               volume->record_size, record, error))
     return NULL;
   if (!h2k_ntfs_fix (record, volume->record_size, "FILE")
-      || !check_record (record, volume->record_size)
+      || !h2k_ntfs_check_record (record, volume->record_size)
       || (sequence && sequence != h2k_le16 (record + 16)))
     {
       h2k_ntfs_corrupt (volume, error, "file record %" G_GUINT64_FORMAT " is damaged", number);
       return NULL;
     }
-  owner = RECORD_NUMBER (h2k_le64 (record + 32));
+  owner = NTFS_RECORD_NUMBER (h2k_le64 (record + 32));
   if (owner != (number == base ? 0 : base))
     {
       h2k_ntfs_corrupt (volume, error,
@@ -128,7 +123,7 @@ find_attribute (const guint8 *record, guint32 type, const char *name, int instan
 {
   const guint8 *attr = record + h2k_le16 (record + 20);
 
-  for (; h2k_le32 (attr) != END; attr += h2k_le32 (attr + 4))
+  for (; h2k_le32 (attr) != NTFS_END; attr += h2k_le32 (attr + 4))
     if (h2k_le32 (attr) == type && name_is (attr + h2k_le16 (attr + 10), attr[9], name)
         && (instance < 0 || instance == h2k_le16 (attr + 14)))
       return attr;
@@ -178,35 +173,64 @@ get_number (const guint8 *p, guint length, gboolean is_signed)
   return value;
 }
 
-/* Add the runs from P up to END, the first one at VCN. */
-static gboolean
-add_runs (NtfsVolume *volume, NtfsStream *stream, const guint8 *p, const guint8 *end, guint64 vcn)
+void
+h2k_ntfs_runs_begin (NtfsRuns *runs, const guint8 *attr)
 {
-  guint64 lcn = 0;
+  runs->p = attr + h2k_le16 (attr + 32);
+  runs->end = attr + h2k_le32 (attr + 4);
+  runs->vcn = h2k_le64 (attr + 16);
+  runs->lcn = 0;
+  runs->damaged = FALSE;
+}
 
-  while (p < end && *p)
+gboolean
+h2k_ntfs_runs_next (const NtfsVolume *volume, NtfsRuns *runs, NtfsRun *run)
+{
+  const guint8 *p = runs->p;
+  guint length_size, lcn_size;
+
+  if (p < runs->end && !*p)
+    return FALSE;
+  runs->damaged = TRUE;
+  if (p >= runs->end)
+    return FALSE;
+  length_size = *p & 15;
+  lcn_size = *p >> 4;
+  if (!length_size || length_size > 8 || lcn_size > 8
+      || (gsize)(runs->end - p) < 1 + length_size + lcn_size)
+    return FALSE;
+  *run = (NtfsRun){runs->vcn, NTFS_SPARSE, get_number (p + 1, length_size, FALSE)};
+  if (!run->count || runs->vcn > G_MAXINT64 / MAX_CLUSTER
+      || run->count > G_MAXINT64 / MAX_CLUSTER - runs->vcn)
+    return FALSE;
+  if (lcn_size)
     {
-      guint length_size = *p & 15, lcn_size = *p >> 4;
-      NtfsRun run = {vcn, NTFS_SPARSE, 0};
-
-      if (!length_size || length_size > 8 || lcn_size > 8
-          || (gsize)(end - p) < 1 + length_size + lcn_size || stream->runs->len >= MAX_RUNS)
+      runs->lcn += get_number (p + 1 + length_size, lcn_size, TRUE);
+      if (runs->lcn >= volume->n_clusters || run->count > volume->n_clusters - runs->lcn)
         return FALSE;
-      run.count = get_number (p + 1, length_size, FALSE);
-      if (!run.count || run.count > G_MAXINT64 / MAX_CLUSTER - vcn)
-        return FALSE;
-      if (lcn_size)
-        {
-          lcn += get_number (p + 1 + length_size, lcn_size, TRUE);
-          if (lcn >= volume->n_clusters || run.count > volume->n_clusters - lcn)
-            return FALSE;
-          run.lcn = lcn;
-        }
-      g_array_append_val (stream->runs, run);
-      vcn += run.count;
-      p += 1 + length_size + lcn_size;
+      run->lcn = runs->lcn;
     }
-  return p < end;
+  runs->damaged = FALSE;
+  runs->vcn += run->count;
+  runs->p += 1 + length_size + lcn_size;
+  return TRUE;
+}
+
+/* Add the runs of the attribute ATTR. */
+static gboolean
+add_runs (NtfsVolume *volume, NtfsStream *stream, const guint8 *attr)
+{
+  NtfsRuns runs;
+  NtfsRun run;
+
+  h2k_ntfs_runs_begin (&runs, attr);
+  while (h2k_ntfs_runs_next (volume, &runs, &run))
+    {
+      if (stream->runs->len >= MAX_RUNS)
+        return FALSE;
+      g_array_append_val (stream->runs, run);
+    }
+  return !runs.damaged;
 }
 
 /* Add what the attribute ATTR holds: all of the stream, or its next piece. */
@@ -234,8 +258,7 @@ add_piece (NtfsVolume *volume, NtfsStream *stream, const guint8 *attr)
       stream->size = h2k_le64 (attr + 48);
       stream->initialized = MIN (h2k_le64 (attr + 56), stream->size);
     }
-  return add_runs (volume, stream, attr + h2k_le16 (attr + 32), attr + h2k_le32 (attr + 4), first)
-         && n_clusters (stream) == last + 1;
+  return add_runs (volume, stream, attr) && n_clusters (stream) == last + 1;
 }
 
 static gboolean
@@ -244,9 +267,8 @@ is_complete (const NtfsVolume *volume, const NtfsStream *stream)
   return stream->value || stream->size <= n_clusters (stream) * volume->cluster_size;
 }
 
-/* The attribute list of the file whose first record is RECORD; the caller's. */
-static NtfsStream *
-read_list (NtfsVolume *volume, const guint8 *attr, GError **error)
+NtfsStream *
+h2k_ntfs_read_list (NtfsVolume *volume, const guint8 *attr, GError **error)
 {
   g_autoptr (NtfsStream) list = stream_new ();
   g_autofree guint8 *value = NULL;
@@ -264,9 +286,8 @@ read_list (NtfsVolume *volume, const guint8 *attr, GError **error)
   return g_steal_pointer (&list);
 }
 
-/* Where the entry at AT of an attribute list ends, or 0 when it is none. */
-static gsize
-entry_end (const NtfsStream *list, gsize at)
+gsize
+h2k_ntfs_list_end (const NtfsStream *list, gsize at)
 {
   const guint8 *entry = list->value + at;
   guint length;
@@ -291,13 +312,13 @@ add_listed (NtfsVolume *volume, NtfsStream *stream, const NtfsStream *list, guin
       const guint8 *attr;
       guint64 ref;
 
-      next = entry_end (list, at);
+      next = h2k_ntfs_list_end (list, at);
       if (!next)
         return h2k_ntfs_corrupt (volume, error, "an attribute list is damaged");
       if (h2k_le32 (entry) != type || !name_is (entry + entry[7], entry[6], name))
         continue;
       ref = h2k_le64 (entry + 16);
-      record = read_record (volume, RECORD_NUMBER (ref), (guint)(ref >> 48), base, error);
+      record = read_record (volume, NTFS_RECORD_NUMBER (ref), (guint)(ref >> 48), base, error);
       if (!record)
         return FALSE;
       attr = find_attribute (record, type, name, h2k_le16 (entry + 24));
@@ -309,23 +330,21 @@ add_listed (NtfsVolume *volume, NtfsStream *stream, const NtfsStream *list, guin
   return TRUE;
 }
 
-/* Fill STREAM. It is of use for reading as soon as it has its first piece: where the later pieces
- * of the $MFT are is said in the earlier ones. */
+/* Fill STREAM with an attribute of the file BASE, whose first record is RECORD. It is of use for
+ * reading as soon as it has its first piece: where the later pieces of the $MFT are is said in the
+ * earlier ones. */
 static gboolean
-load (NtfsVolume *volume, NtfsStream *stream, guint64 base, guint sequence, guint32 type,
-      const char *name, gboolean *found, GError **error)
+load_from (NtfsVolume *volume, NtfsStream *stream, const guint8 *record, guint64 base, guint32 type,
+           const char *name, gboolean *found, GError **error)
 {
-  g_autofree guint8 *record = read_record (volume, base, sequence, base, error);
   const guint8 *attr;
   gboolean ok;
 
   *found = FALSE;
-  if (!record)
-    return FALSE;
-  attr = find_attribute (record, ATTRIBUTE_LIST, "", -1);
+  attr = find_attribute (record, NTFS_ATTRIBUTE_LIST, "", -1);
   if (attr)
     {
-      g_autoptr (NtfsStream) list = read_list (volume, attr, error);
+      g_autoptr (NtfsStream) list = h2k_ntfs_read_list (volume, attr, error);
       if (!list || !add_listed (volume, stream, list, base, type, name, found, error))
         return FALSE;
       ok = TRUE;
@@ -339,6 +358,31 @@ load (NtfsVolume *volume, NtfsStream *stream, guint64 base, guint sequence, guin
   return (ok && is_complete (volume, stream))
          || h2k_ntfs_corrupt (volume, error, "the runs of file %" G_GUINT64_FORMAT " are damaged",
                               base);
+}
+
+static gboolean
+load (NtfsVolume *volume, NtfsStream *stream, guint64 base, guint sequence, guint32 type,
+      const char *name, gboolean *found, GError **error)
+{
+  g_autofree guint8 *record = read_record (volume, base, sequence, base, error);
+
+  *found = FALSE;
+  return record && load_from (volume, stream, record, base, type, name, found, error);
+}
+
+gboolean
+h2k_ntfs_stream_in (NtfsVolume *volume, const guint8 *record, guint64 number, guint32 type,
+                    const char *name, NtfsStream **stream, GError **error)
+{
+  g_autoptr (NtfsStream) result = stream_new ();
+  gboolean found;
+
+  *stream = NULL;
+  if (!load_from (volume, result, record, number, type, name, &found, error))
+    return FALSE;
+  if (found)
+    *stream = g_steal_pointer (&result);
+  return TRUE;
 }
 
 gboolean

@@ -8,27 +8,10 @@
  */
 #include "fs/corrupt.h"
 #include "fs/ntfs-attr.h"
+#include "fs/ntfs-node.h"
 #include "fs/ntfs-private.h"
 
-#define MAX_DEPTH 16u
-#define MAX_BLOCK 65536u
 #define MAX_ROOT 65536
-
-/* The root: le32 0 type of what is indexed, le32 4 how it is sorted, le32 8 bytes of a block, 16 a
- * node. A block: "INDX", le64 16 its number, 24 a node. A node: le32 0 where its entries begin,
- * le32 4 where they end, le32 8 where its place ends, u8 12 whether it has children. */
-enum
-{
-  ROOT_NODE = 16,
-  BLOCK_NODE = 24,
-  NODE_HEADER = 16,
-
-  /* An entry: le16 8 its length, le16 10 of its key, le16 12 flags, 16 the key; the number of the
-   * child in the last 8 bytes. */
-  ENTRY_HEADER = 16,
-  HAS_CHILD = 1,
-  IS_END = 2,
-};
 
 typedef struct
 {
@@ -47,7 +30,7 @@ check_block (Index *index, guint64 number, guint depth)
   g_autofree guint8 *block = NULL;
   guint64 offset;
 
-  if (!index->blocks || depth > MAX_DEPTH || number > G_MAXINT64 / index->unit
+  if (!index->blocks || depth > H2K_NTFS_MAX_DEPTH || number > G_MAXINT64 / index->unit
       || !g_hash_table_add (index->seen, g_memdup2 (&number, sizeof number)))
     return FALSE;
   offset = number * index->unit;
@@ -57,60 +40,25 @@ check_block (Index *index, guint64 number, guint depth)
   block = g_malloc (index->block_size);
   return h2k_ntfs_pread (index->blocks, offset, index->block_size, block)
          && h2k_ntfs_fix (block, index->block_size, "INDX") && h2k_le64 (block + 16) == number
-         && check_node (index, block + BLOCK_NODE, index->block_size - BLOCK_NODE, depth);
-}
-
-/* Whether the entry at P, which has LEFT bytes at most, makes sense; *LENGTH gets its bytes. */
-static gboolean
-check_entry (const Index *index, const guint8 *p, gsize left, gboolean children, guint *length)
-{
-  guint key, flags, room;
-
-  if (left < ENTRY_HEADER)
-    return FALSE;
-  *length = h2k_le16 (p + 8);
-  key = h2k_le16 (p + 10);
-  flags = h2k_le16 (p + 12);
-  room = ENTRY_HEADER + (flags & HAS_CHILD ? 8 : 0);
-  if (*length < room || *length % 8 || *length > left || ((flags & HAS_CHILD) != 0) != children)
-    return FALSE;
-  if (flags & IS_END)
-    return TRUE;
-  room = *length - room;
-  if (key > room)
-    return FALSE;
-  if (index->of_names)
-    return key >= sizeof (FILE_NAME_ATTR)
-           && key - sizeof (FILE_NAME_ATTR) >= p[ENTRY_HEADER + 64] * sizeof (ntfschar);
-  return h2k_le16 (p) >= ENTRY_HEADER && h2k_le16 (p) <= *length
-         && h2k_le16 (p + 2) <= *length - h2k_le16 (p);
+         && check_node (index, block + H2K_NTFS_BLOCK_NODE, index->block_size - H2K_NTFS_BLOCK_NODE,
+                        depth);
 }
 
 static gboolean
-check_node (Index *index, const guint8 *node, gsize size, guint depth)
+check_node (Index *index, const guint8 *data, gsize size, guint depth)
 {
-  gsize at, end;
-  gboolean children;
+  NtfsNode node;
+  const guint8 *entry;
+  guint length;
 
-  if (size < NODE_HEADER)
+  if (!h2k_ntfs_node_open (&node, data, size, index->of_names))
     return FALSE;
-  at = h2k_le32 (node);
-  end = h2k_le32 (node + 4);
-  children = node[12] & 1;
-  if (at < NODE_HEADER || at % 8 || end > h2k_le32 (node + 8) || h2k_le32 (node + 8) > size)
-    return FALSE;
-  for (;;)
-    {
-      const guint8 *entry = node + at;
-      guint length;
-      if (at > end || !check_entry (index, entry, end - at, children, &length))
-        return FALSE;
-      if (children && !check_block (index, h2k_le64 (entry + length - 8), depth + 1))
-        return FALSE;
-      if (h2k_le16 (entry + 12) & IS_END)
-        return at + length == end;
-      at += length;
-    }
+  do
+    if (!h2k_ntfs_node_next (&node, &entry, &length)
+        || (node.children && !check_block (index, h2k_le64 (entry + length - 8), depth + 1)))
+      return FALSE;
+  while (!(h2k_le16 (entry + 12) & H2K_NTFS_ENTRY_IS_END));
+  return TRUE;
 }
 
 /* Names are sorted by rule 1; what is no attribute (type 0) by one of those from 16 to 19. */
@@ -132,7 +80,8 @@ check_index (ntfs_inode *ni, ntfschar *name, guint32 name_length)
   Index index;
   gsize size;
 
-  if (!root || root->data_size < ROOT_NODE + NODE_HEADER || root->data_size > MAX_ROOT)
+  if (!root || root->data_size < H2K_NTFS_ROOT_NODE + H2K_NTFS_NODE_HEADER
+      || root->data_size > MAX_ROOT)
     return FALSE;
   size = (gsize)root->data_size;
   value = g_malloc (size);
@@ -141,13 +90,11 @@ check_index (ntfs_inode *ni, ntfschar *name, guint32 name_length)
   blocks = ntfs_attr_open (ni, AT_INDEX_ALLOCATION, name, name_length);
   seen = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   index = (Index){blocks, h2k_le32 (value + 8), 0, h2k_le32 (value) == 0x30, seen};
-  if (index.block_size < 512 || index.block_size > MAX_BLOCK
+  if (index.block_size < 512 || index.block_size > H2K_NTFS_MAX_BLOCK
       || (index.block_size & (index.block_size - 1)))
     return FALSE;
-  index.unit = MIN (ni->vol->cluster_size, 512);
-  if (ni->vol->cluster_size <= index.block_size)
-    index.unit = ni->vol->cluster_size;
-  return check_node (&index, value + ROOT_NODE, size - ROOT_NODE, 0);
+  index.unit = h2k_ntfs_block_unit (index.block_size, ni->vol->cluster_size);
+  return check_node (&index, value + H2K_NTFS_ROOT_NODE, size - H2K_NTFS_ROOT_NODE, 0);
 }
 
 /* Whether NI has an index that can be trusted. */

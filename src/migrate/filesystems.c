@@ -75,10 +75,10 @@ refuse_before (const H2kGuestVolume *volume, const H2kFsCheck *check, GError **e
   g_autofree char *name = describe (volume), *found = h2k_fs_check_summary (check);
 
   g_set_error (error, H2K_ERROR, H2K_ERROR_FILESYSTEM,
-               "%s: the filesystem is corrupt: %s. Run fsck on it in the virtual machine (or on "
+               "%s: the filesystem is corrupt: %s. Run %s on it in the virtual machine (or on "
                "a copy of the disk) and migrate again, or give --skip-fsck to migrate it as it "
                "is",
-               name, found);
+               name, found, g_str_equal (volume->id.type, "ntfs") ? "\"chkdsk /f\"" : "fsck");
   return FALSE;
 }
 

@@ -103,8 +103,21 @@ migrate() {
         --virtio-win-iso "$iso" --report "$work/$name-report.json" "$@"
 }
 
+# What the guest mounts was in order before the repairs, and is after them.
+clean() {
+    /usr/bin/python3 - "$work/$1-report.json" <<'END'
+import json, sys
+found = json.load(open(sys.argv[1], encoding="utf-8"))["filesystems"]
+for fs in found:
+    print(fs)
+sys.exit(not found or not all(fs["status"] == "clean" for fs in found)
+         or not any(fs["type"] == "ntfs" and fs["checked_by"] == "native"
+                    and fs["checked_after_repair"] for fs in found))
+END
+}
+
 injected() {
-    migrate "$1" --windows --inject-virtio &&
+    migrate "$1" --windows --inject-virtio && clean "$1" &&
         "$guests/check-drivers" "$work/$1.img" "$work/$1-out.raw" "$work/$1.json"
 }
 
@@ -143,7 +156,7 @@ one_guest() {
     options=(--release "$release" --arch "$arch" --firmware "$firmware" "$@")
     make "$name" "${options[@]}" || return 1
     claim "$name: what inspect says is what there is" inspected "$name"
-    claim "$name: the drivers of VirtIO disks are installed, and nothing else is changed" \
+    claim "$name: the drivers of VirtIO disks are installed, nothing else is changed, all is clean" \
         injected "$name"
     claim "$name: both definitions are valid and of one machine" defined "$name"
     claim "$name: a second run changes nothing" settled "$name"

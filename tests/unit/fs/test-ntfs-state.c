@@ -33,7 +33,7 @@ assert_clean (H2kDisk *disk)
 {
   image_save (disk, "check");
   image_must_run ("ntfsfix -n @/check");
-  image_must_run ("ntfsresize -c -f -f @/check");
+  image_must_run ("ntfsresize -i -f @/check");
 }
 
 /* What ntfs-3g says to mounting DISK for writing: 0, 14 (hibernated), 15 (not unmounted). */

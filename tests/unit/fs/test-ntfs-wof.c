@@ -182,7 +182,7 @@ assert_ordinary (H2kDisk *disk, const char *path, GBytes *content, gboolean grow
 
   image_save (disk, "check");
   image_must_run ("ntfsfix -n @/check");
-  image_must_run ("ntfsresize -c -f -f @/check");
+  image_must_run ("ntfsresize -i -f @/check");
   g_assert_cmpint (image_run (&info, "ntfsinfo -f -F %s @/check", path), ==, 0);
   g_assert_null (strstr (info, "REPARSE"));
   /* What a file grows by is a hole. */
@@ -313,7 +313,7 @@ test_truncate (void)
   CHECK (fs->ops->remove (fs, "/file3", &error));
   CHECK (fs->ops->flush (fs, &error));
   image_save (disk, "check");
-  image_must_run ("ntfsresize -c -f -f @/check");
+  image_must_run ("ntfsresize -i -f @/check");
 }
 
 /* Files that are only moved or removed stay compressed, and take their reparse points along. */
@@ -338,7 +338,7 @@ test_names (void)
   CHECK (fs->ops->flush (fs, &error));
   image_save (disk, "check");
   image_must_run ("ntfsfix -n @/check");
-  image_must_run ("ntfsresize -c -f -f @/check");
+  image_must_run ("ntfsresize -i -f @/check");
   g_assert_cmpint (image_run (&info, "ntfsinfo -f -F /b @/check"), ==, 0);
   g_assert_nonnull (strstr (info, "REPARSE"));
 }
