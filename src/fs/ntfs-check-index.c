@@ -87,14 +87,14 @@ check_name (Walk *w, const guint8 *entry)
   w->c->files[number].names -= h2k_ntfs_check_name_sum (w->ref, child, name, n);
 }
 
-/* A key is le32 each: the id, or (first) the hash. */
+/* A key is le32 each: the id, or (first) the hash. The data are the entry's header in $SDS. */
 static void
 check_security (Walk *w, const guint8 *entry)
 {
   const guint8 *key = entry + H2K_NTFS_ENTRY_KEY;
   gsize size = w->kind == NTFS_CHECK_IDS ? 4 : 8;
 
-  if (h2k_le16 (entry + 10) != size || h2k_le16 (entry + 2) < 20)
+  if (h2k_le16 (entry + 10) != size || h2k_le16 (entry + 2) < H2K_NTFS_SDS_HEADER)
     {
       w->strange = TRUE;
       return;
@@ -112,8 +112,9 @@ check_security (Walk *w, const guint8 *entry)
   keep_key (w, key, (guint)size, size);
   if (w->kind == NTFS_CHECK_IDS && w->c->securities->len < MAX_IDS)
     {
-      guint32 id = h2k_le32 (key);
-      g_array_append_val (w->c->securities, id);
+      const guint8 *data = entry + h2k_le16 (entry);
+      NtfsCheckSecurity security = {h2k_le64 (data + 8), h2k_le32 (key), h2k_le32 (data + 16)};
+      g_array_append_val (w->c->securities, security);
     }
 }
 

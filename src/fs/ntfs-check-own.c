@@ -10,10 +10,7 @@
 
 #define UPCASE_SIZE 131072u
 
-/* An entry of $SDS: le32 0 hash of the descriptor, le32 4 its id, le64 8 where the entry is, le32
- * 16 its length with these 20 bytes. Entries lie in blocks of 256 KiB, each with a copy behind it.
- */
-#define SDS_HEADER 20u
+/* Entries of $SDS lie in blocks of 256 KiB, each with a copy behind it. */
 #define SDS_BLOCK (256u << 10)
 
 /* --- boot sectors ----------------------------------------------------------------------------- */
@@ -131,61 +128,75 @@ hash_descriptor (const guint8 *p, gsize size)
   return hash;
 }
 
-/* How many sound entries of $SDS, whose first SIZE bytes from AT on are BLOCK, have ids that are
- * indexed. */
-static guint64
-count_descriptors (const NtfsCheck *c, guint64 at, const guint8 *block, gsize size)
+/* Whether the SIZE bytes from AT on of $SDS, which are BLOCK, have the entry that SECURITY names.
+ */
+static gboolean
+is_sound (const NtfsCheckSecurity *security, guint64 at, const guint8 *block, gsize size)
 {
-  guint64 n = 0;
+  const guint8 *entry = block + (security->offset - at);
 
-  for (gsize i = 0; i + SDS_HEADER <= size;)
+  return security->length >= H2K_NTFS_SDS_HEADER
+         && security->length <= size - (security->offset - at)
+         && h2k_le32 (entry + 4) == security->id && h2k_le64 (entry + 8) == security->offset
+         && h2k_le32 (entry + 16) == security->length
+         && hash_descriptor (entry + H2K_NTFS_SDS_HEADER, security->length - H2K_NTFS_SDS_HEADER)
+                == h2k_le32 (entry);
+}
+
+static int
+compare_offsets (gconstpointer a, gconstpointer b)
+{
+  guint64 x = ((const NtfsCheckSecurity *)a)->offset, y = ((const NtfsCheckSecurity *)b)->offset;
+
+  return x < y ? -1 : x > y;
+}
+
+/* How many of SECURITIES, which are sorted by their offsets, have no entry in STREAM. */
+static gboolean
+count_damaged (NtfsCheck *c, const NtfsStream *stream, const GArray *securities, guint *n,
+               GError **error)
+{
+  g_autofree guint8 *block = g_malloc (SDS_BLOCK);
+  guint64 at = G_MAXUINT64;
+  gsize size = 0;
+
+  for (guint i = 0; i < securities->len; i++)
     {
-      guint32 length = h2k_le32 (block + i + 16), id = h2k_le32 (block + i + 4);
-      guint low = 0, high = c->securities->len;
+      const NtfsCheckSecurity *security = &g_array_index (securities, NtfsCheckSecurity, i);
+      guint64 start = security->offset / SDS_BLOCK * SDS_BLOCK;
 
-      if (length < SDS_HEADER || length > size - i || h2k_le64 (block + i + 8) != at + i)
-        break;
-      while (low < high)
+      if (security->offset >= stream->size)
         {
-          guint middle = (low + high) / 2;
-          if (g_array_index (c->securities, guint32, middle) < id)
-            low = middle + 1;
-          else
-            high = middle;
+          *n += securities->len - i;
+          return TRUE;
         }
-      n += low < c->securities->len && g_array_index (c->securities, guint32, low) == id
-           && hash_descriptor (block + i + SDS_HEADER, length - SDS_HEADER) == h2k_le32 (block + i);
-      i += (length + 15) & ~15u;
+      if (start != at)
+        {
+          at = start;
+          size = (gsize)MIN (SDS_BLOCK, stream->size - at);
+          if (!h2k_ntfs_read (&c->volume, stream, at, size, block, error))
+            return FALSE;
+        }
+      *n += !is_sound (security, at, block, size);
     }
-  return n;
+  return TRUE;
 }
 
 /* Each id must have its descriptor. */
 static gboolean
 check_descriptors (NtfsCheck *c, const NtfsStream *stream, GError **error)
 {
-  g_autofree guint8 *block = g_malloc (SDS_BLOCK);
-  guint64 n = 0;
+  g_autoptr (GArray) securities = g_array_copy (c->securities);
+  g_autoptr (GError) local = NULL;
+  guint n = 0;
 
-  if (stream->size > c->volume.disk->size)
-    {
-      h2k_ntfs_check_say (c, NTFS_FILE_SECURE, "$SDS has an impossible size");
-      return TRUE;
-    }
-  for (guint64 at = 0; at < stream->size; at += 2 * SDS_BLOCK)
-    {
-      g_autoptr (GError) local = NULL;
-      gsize size = (gsize)MIN (SDS_BLOCK, stream->size - at);
-
-      if (!h2k_ntfs_read (&c->volume, stream, at, size, block, &local))
-        return h2k_ntfs_check_failure (c, NTFS_FILE_SECURE, "$SDS cannot be read",
-                                       g_steal_pointer (&local), error);
-      n += count_descriptors (c, at, block, size);
-    }
-  if (n < c->securities->len)
-    h2k_ntfs_check_say (c, NTFS_FILE_SECURE,
-                        "%" G_GUINT64_FORMAT " of its %u security descriptors are damaged",
-                        c->securities->len - n, c->securities->len);
+  g_array_sort (securities, compare_offsets);
+  if (!count_damaged (c, stream, securities, &n, &local))
+    return h2k_ntfs_check_failure (c, NTFS_FILE_SECURE, "$SDS cannot be read",
+                                   g_steal_pointer (&local), error);
+  if (n)
+    h2k_ntfs_check_say (c, NTFS_FILE_SECURE, "%u of its %u security descriptors are damaged", n,
+                        securities->len);
   return TRUE;
 }
 
@@ -202,7 +213,7 @@ check_secure (NtfsCheck *c, GError **error)
   if (!stream)
     return TRUE; /* of version 1 */
   corruptions = c->result->corruptions;
-  c->securities = g_array_new (FALSE, FALSE, sizeof (guint32));
+  c->securities = g_array_new (FALSE, FALSE, sizeof (NtfsCheckSecurity));
   if (!h2k_ntfs_check_index (c, NTFS_FILE_SECURE, NULL, "$SII", NTFS_CHECK_IDS, &n_ids, error)
       || !h2k_ntfs_check_index (c, NTFS_FILE_SECURE, NULL, "$SDH", NTFS_CHECK_HASHES, &n_hashes,
                                 error))

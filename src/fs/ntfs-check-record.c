@@ -151,7 +151,7 @@ check_sizes (const Record *r, const guint8 *attr)
   guint64 initialized = h2k_le64 (attr + 56), cluster = r->c->volume.cluster_size;
 
   if (first == 0
-      && (size > allocated || initialized > size || allocated % cluster
+      && (size > allocated || initialized > allocated || allocated % cluster
           || (!r->listed && allocated / cluster != last + 1)))
     h2k_ntfs_check_say (r->c, NTFS_RECORD_NUMBER (r->owner),
                         "the sizes of its attribute of type 0x%x do not go together",
@@ -166,7 +166,7 @@ check_sizes (const Record *r, const guint8 *attr)
 static int
 compare_ids (gconstpointer a, gconstpointer b)
 {
-  guint32 x = *(const guint32 *)a, y = *(const guint32 *)b;
+  guint32 x = ((const NtfsCheckSecurity *)a)->id, y = ((const NtfsCheckSecurity *)b)->id;
 
   return x < y ? -1 : x > y;
 }
@@ -176,10 +176,10 @@ static void
 check_security (const Record *r, const guint8 *value, guint size)
 {
   const GArray *ids = r->c->securities;
-  guint32 id = size >= 72 ? h2k_le32 (value + 52) : 0;
+  NtfsCheckSecurity key = {.id = size >= 72 ? h2k_le32 (value + 52) : 0};
 
-  if (id && ids && !bsearch (&id, ids->data, ids->len, sizeof id, compare_ids))
-    h2k_ntfs_check_say (r->c, r->number, "its security descriptor 0x%x is not in $Secure", id);
+  if (key.id && ids && !bsearch (&key, ids->data, ids->len, sizeof key, compare_ids))
+    h2k_ntfs_check_say (r->c, r->number, "its security descriptor 0x%x is not in $Secure", key.id);
 }
 
 static void

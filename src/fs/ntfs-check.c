@@ -284,7 +284,7 @@ check_clusters (NtfsCheck *c, GError **error)
 static void
 judge_names (NtfsCheck *c, guint64 number, const NtfsCheckFile *file)
 {
-  if (file->n_names != file->links)
+  if (file->n_names != file->links && !is_reserved (number))
     h2k_ntfs_check_say (c, number, "it counts %u names, but has %u", file->links, file->n_names);
   if (!file->n_names && !is_reserved (number))
     h2k_ntfs_check_say (c, number, "it is in use, but has no name");

@@ -40,6 +40,17 @@ typedef struct
   guint8 flags;
 } NtfsCheckFile;
 
+/* An entry of $SDS begins with le32 0 hash of the descriptor, le32 4 its id, le64 8 where the entry
+ * is, le32 16 its length with these 20 bytes. */
+#define H2K_NTFS_SDS_HEADER 20u
+
+/* A security descriptor of $Secure. */
+typedef struct
+{
+  guint64 offset; /* in $SDS */
+  guint32 id, length;
+} NtfsCheckSecurity;
+
 typedef struct
 {
   NtfsVolume volume;
@@ -58,7 +69,7 @@ typedef struct
   guint8 *taken; /* a bit for each of them */
 
   guint16 *upcase;    /* of 65536 units */
-  GArray *securities; /* guint32: sorted; NULL: files have no security ids */
+  GArray *securities; /* NtfsCheckSecurity, by id; NULL: which ones there are is not known */
 } NtfsCheck;
 
 /* Something is wrong with the file NUMBER. */

@@ -41,8 +41,9 @@ check_entry (const NtfsNode *node, const guint8 *p, gsize left, guint *length)
   if (node->of_names)
     return key >= H2K_NTFS_NAME
            && key - H2K_NTFS_NAME >= p[H2K_NTFS_ENTRY_KEY + H2K_NTFS_NAME_UNITS] * 2u;
-  return h2k_le16 (p) >= H2K_NTFS_ENTRY_KEY && h2k_le16 (p) <= *length
-         && h2k_le16 (p + 2) <= *length - h2k_le16 (p);
+  return h2k_le16 (p + 2) == 0
+         || (h2k_le16 (p) >= H2K_NTFS_ENTRY_KEY && h2k_le16 (p) <= *length
+             && h2k_le16 (p + 2) <= *length - h2k_le16 (p));
 }
 
 gboolean
