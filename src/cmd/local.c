@@ -37,11 +37,14 @@ typedef struct
   GStrv first_boot;
   int threads, timeout, memory, vcpus;
   gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
+  char *no_names[N_REPAIRS]; /* "no-fix-fstab": of the options, which live as long */
 } Flags;
 
 static void
 flags_clear (Flags *flags)
 {
+  for (guint i = 0; i < N_REPAIRS; i++)
+    g_free (flags->no_names[i]);
   g_strfreev (flags->vmdks);
   g_strfreev (flags->vhds);
   g_free (flags->ova);
@@ -68,7 +71,8 @@ repair_entries (Flags *flags)
       entries[2 * i]
           = (GOptionEntry){repair_flags[i].name, 0,   0, G_OPTION_ARG_NONE, &flags->wanted[i],
                            repair_flags[i].help, NULL};
-      entries[2 * i + 1] = (GOptionEntry){g_strconcat ("no-", repair_flags[i].name, NULL),
+      flags->no_names[i] = g_strconcat ("no-", repair_flags[i].name, NULL);
+      entries[2 * i + 1] = (GOptionEntry){flags->no_names[i],
                                           0,
                                           G_OPTION_FLAG_HIDDEN,
                                           G_OPTION_ARG_NONE,
