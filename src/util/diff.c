@@ -42,6 +42,34 @@ split (GBytes *bytes)
   return out;
 }
 
+/* Whether each line ends as on DOS and Windows; so do those of no file at all. */
+static gboolean
+is_crlf (const GPtrArray *lines)
+{
+  for (guint i = 0; i < lines->len; i++)
+    if (g_str_has_suffix (lines->pdata[i], "\n") && !g_str_has_suffix (lines->pdata[i], "\r\n"))
+      return FALSE;
+  return TRUE;
+}
+
+/* Once that is said for all of them, a line ends as anywhere else. Returns how many there were. */
+static guint
+strip_cr (GPtrArray *lines)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < lines->len; i++)
+    {
+      char *line = lines->pdata[i];
+      gsize length = strlen (line);
+      if (!g_str_has_suffix (line, "\r\n"))
+        continue;
+      memcpy (line + length - 2, "\n", 2);
+      n++;
+    }
+  return n;
+}
+
 static gboolean
 same (GPtrArray *a, guint i, GPtrArray *b, guint j)
 {
@@ -179,6 +207,9 @@ h2k_text_diff (const char *path, GBytes *before, GBytes *after)
                               after ? g_bytes_get_size (after) : 0);
       return g_string_free (out, FALSE);
     }
+  /* Where only some lines have them, or only one of the two, each line shows its own. */
+  if (is_crlf (a) && is_crlf (b) && strip_cr (a) + strip_cr (b))
+    g_string_append (out, "(CRLF line ends)\n");
   edits = compare (a, b);
   number_edits (edits);
   g_string_append_printf (out, before ? "--- a%s\n" : "--- /dev/null\n", safe_path);

@@ -83,8 +83,9 @@ guint32 h2k_crc32c (guint32 crc, const void *data, gsize length);
 char *h2k_escape_text (const char *text, gssize length);
 
 /* A unified diff (three lines of context) of two texts, with headers "--- a/PATH", "+++ b/PATH";
- * NULL stands for a file that does not exist. Content that is not text gives one line with the
- * sizes. The caller's. */
+ * NULL stands for a file that does not exist. Where all lines of both end in CR and LF, a first
+ * line says so, and the CRs are left out. Content that is not text gives one line with the sizes.
+ * The caller's. */
 char *h2k_text_diff (const char *path, GBytes *before, GBytes *after);
 
 /* SIZE in binary units for people: "4.0 GiB". The caller's. */

@@ -92,6 +92,33 @@ test_diff (void)
   g_assert_true (g_str_has_prefix (of_binary, "Binary file /f: 2 -> "));
 }
 
+/* Their line ends are told once, unless these are what differs. */
+static void
+test_diff_crlf (void)
+{
+  g_autoptr (GBytes) a = bytes_of ("1\r\n2\r\n3\r\n"), b = bytes_of ("1\r\ntwo\r\n3\r\n");
+  g_autoptr (GBytes) unix_ends = bytes_of ("1\n2\n3\n"), mixed = bytes_of ("1\r\n2\n3\r\n");
+  g_autoptr (GBytes) open_end = bytes_of ("1\r\n2\r\n3");
+  g_autofree char *edited = h2k_text_diff ("/f", a, b), *created = h2k_text_diff ("/f", NULL, a);
+  g_autofree char *removed = h2k_text_diff ("/f", a, NULL);
+  g_autofree char *ends = h2k_text_diff ("/f", a, unix_ends);
+  g_autofree char *one = h2k_text_diff ("/f", a, mixed);
+  g_autofree char *last = h2k_text_diff ("/f", a, open_end);
+
+  g_assert_cmpstr (edited, ==,
+                   "(CRLF line ends)\n--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n 1\n-2\n+two\n 3\n");
+  g_assert_cmpstr (created, ==,
+                   "(CRLF line ends)\n--- /dev/null\n+++ b/f\n@@ -0,0 +1,3 @@\n+1\n+2\n+3\n");
+  g_assert_cmpstr (removed, ==,
+                   "(CRLF line ends)\n--- a/f\n+++ /dev/null\n@@ -1,3 +0,0 @@\n-1\n-2\n-3\n");
+  g_assert_cmpstr (ends, ==,
+                   "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n-1\\x0d\n-2\\x0d\n-3\\x0d\n+1\n+2\n+3\n");
+  g_assert_cmpstr (one, ==, "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n 1\\x0d\n-2\\x0d\n+2\n 3\\x0d\n");
+  g_assert_cmpstr (last, ==,
+                   "(CRLF line ends)\n--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n 1\n 2\n-3\n+3\n"
+                   "\\ No newline at end of file\n");
+}
+
 /* patch(1) is the judge: every diff of random texts leads from one to the other. */
 static void
 test_diff_random (void)
@@ -231,6 +258,7 @@ main (int argc, char **argv)
   g_test_add_func ("/util/lines edit", test_lines_edit);
   g_test_add_func ("/util/escape", test_escape);
   g_test_add_func ("/util/diff", test_diff);
+  g_test_add_func ("/util/diff of texts with CRLF", test_diff_crlf);
   g_test_add_func ("/util/diff leads from one text to the other", test_diff_random);
   g_test_add_func ("/util/zero", test_zero);
   g_test_add_func ("/util/digests", test_digests);
