@@ -56,7 +56,7 @@ _hyper2kvm_reply() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --output | --add | -a | -o | --report | --log-file | --virtio-win-iso | --virtio-config | --qga | --firstboot)
+    --socket | --pid-file | --vmdk | --vhd | --vhdx | --vdi | --ova | --ovf | --vmx | --disk | --to-output | --output | --add | -a | -o | --report | --log-file | --virtio-win-iso | --virtio-config | --qga | --firstboot | --screen)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -87,7 +87,7 @@ _hyper2kvm_reply() {
         inspect) words="--json --format --key --backend $common" ;;
         boot-test)
             words="--format --bus --evidence --reboot --boot-timeout --headless --window --accel
-                --uefi --memory --vcpus --mac --key --temp-dir --json $common"
+                --uefi --memory --vcpus --mac --key --temp-dir --screen --json $common"
             ;;
         convert)
             words="--format --out-format --options --backing --backing-format --compress --cluster-size --threads --verify --fast

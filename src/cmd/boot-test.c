@@ -50,6 +50,8 @@ cmd_boot_test (int argc, char **argv)
        "a LUKS container's key, for the marker unit; may be repeated", "DEV:file:F"},
       {"temp-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->temp_dir,
        "where the overlay lies (default: $TMPDIR or /var/tmp)", "DIR"},
+      {"screen", 0, 0, G_OPTION_ARG_FILENAME, &options->screen,
+       "a PNG picture of the screen goes there when there is no proof", "FILE"},
       {"json", 0, 0, G_OPTION_ARG_NONE, &json, "print what was seen as JSON", NULL},
       {NULL},
   };

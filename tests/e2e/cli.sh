@@ -127,6 +127,19 @@ claim "the man page has no mistakes" man_page_is_clean
 claim "each option is in the man page and in the completion" documented
 claim "each exit code is in the man page" exit_codes_documented
 claim "the completion is valid bash" bash -n "$H2K_TOP/scripts/completion.bash"
+pictured() {
+    truncate -s 1M "$work/empty.raw"
+    status 13 "$H2K" boot-test --format raw --boot-timeout 15 --screen "$work/screen.png" --json \
+        "$work/empty.raw" >"$work/seen.json" &&
+        json "$work/seen.json" 'd["screen"].endswith("/screen.png")' &&
+        [ "$(head -c 8 "$work/screen.png" | od -An -tx1)" = " 89 50 4e 47 0d 0a 1a 0a" ] &&
+        [ "$(stat -c %a "$work/screen.png")" = 600 ]
+}
+if command -v qemu-system-x86_64 >/dev/null; then
+    claim "boot-test --screen keeps a picture of what does not boot" pictured
+else
+    skip "boot-test --screen keeps a picture of what does not boot" "QEMU is not installed"
+fi
 # complete WORD...: what the completion offers for the last of these words
 complete_words() {
     (
