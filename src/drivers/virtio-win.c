@@ -365,7 +365,7 @@ find_installed (const H2kCatalogue *catalogue, GError **error)
       error, H2K_ERROR, H2K_ERROR_SOURCE,
       "no package of virtio drivers for Windows is installed (there is none of %s): install "
       "virtio-win, or name its ISO or a folder with its files (--virtio-win-iso); "
-      "--no-inject-virtio goes without drivers, which is for --bus sata and ide",
+      "with --bus sata or ide Windows needs none",
       safe);
   return NULL;
 }

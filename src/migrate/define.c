@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "migrate/migrate.h"
+#include "repair/windows/session.h"
 
 /* What the networks were called: of the NIC with the same MAC, or the same place. */
 static void
@@ -28,7 +29,7 @@ name_networks (const H2kVm *vm, H2kDomain *domain)
 static void
 choose_models (const H2kDefinition *d, H2kDomain *domain)
 {
-  gboolean has_driver = d->options->repairs & H2K_REPAIR_VIRTIO
+  gboolean has_driver = (d->repairs && h2k_windows_gets_network_driver (d->repairs))
                         || g_ptr_array_find_with_equal_func (d->guest->windows->virtio, "netkvm",
                                                              g_str_equal, NULL);
 
@@ -54,6 +55,25 @@ add_nics (const H2kDefinition *d, H2kDomain *domain)
       choose_models (d, domain);
       h2k_domain_fix_macs (domain);
     }
+}
+
+/* What has to be there to start, whoever put it there. */
+static void
+check_disk_driver (const H2kDefinition *d, GPtrArray *warnings)
+{
+  const char *driver = d->options->bus == H2K_BUS_VIRTIO_BLK    ? "viostor"
+                       : d->options->bus == H2K_BUS_VIRTIO_SCSI ? "vioscsi"
+                                                                : NULL;
+
+  if (!driver || !d->guest || !d->guest->windows || d->options->repairs & H2K_REPAIR_VIRTIO
+      || g_ptr_array_find_with_equal_func (d->guest->windows->virtio, driver, g_str_equal, NULL))
+    return;
+  g_ptr_array_add (warnings,
+                   g_strdup_printf ("this Windows has no driver %s for the disks of its "
+                                    "definition, and none was put into it, as was asked for: it "
+                                    "will not start from them; choose --bus sata or ide, or put "
+                                    "the driver in (--inject-virtio)",
+                                    driver));
 }
 
 /* What the options say, else the description, else a modest default. */
@@ -134,6 +154,7 @@ h2k_define (const H2kDefinition *d, GPtrArray *warnings)
       h2k_domain_add_disk (domain, path, d->options->output_format, d->options->bus);
     }
   define_security (d, domain, warnings);
+  check_disk_driver (d, warnings);
   add_nics (d, domain);
   return domain;
 }

@@ -472,6 +472,13 @@ overlay_bytes (Migration *m)
   return bytes;
 }
 
+/* Whether the VM's disks stay where every system has drivers for them. */
+static gboolean
+has_known_disks (const Migration *m)
+{
+  return m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE;
+}
+
 static gboolean
 step_repair (Migration *m, GError **error)
 {
@@ -481,6 +488,7 @@ step_repair (Migration *m, GError **error)
       .guest_agent = m->options->guest_agent,
       .first_boot = m->options->first_boot,
       .temp_dir = m->options->temp_dir,
+      .known_disks = has_known_disks (m),
   };
   H2kFilesystemChecks checks = filesystem_checks (m);
   g_autofree char *size = NULL;
@@ -591,8 +599,7 @@ check_space (Migration *m, guint64 needed, GError **error)
 static gboolean
 prepare_first_boot (Migration *m, GError **error)
 {
-  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot
-      || m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE)
+  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot || has_known_disks (m))
     return TRUE;
   m->first_boot = h2k_two_phase_new (m->xml_path);
   return may_write (m, m->first_boot->xml_path, "the definition of the first boot", error)

@@ -24,6 +24,7 @@ static const H2kRepair *const linux_repairs[] = {
 
 static const H2kRepair *const windows_repairs[] = {
     &h2k_repair_windows_storage,
+    &h2k_repair_windows_controllers,
     &h2k_repair_windows_boot,
     &h2k_repair_windows_leftovers,
     &h2k_repair_windows_drivers,

@@ -47,6 +47,8 @@ typedef struct
   const char *guest_agent;     /* path of an MSI on this host */
   const GPtrArray *first_boot; /* char *: paths on this host of scripts and programs */
   const char *temp_dir;        /* for hives that are large */
+  gboolean known_disks;        /* the VM's disks stay on SATA or IDE, which Windows has drivers for:
+                                * those for VirtIO are welcome, but may be missing */
 } H2kRepairOptions;
 
 typedef struct _H2kWindowsSession H2kWindowsSession;

@@ -15,6 +15,7 @@ extern const H2kRepair h2k_repair_network;
 extern const H2kRepair h2k_repair_tools;
 
 extern const H2kRepair h2k_repair_windows_storage;
+extern const H2kRepair h2k_repair_windows_controllers;
 extern const H2kRepair h2k_repair_windows_boot;
 extern const H2kRepair h2k_repair_windows_leftovers;
 extern const H2kRepair h2k_repair_windows_drivers;

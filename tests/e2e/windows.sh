@@ -279,6 +279,40 @@ without() {
 }
 claim "--no-inject-virtio leaves the drivers out" without
 
+# Disks that Windows has drivers for need no others, and there are none here.
+known_bus() {
+    rm -f "$work"/plain-out*
+    "$H2K" local --disk "$work/plain.img" --to-output "$work/plain-out.raw" --out-format raw \
+        --bus "$1" "${@:2}" --report "$work/plain-report.json" 2>&1 | tee "$work/log"
+    [ "${PIPESTATUS[0]}" -eq 0 ] && [ ! -e "$work/plain-out-bootstrap.xml" ] &&
+        ! grep -q virtio "$work/plain-out.xml" && grep -q "bus=\"$1\"" "$work/plain-out.xml" &&
+        ! "$H2K" cat "$work/plain-out.raw" /Windows/System32/drivers/viostor.sys &&
+        "$H2K" cat "$work/plain-out.raw" /Windows/System32/config/SYSTEM >"$work/hive" &&
+        reglookup -p '/ControlSet001/Services/storahci/Start' "$work/hive" | grep 0x00000000
+}
+if [ -e /usr/share/virtio-win ] || [ -e /usr/share/virtio ] || [ -e /usr/local/share/virtio-win ]; then
+    skip "--bus sata and ide need no drivers" "virtio-win is installed"
+else
+    claim "--bus sata needs no drivers" known_bus sata
+    claim "the report says so" grep -q "warning: no VirtIO drivers are named" "$work/log"
+    claim "--bus ide needs no drivers" known_bus ide
+fi
+claim "--bus sata with --no-inject-virtio starts the controller's driver, too" known_bus sata \
+    --no-inject-virtio
+
+sata_with_drivers() {
+    migrate plain --bus sata && "$guests/check-drivers" "$work/plain.img" "$work/plain-out.raw" \
+        "$work/plain.json" && grep -q 'model type="virtio"' "$work/plain-out.xml"
+}
+claim "--bus sata with drivers puts them in, and the network is VirtIO's" sata_with_drivers
+
+no_driver() {
+    migrate plain --no-inject-virtio 2>"$work/log"
+    cat "$work/log"
+    grep -q 'warning: this Windows has no driver viostor' "$work/log"
+}
+claim "VirtIO disks without a driver are a warning" no_driver
+
 from_folder() {
     "$guests/make-virtio-win" --folder "$work/folder" && rm -f "$work"/plain-out* &&
         "$H2K" local --disk "$work/plain.img" --to-output "$work/plain-out.raw" --out-format raw \

@@ -6,6 +6,7 @@
 
 #define DATABASE "DriverDatabase"
 #define WHY "Windows finds the drivers of its devices there"
+#define WHY_DEVICE "the device leads to its driver before Plug and Play has run"
 #define MAX_OEM 4096u
 #define FILETIME_EPOCH (G_GINT64_CONSTANT (11644473600)) /* seconds from 1601 to 1970 */
 #define NOCLOBBER 0x20000u /* of a value's type there: what the device has already stays */
@@ -369,4 +370,21 @@ h2k_windows_add_package (H2kRepairContext *context, const H2kDriver *driver, con
     if (!add_device (&p, driver->inf->devices->pdata[i], error))
       return FALSE;
   return copy_files (&p, error) && copy_inf (&p, inf, error);
+}
+
+/* --- before Windows 8 ------------------------------------------------------------------------- */
+
+gboolean
+h2k_windows_add_critical (H2kRepairContext *context, const char *control_set, const char *id,
+                          const char *service, const char *class_guid, GError **error)
+{
+  g_autofree char *name = g_ascii_strdown (id, -1);
+  g_autofree char *key = g_strconcat (control_set, "\\Control\\CriticalDeviceDatabase\\",
+                                      g_strdelimit (name, "\\", '#'), NULL);
+
+  return h2k_windows_set (context, H2K_HIVE_SYSTEM, key,
+                          h2k_reg_string ("Service", H2K_REG_SZ, service), WHY_DEVICE, error)
+         && h2k_windows_set (context, H2K_HIVE_SYSTEM, key,
+                             h2k_reg_string ("ClassGUID", H2K_REG_SZ, class_guid), WHY_DEVICE,
+                             error);
 }

@@ -20,3 +20,8 @@ char *h2k_windows_package_name (const H2kDriver *driver, const H2kWindowsRelease
  * keeps its own. */
 gboolean h2k_windows_add_package (H2kRepairContext *context, const H2kDriver *driver,
                                   const char *package, GBytes *inf, char **oem, GError **error);
+
+/* Before Windows 8, in CriticalDeviceDatabase of CONTROL_SET: the device ID leads to SERVICE. */
+gboolean h2k_windows_add_critical (H2kRepairContext *context, const char *control_set,
+                                   const char *id, const char *service, const char *class_guid,
+                                   GError **error);

@@ -103,6 +103,14 @@ run (H2kRepairContext *context, GError **error)
 
   if (!context->options.virtio_win && is_installed (context->guest->windows))
     return TRUE;
+  if (h2k_windows_does_without_drivers (context))
+    {
+      h2k_repair_warn (context,
+                       "no VirtIO drivers are named (--virtio-win-iso) or installed here: Windows "
+                       "gets none, and its disks and network adapters stay of kinds that it has "
+                       "drivers for");
+      return TRUE;
+    }
   drivers = h2k_windows_drivers (context, error);
   for (guint i = 0; drivers && i < drivers->len; i++)
     {

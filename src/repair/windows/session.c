@@ -250,6 +250,28 @@ h2k_windows_named_driver_source (H2kRepairContext *context, GError **error)
              : NULL;
 }
 
+gboolean
+h2k_windows_does_without_drivers (H2kRepairContext *context)
+{
+  const H2kRepairOptions *o = &context->options;
+  g_autoptr (GError) error = NULL;
+
+  return o->known_disks && !o->virtio_win && !o->virtio_config
+         && !h2k_windows_driver_source (context, &error)
+         && g_error_matches (error, H2K_ERROR, H2K_ERROR_SOURCE);
+}
+
+gboolean
+h2k_windows_gets_network_driver (const H2kRepairContext *context)
+{
+  const GPtrArray *drivers = context->windows ? context->windows->drivers : NULL;
+
+  for (guint i = 0; drivers && i < drivers->len; i++)
+    if (((const H2kDriver *)drivers->pdata[i])->role == H2K_DRIVER_NETWORK)
+      return TRUE;
+  return FALSE;
+}
+
 GPtrArray *
 h2k_windows_drivers (H2kRepairContext *context, GError **error)
 {

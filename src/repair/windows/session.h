@@ -58,6 +58,10 @@ gboolean h2k_windows_add_key (H2kRepairContext *context, H2kWindowsHiveName hive
 H2kDriverSource *h2k_windows_driver_source (H2kRepairContext *context, GError **error);
 /* The same, but NULL without an error when nobody named a source or has opened one. */
 H2kDriverSource *h2k_windows_named_driver_source (H2kRepairContext *context, GError **error);
+/* Whether there is no source, nobody named one, and the VM does not need its drivers. */
+gboolean h2k_windows_does_without_drivers (H2kRepairContext *context);
+/* Whether the drivers that were put into this Windows have one for the network. */
+gboolean h2k_windows_gets_network_driver (const H2kRepairContext *context);
 /* H2kDriver *: those that fit this Windows; the session's. */
 GPtrArray *h2k_windows_drivers (H2kRepairContext *context, GError **error);
 

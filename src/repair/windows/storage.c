@@ -1,5 +1,4 @@
-/* storage.c - VirtIO storage drivers that Windows starts from, and the controllers of the first
- * boot.
+/* storage.c - VirtIO storage drivers that Windows starts from.
  *
  * A driver that the boot loader loads needs its file, its service with Start 0 in the control set
  * that is booted, and a way from the device's id to the service: CriticalDeviceDatabase up to
@@ -17,7 +16,6 @@
 #define KERNEL_DRIVER 1u
 #define STORAGE_GROUP "SCSI miniport"
 #define WHY_SERVICE "the boot loader loads the driver of the VirtIO disk with the kernel"
-#define WHY_DEVICE "the device leads to its driver before Plug and Play has run"
 #define LOCKDOWN                                                                                   \
   "Microsoft\\Windows\\CurrentVersion\\Setup\\PnpLockdownFiles\\%SystemRoot%/System32/drivers/"
 
@@ -177,21 +175,6 @@ add_event_log (const Storage *s, const char *control_set, GError **error)
 /* --- devices, up to Windows 7 ----------------------------------------------------------------- */
 
 static gboolean
-add_critical (H2kRepairContext *context, const char *control_set, const char *id,
-              const char *service, const char *class_guid, GError **error)
-{
-  g_autofree char *name = g_ascii_strdown (id, -1);
-  g_autofree char *key = g_strconcat (control_set, "\\Control\\CriticalDeviceDatabase\\",
-                                      g_strdelimit (name, "\\", '#'), NULL);
-
-  return h2k_windows_set (context, H2K_HIVE_SYSTEM, key,
-                          h2k_reg_string ("Service", H2K_REG_SZ, service), WHY_DEVICE, error)
-         && h2k_windows_set (context, H2K_HIVE_SYSTEM, key,
-                             h2k_reg_string ("ClassGUID", H2K_REG_SZ, class_guid), WHY_DEVICE,
-                             error);
-}
-
-static gboolean
 add_critical_devices (const Storage *s, const char *control_set, GError **error)
 {
   const H2kInf *inf = s->inf;
@@ -202,8 +185,8 @@ add_critical_devices (const Storage *s, const char *control_set, GError **error)
       if (device->install != s->install)
         continue;
       for (guint k = 0; device->ids[k]; k++)
-        if (!add_critical (s->context, control_set, device->ids[k], s->service->name,
-                           inf->class_guid, error))
+        if (!h2k_windows_add_critical (s->context, control_set, device->ids[k], s->service->name,
+                                       inf->class_guid, error))
           return FALSE;
     }
   return TRUE;
@@ -395,87 +378,6 @@ inject (H2kRepairContext *context, const H2kDriver *driver, GString *offline, GE
   return inject_services (&s, error);
 }
 
-/* --- the controllers of the first boot -------------------------------------------------------- */
-
-/* Windows' own drivers of what the definition of the first boot has its disks on, SATA or IDE. A
- * system that was installed on SCSI has them switched off. */
-static const struct
-{
-  const char *service;
-  guint from, before; /* releases, MAJOR * 100 + MINOR */
-} controllers[] = {
-    {"atapi", 0, 99999},  {"intelide", 0, 602},     {"pciide", 0, 602},
-    {"msahci", 601, 602}, {"storahci", 602, 99999}, {"pciidex", 0, 501},
-};
-
-/* Ids that XP and 2003 need a driver for before Plug and Play: the IDE controllers of the i440FX's
- * and PIIX4's south bridges, and what hangs on them. */
-static const struct
-{
-  const char *id, *service, *class_guid;
-} old_devices[] = {
-    {"primary_ide_channel", "atapi", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
-    {"secondary_ide_channel", "atapi", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
-    {"*pnp0600", "atapi", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
-    {"pci#cc_0101", "pciide", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
-    {"pci#ven_8086&dev_7010", "intelide", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
-    {"pci#ven_8086&dev_7111", "intelide", "{4D36E96A-E325-11CE-BFC1-08002BE10318}"},
-    {"gendisk", "disk", "{4D36E967-E325-11CE-BFC1-08002BE10318}"},
-};
-
-static gboolean
-start_controller (H2kRepairContext *context, H2kHive *system, const char *control_set,
-                  const char *service, gboolean *found, GError **error)
-{
-  static const char why[] = "the first boot has its disk on this kind of controller";
-  g_autofree char *key = service_key (control_set, service);
-  g_autofree char *override = g_strconcat (key, "\\StartOverride", NULL);
-  guint32 start;
-
-  if (!h2k_hive_get_dword (system, key, "Start", &start))
-    return TRUE;
-  *found = TRUE;
-  return h2k_windows_set (context, H2K_HIVE_SYSTEM, key, h2k_reg_dword ("Start", BOOT_START), why,
-                          error)
-         && h2k_windows_remove_key (context, H2K_HIVE_SYSTEM, override, "it would override Start",
-                                    error);
-}
-
-static gboolean
-add_old_devices (H2kRepairContext *context, const char *control_set, GError **error)
-{
-  for (guint i = 0; i < G_N_ELEMENTS (old_devices); i++)
-    if (!add_critical (context, control_set, old_devices[i].id, old_devices[i].service,
-                       old_devices[i].class_guid, error))
-      return FALSE;
-  return TRUE;
-}
-
-static gboolean
-start_controllers (H2kRepairContext *context, H2kHive *system, GError **error)
-{
-  const H2kWindows *w = context->guest->windows;
-  guint release = w->version.major * 100 + w->version.minor;
-  gboolean found = FALSE;
-
-  for (guint c = 0; c < w->control_sets->len; c++)
-    {
-      const char *control_set = w->control_sets->pdata[c];
-      for (guint i = 0; i < G_N_ELEMENTS (controllers); i++)
-        if (release >= controllers[i].from && release < controllers[i].before
-            && !start_controller (context, system, control_set, controllers[i].service, &found,
-                                  error))
-          return FALSE;
-      if (release < 600 && found && !add_old_devices (context, control_set, error))
-        return FALSE;
-    }
-  if (!found)
-    h2k_repair_warn (context,
-                     "Windows has no driver of its own for SATA or IDE controllers: use the "
-                     "definition with VirtIO disks at once");
-  return TRUE;
-}
-
 /* --- the repair ------------------------------------------------------------------------------- */
 
 static gboolean
@@ -500,14 +402,14 @@ run (H2kRepairContext *context, GError **error)
 {
   H2kHive *system = h2k_windows_hive (context, H2K_HIVE_SYSTEM, error);
 
-  if (!system || !start_controllers (context, system, error))
+  if (!system)
     return FALSE;
   /* Drivers that are there and started need no others; of VirtIO SCSI's there is none for XP. */
   if (!context->options.virtio_win && is_ready (context, system, "viostor")
       && (!h2k_windows_is_at_least (context->guest->windows, 6, 0)
           || is_ready (context, system, "vioscsi")))
     return TRUE;
-  return inject_all (context, error);
+  return h2k_windows_does_without_drivers (context) || inject_all (context, error);
 }
 
 const H2kRepair h2k_repair_windows_storage = {
