@@ -220,10 +220,10 @@ H2K_PUBLIC void h2k_file_info_free (H2kFileInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFileInfo, h2k_file_info_free)
 
 /* The absolute path that PATH stands for: itself when it begins with a slash. Of a Windows, paths
- * may also be written as there, with backslashes, and begin with a drive: C:\Windows is /Windows, if
- * C: is the system's drive, else /C:/Windows. The functions below take both; names that were listed
- * are added to what this returns. The caller's. Errors: H2K_ERROR_USAGE (it is not absolute),
- * _FAILED (there is no such drive; the message lists those that there are). */
+ * may also be written as there, with backslashes, and begin with a drive: C:\Windows is /Windows,
+ * if C: is the system's drive, else /C:/Windows. The functions below take both; names that were
+ * listed are added to what this returns. The caller's. Errors: H2K_ERROR_USAGE (it is not
+ * absolute), _FAILED (there is no such drive; the message lists those that there are). */
 H2K_PUBLIC char *h2k_files_path (H2kFiles *files, const char *path, GError **error);
 
 /* What PATH is; a link in its last component is followed if FOLLOW. Errors: H2K_ERROR_FAILED (there
@@ -375,14 +375,20 @@ typedef struct
   char *source_format; /* as above */
   gboolean repair;     /* default FALSE; TRUE: the guest is repaired in the overlay first */
   GPtrArray *keys;     /* char *: of LUKS containers, as for a migration; for the repair */
-  gboolean writable;   /* default FALSE; TRUE: clients may write into the overlay */
-  char *export_name;   /* NULL: the default export, "" */
-  char *socket;        /* a unix socket to be made; NULL: one in a new folder, mode 0700 */
-  int port;            /* default -1: none; else on 127.0.0.1 instead; 0: a free one */
-  int listen_fd;       /* default -1: none; else a socket that listens, which is taken over */
-  guint connections;   /* most at once; 0 (default): 16 */
-  gboolean exit_last;  /* default FALSE; TRUE: end when the last client has left */
-  char *temp_dir;      /* for what does not fit in memory; NULL: $TMPDIR or /var/tmp */
+  char *virtio_win;    /* Windows: these five for the repair, too, as for a migration */
+  char *virtio_config;
+  char *guest_agent;
+  GPtrArray *first_boot; /* char * */
+  gboolean force_dirty;
+  H2kBus bus;         /* that the VM will have its disks on; default H2K_BUS_VIRTIO_BLK */
+  gboolean writable;  /* default FALSE; TRUE: clients may write into the overlay */
+  char *export_name;  /* NULL: the default export, "" */
+  char *socket;       /* a unix socket to be made; NULL: one in a new folder, mode 0700 */
+  int port;           /* default -1: none; else on 127.0.0.1 instead; 0: a free one */
+  int listen_fd;      /* default -1: none; else a socket that listens, which is taken over */
+  guint connections;  /* most at once; 0 (default): 16 */
+  gboolean exit_last; /* default FALSE; TRUE: end when the last client has left */
+  char *temp_dir;     /* for what does not fit in memory; NULL: $TMPDIR or /var/tmp */
   /* Called once, when clients can connect; may be NULL. URI is "nbd+unix:///NAME?socket=PATH" or
    * "nbd://127.0.0.1:PORT/NAME", SIZE the disk's. FALSE, with the error set: end. */
   gboolean (*ready) (const char *uri, guint64 size, gpointer data, GError **error);

@@ -103,7 +103,8 @@ _hyper2kvm_reply() {
         compare) words="--format --second-format --strict --threads --json $common" ;;
         nbd-serve)
             words="--format --repair --key --writable --read-only --socket --port --export-name
-                --connections --persistent --exit-last --pid-file --temp-dir --json $common"
+                --connections --persistent --exit-last --pid-file --temp-dir --json
+                --bus --virtio-win-iso --virtio-config --qga --firstboot --force-dirty $common"
             ;;
         *) words="local inspect boot-test convert info check compare ls tree cat get put nbd-serve --version $common" ;;
         esac

@@ -39,6 +39,14 @@ int cmd_parse (int *argc, char ***argv, const char *operands, const char *summar
 /* GOption's callback for --backend, and what it was given. */
 gboolean cmd_parse_backend (const char *name, const char *value, gpointer data, GError **error);
 H2kBackend cmd_backend (void);
+/* The same for --bus. */
+gboolean cmd_parse_bus (const char *name, const char *value, gpointer data, GError **error);
+H2kBus cmd_bus (void);
+/* What the repair of a guest that is a Windows can be given, and --bus; and what these options were
+ * given, which becomes the caller's: SCRIPTS gets char *. */
+extern const GOptionEntry cmd_windows_entries[];
+void cmd_take_windows (char **drivers, char **config, char **agent, GPtrArray *scripts,
+                       gboolean *force);
 /* The same for --compress[=zlib|zstd]: zlib for --compress alone. */
 gboolean cmd_parse_compress (const char *name, const char *value, gpointer data, GError **error);
 H2kCompression cmd_compression (void);

@@ -31,10 +31,9 @@ static const struct
 typedef struct
 {
   GStrv vmdks, vhds, vhdxs, vdis, disks, macs, keys;
-  char *bus, *ova, *ovf, *vmx;
+  char *ova, *ovf, *vmx;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
   gboolean skip_fsck, windows, two_phase, no_two_phase;
-  GStrv first_boot;
   int threads, timeout, memory, vcpus;
   gboolean wanted[N_REPAIRS], unwanted[N_REPAIRS];
   char *no_names[N_REPAIRS]; /* "no-fix-fstab": of the options, which live as long */
@@ -55,16 +54,21 @@ flags_clear (Flags *flags)
   g_strfreev (flags->disks);
   g_strfreev (flags->macs);
   g_strfreev (flags->keys);
-  g_strfreev (flags->first_boot);
-  g_free (flags->bus);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Flags, flags_clear)
 
+/* The flags of the repairs, and what those of a Windows can be given. */
 static GOptionEntry *
 repair_entries (Flags *flags)
 {
-  GOptionEntry *entries = g_new0 (GOptionEntry, 2 * N_REPAIRS + 1);
+  guint n = 0;
+  GOptionEntry *entries;
+
+  while (cmd_windows_entries[n].long_name)
+    n++;
+  entries = g_new0 (GOptionEntry, 2 * N_REPAIRS + n + 1);
+  memcpy (entries + 2 * N_REPAIRS, cmd_windows_entries, n * sizeof *entries);
 
   for (guint i = 0; i < N_REPAIRS; i++)
     {
@@ -97,22 +101,6 @@ choose_repairs (const Flags *flags)
     if (flags->unwanted[i])
       set &= ~repair_flags[i].set;
   return set;
-}
-
-static int
-set_bus (H2kMigrateOptions *options, const char *word)
-{
-  if (!word || g_str_equal (word, "virtio-blk"))
-    options->bus = H2K_BUS_VIRTIO_BLK;
-  else if (g_str_equal (word, "virtio-scsi"))
-    options->bus = H2K_BUS_VIRTIO_SCSI;
-  else if (g_str_equal (word, "sata"))
-    options->bus = H2K_BUS_SATA;
-  else if (g_str_equal (word, "ide"))
-    options->bus = H2K_BUS_IDE;
-  else
-    return cmd_usage ("local", "--bus=%s: choose virtio-blk, virtio-scsi, sata or ide", word);
-  return -1;
 }
 
 /* --ova, --ovf or --vmx; -1 with *FOUND when one is given. */
@@ -182,8 +170,8 @@ set_windows (H2kMigrateOptions *options, const Flags *flags)
   if (flags->two_phase && flags->no_two_phase)
     return cmd_usage ("local", "--two-phase-boot and --no-two-phase-boot exclude each other");
   options->two_phase_boot = !flags->no_two_phase;
-  for (guint i = 0; flags->first_boot && flags->first_boot[i]; i++)
-    g_ptr_array_add (options->first_boot, g_strdup (flags->first_boot[i]));
+  cmd_take_windows (&options->virtio_win, &options->virtio_config, &options->guest_agent,
+                    options->first_boot, &options->force_dirty);
   return -1;
 }
 
@@ -194,8 +182,6 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
 
   if (!flags->no_compress)
     options->compression = cmd_compression ();
-  if (code < 0)
-    code = set_bus (options, flags->bus);
   if (code < 0)
     code = set_windows (options, flags);
   if (code >= 0)
@@ -231,6 +217,7 @@ fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **a
   for (guint i = 0; flags->keys && flags->keys[i]; i++)
     g_ptr_array_add (options->keys, g_strdup (flags->keys[i]));
   options->backend = cmd_backend ();
+  options->bus = cmd_bus ();
   options->progress = cmd_progress;
   return -1;
 }
@@ -313,20 +300,10 @@ cmd_local (int argc, char **argv)
        "copy the disks without looking inside: no repairs", NULL},
       {"windows", 0, 0, G_OPTION_ARG_NONE, &options->require_windows,
        "the guest is a Windows; another system is an error", NULL},
-      {"virtio-win-iso", 0, 0, G_OPTION_ARG_FILENAME, &options->virtio_win,
-       "Windows: VirtIO drivers, an ISO or a folder (default: those installed here)", "FILE"},
-      {"virtio-config", 0, 0, G_OPTION_ARG_FILENAME, &options->virtio_config,
-       "Windows: which drivers are for which release (default: built in)", "FILE"},
       {"two-phase-boot", 0, 0, G_OPTION_ARG_NONE, &flags.two_phase,
        "Windows: define a first boot from SATA with VirtIO beside it, too (default)", NULL},
       {"no-two-phase-boot", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &flags.no_two_phase, NULL,
        NULL},
-      {"qga", 0, 0, G_OPTION_ARG_FILENAME, &options->guest_agent,
-       "Windows: MSI of the QEMU guest agent (default: the drivers')", "FILE"},
-      {"firstboot", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &flags.first_boot,
-       "Windows: run this script or program at the first boot; may be repeated", "FILE"},
-      {"force-dirty", 0, 0, G_OPTION_ARG_NONE, &options->force_dirty,
-       "Windows: change an NTFS that was not unmounted; what its log holds is lost", NULL},
       {"skip-fsck", 0, 0, G_OPTION_ARG_NONE, &flags.skip_fsck,
        "do not check the guest's filesystems before and after the repairs", NULL},
       {"qemu-test", 0, 0, G_OPTION_ARG_NONE, &flags.qemu_test,
@@ -337,8 +314,6 @@ cmd_local (int argc, char **argv)
       {"window", 0, 0, G_OPTION_ARG_NONE, &flags.window, "boot test with a window", NULL},
       {"boot-timeout", 0, 0, G_OPTION_ARG_INT, &flags.timeout,
        "seconds (default: 300 under KVM, 900 under emulation)", "S"},
-      {"bus", 0, 0, G_OPTION_ARG_STRING, &flags.bus,
-       "virtio-blk (default), virtio-scsi, sata or ide", "BUS"},
       {"mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.macs,
        "MAC of a NIC, in the guest's order; may be repeated", "MAC"},
       {"key", 0, 0, G_OPTION_ARG_STRING_ARRAY, &flags.keys,

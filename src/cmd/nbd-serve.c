@@ -254,7 +254,10 @@ cmd_nbd_serve (int argc, char **argv)
                     "Offers a disk over NBD, prints the URI, and serves until it is interrupted. "
                     "The disk is never\nwritten. With a COMMAND, runs it with $uri in its "
                     "environment, and ends with it.",
-                    entries, NULL, NULL);
+                    entries, cmd_windows_entries, NULL);
+  cmd_take_windows (&o->virtio_win, &o->virtio_config, &o->guest_agent, o->first_boot,
+                    &o->force_dirty);
+  o->bus = cmd_bus ();
   for (guint i = 0; keys && keys[i]; i++)
     g_ptr_array_add (o->keys, g_strdup (keys[i]));
   has_port = o->port != no_port;

@@ -17,6 +17,10 @@ static gboolean quiet, verbose;
 static H2kCompression compression;
 static guint64 rate_limit;
 static H2kBackend backend;
+static H2kBus bus;
+static char *virtio_win, *virtio_config, *guest_agent;
+static GStrv first_boot;
+static gboolean force_dirty;
 
 static const GOptionEntry common[] = {
     {"log-level", 0, 0, G_OPTION_ARG_STRING, &log_level,
@@ -29,6 +33,34 @@ static const GOptionEntry common[] = {
     {"quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "only errors, no progress", NULL},
     {NULL},
 };
+
+const GOptionEntry cmd_windows_entries[] = {
+    {"bus", 0, 0, G_OPTION_ARG_CALLBACK, cmd_parse_bus,
+     "of the VM's disks: virtio-blk (default), virtio-scsi, sata or ide", "BUS"},
+    {"virtio-win-iso", 0, 0, G_OPTION_ARG_FILENAME, &virtio_win,
+     "Windows: VirtIO drivers, an ISO or a folder (default: those installed here)", "FILE"},
+    {"virtio-config", 0, 0, G_OPTION_ARG_FILENAME, &virtio_config,
+     "Windows: which drivers are for which release (default: built in)", "FILE"},
+    {"qga", 0, 0, G_OPTION_ARG_FILENAME, &guest_agent,
+     "Windows: MSI of the QEMU guest agent (default: the drivers')", "FILE"},
+    {"firstboot", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &first_boot,
+     "Windows: run this script or program at the first boot; may be repeated", "FILE"},
+    {"force-dirty", 0, 0, G_OPTION_ARG_NONE, &force_dirty,
+     "Windows: change an NTFS that was not unmounted; what its log holds is lost", NULL},
+    {NULL},
+};
+
+void
+cmd_take_windows (char **drivers, char **config, char **agent, GPtrArray *scripts, gboolean *force)
+{
+  *drivers = g_steal_pointer (&virtio_win);
+  *config = g_steal_pointer (&virtio_config);
+  *agent = g_steal_pointer (&guest_agent);
+  for (guint i = 0; first_boot && first_boot[i]; i++)
+    g_ptr_array_add (scripts, g_strdup (first_boot[i]));
+  g_clear_pointer (&first_boot, g_strfreev);
+  *force = force_dirty;
+}
 
 void
 cmd_add_common_options (GOptionContext *context)
@@ -57,6 +89,31 @@ cmd_use_common_options (void)
     return cmd_fail (error);
   g_clear_pointer (&log_path, g_free);
   return -1;
+}
+
+gboolean
+cmd_parse_bus (const char *name, const char *value, gpointer data, GError **error)
+{
+  static const char *const words[] = {[H2K_BUS_VIRTIO_BLK] = "virtio-blk",
+                                      [H2K_BUS_VIRTIO_SCSI] = "virtio-scsi",
+                                      [H2K_BUS_SATA] = "sata",
+                                      [H2K_BUS_IDE] = "ide"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (words); i++)
+    if (g_str_equal (value, words[i]))
+      {
+        bus = (H2kBus)i;
+        return TRUE;
+      }
+  g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+               "%s=%s: choose virtio-blk, virtio-scsi, sata or ide", name, value);
+  return FALSE;
+}
+
+H2kBus
+cmd_bus (void)
+{
+  return bus;
 }
 
 gboolean

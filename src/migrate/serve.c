@@ -14,6 +14,7 @@ h2k_nbd_options_new (void)
   H2kNbdOptions *options = g_new0 (H2kNbdOptions, 1);
 
   options->keys = g_ptr_array_new_with_free_func (g_free);
+  options->first_boot = g_ptr_array_new_with_free_func (g_free);
   options->port = -1;
   options->listen_fd = -1;
   return options;
@@ -25,6 +26,10 @@ h2k_nbd_options_free (H2kNbdOptions *options)
   if (!options)
     return;
   g_ptr_array_unref (options->keys);
+  g_ptr_array_unref (options->first_boot);
+  g_free (options->virtio_win);
+  g_free (options->virtio_config);
+  g_free (options->guest_agent);
   g_free (options->source);
   g_free (options->source_format);
   g_free (options->export_name);
@@ -57,20 +62,31 @@ check_options (const H2kNbdOptions *o, GError **error)
 
 /* The guest is closed again when this returns: all that it changed is in DISK. */
 static gboolean
-repair (H2kDisk *disk, GPtrArray *key_specs, GError **error)
+repair (H2kDisk *disk, const H2kNbdOptions *o, GError **error)
 {
-  g_autoptr (H2kKeys) keys = h2k_keys_parse (key_specs, error);
+  g_autoptr (H2kKeys) keys = h2k_keys_parse (o->keys, error);
   g_autoptr (GPtrArray) disks = g_ptr_array_new ();
   g_autoptr (H2kGuest) guest = NULL;
   g_autoptr (H2kRepairContext) repairs = NULL;
   g_autofree char *size = NULL;
-  H2kGuestOptions options = {.keys = keys, .kvm_works = h2k_kvm_works};
+  H2kGuestOptions options = {.keys = keys,
+                             .kvm_works = h2k_kvm_works,
+                             .force_dirty = o->force_dirty,
+                             .temp_dir = o->temp_dir};
+  H2kRepairOptions repair_options = {
+      .virtio_win = o->virtio_win,
+      .virtio_config = o->virtio_config,
+      .guest_agent = o->guest_agent,
+      .first_boot = o->first_boot,
+      .temp_dir = o->temp_dir,
+      .known_disks = o->bus == H2K_BUS_SATA || o->bus == H2K_BUS_IDE,
+  };
 
   g_ptr_array_add (disks, disk);
   guest = keys ? h2k_guest_open (disks, &options, error) : NULL;
   if (!guest)
     return FALSE;
-  repairs = h2k_repair_context_new (guest, NULL);
+  repairs = h2k_repair_context_new (guest, &repair_options);
   if (!h2k_repair_run (repairs, H2K_REPAIR_AUTO, error))
     return FALSE;
   for (guint i = 0; i < guest->warnings->len; i++)
@@ -98,7 +114,7 @@ open_view (const H2kNbdOptions *options, GError **error)
   if (!source || (!options->repair && !options->writable))
     return g_steal_pointer (&source);
   overlay = h2k_overlay_new (source, options->temp_dir, OVERLAY_MEMORY);
-  if (options->repair && !repair (overlay, options->keys, error))
+  if (options->repair && !repair (overlay, options, error))
     return NULL;
   return g_steal_pointer (&overlay);
 }

@@ -103,6 +103,29 @@ copied_dvd() {
 }
 claim "Windows that BIOS starts stays so beside a copy of its installation DVD" copied_dvd
 
+# The repair behind an NBD export takes the options of a migration.
+served() {
+    echo 'echo one' >"$work/one.cmd"
+    make --release w7 --firmware bios && migrate guest.img local --virtio-win-iso "$iso" || return 1
+    # shellcheck disable=SC2016 # the command's own shell has the URI
+    "$H2K" nbd-serve --repair --virtio-win-iso "$iso" --firstboot "$work/one.cmd" "$work/guest.img" -- \
+        sh -c '"$H2K" cat "$uri" /Windows/System32/drivers/viostor.sys >"$1/viostor.sys" &&
+            "$H2K" cat "$uri" "$2/scripts/500-one.cmd" | grep one' sh "$work" "$folder" &&
+        "$H2K" cat "$work/local.raw" /Windows/System32/drivers/viostor.sys | cmp - "$work/viostor.sys"
+}
+export H2K
+claim "nbd-serve --repair puts drivers and scripts into Windows" served
+served_without() {
+    "$H2K" nbd-serve --repair --bus sata "$work/guest.img" -- true &&
+        refused 3 'no package of virtio drivers' "$H2K" nbd-serve --repair "$work/guest.img" -- true
+}
+if [ -e /usr/share/virtio-win ] || [ -e /usr/share/virtio ] || [ -e /usr/local/share/virtio-win ]; then
+    skip "nbd-serve --repair needs drivers unless the bus is one that Windows knows" \
+        "virtio-win is installed"
+else
+    claim "nbd-serve --repair needs drivers unless the bus is one that Windows knows" served_without
+fi
+
 # --- paths as Windows writes them -----------------------------------------------------------------
 
 # The system is on D:, a data disk with folder/text.txt is C:.
