@@ -138,6 +138,56 @@ ipv6() {
 }
 claim "static IPv6 addresses are a warning" ipv6
 
+# What Windows' own teaming has, beside its services, which are in every Windows.
+cat >"$work/team.reg" <<'END'
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Services\NdisImPlatform]
+"Start"=dword:00000003
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Class\{4d36e972-e325-11ce-bfc1-08002be10318}\0050]
+"ComponentId"="COMPOSITEBUS\\MS_IMPLAT_MP"
+"DriverDesc"="Microsoft Network Adapter Multiplexor Driver"
+"NetCfgInstanceId"="{0F5A1B2C-1111-2222-3333-444455556666}"
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Network\{4D36E972-E325-11CE-BFC1-08002BE10318}\{0F5A1B2C-1111-2222-3333-444455556666}]
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Control\Network\{4D36E972-E325-11CE-BFC1-08002BE10318}\{0F5A1B2C-1111-2222-3333-444455556666}\Connection]
+"Name"="Team of Two"
+
+[HKEY_LOCAL_MACHINE\SYSTEM\ControlSet001\Services\Tcpip\Parameters\Interfaces\{0F5A1B2C-1111-2222-3333-444455556666}]
+"EnableDHCP"=dword:00000000
+END
+printf '"IPAddress"=%s\n' "$(multi 192.0.2.77)" >>"$work/team.reg"
+team() {
+    make --release 2k16 && migrate guest.img out "${all[@]}" && ! grep -q 'network team' "$work/log" &&
+        edit "$work/team.reg" && migrate guest.img out "${all[@]}" &&
+        grep -q 'warning: the network team or bridge "Team of Two" loses its members.*: 192.0.2.77$' \
+            "$work/log" && [ "$(grep -c 'network team' "$work/log")" -eq 1 ]
+}
+claim "a network team is a warning that names it and its addresses" team
+
+ipv6_dns() {
+    local guid
+    make --release 2k16 --static && guid=$(python3 -c 'import json, sys
+print(json.load(open(sys.argv[1]))["nics"][0]["guid"])' "$work/guest.json") || return 1
+    cat >"$work/dns.reg" <<END
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Services\\Tcpip6]
+
+[HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Services\\Tcpip6\\Parameters]
+
+[HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Services\\Tcpip6\\Parameters\\Interfaces]
+
+[HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Services\\Tcpip6\\Parameters\\Interfaces\\$guid]
+"NameServer"="2001:db8::53"
+END
+    edit "$work/dns.reg" && migrate guest.img out "${all[@]}" &&
+        grep -q 'warning: the DNS servers 2001:db8::53 that "Ethernet.*" has for IPv6' "$work/log"
+}
+claim "DNS servers for IPv6 are a warning" ipv6_dns
+
 # --- MACs -----------------------------------------------------------------------------------------
 
 two="--release w7 --nic e1000,static=192.0.2.7/24 --nic e1000,static=192.0.2.8/24"

@@ -13,7 +13,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "repair/repairs.h"
-#include "repair/windows/session.h"
+#include "repair/windows/teams.h"
 
 #define NET_CLASS "{4D36E972-E325-11CE-BFC1-08002BE10318}"
 #define DATES "Properties\\{83da6326-97a6-4088-9453-a1923f573b29}"
@@ -417,6 +417,22 @@ ipv6_text (const char *digits)
 
 /* The first boot sets IPv4 alone. */
 static void
+warn_ipv6_dns (H2kRepairContext *context, H2kHive *hive, const char *set, const H2kWindowsNic *nic)
+{
+  g_autofree char *key
+      = g_strconcat (set, "\\Services\\Tcpip6\\Parameters\\Interfaces\\", nic->guid, NULL);
+  g_autofree char *servers = h2k_hive_get_string (hive, key, "NameServer");
+  g_autofree char *name = shown_name (nic);
+
+  if (servers && *servers)
+    h2k_repair_warn (
+        context,
+        "the DNS servers %s that \"%s\" has for IPv6 are not moved to the new adapter: "
+        "set them in the VM",
+        servers, name);
+}
+
+static void
 warn_ipv6 (H2kRepairContext *context, H2kHive *hive, const char *set, const H2kWindowsNic *nic)
 {
   g_autofree char *key = g_strconcat (set, "\\" IPV6_ADDRESSES, NULL);
@@ -492,8 +508,12 @@ run (H2kRepairContext *context, GError **error)
     {
       const Card *card = cards->pdata[i];
       if (!card->gone && !card->nic->is_virtio)
-        warn_ipv6 (context, hive, w->control_set, card->nic);
+        {
+          warn_ipv6 (context, hive, w->control_set, card->nic);
+          warn_ipv6_dns (context, hive, w->control_set, card->nic);
+        }
     }
+  h2k_windows_warn_teams (context, hive);
   return write_data (context, settings, ghosts, error);
 }
 
