@@ -10,6 +10,7 @@
  */
 #include "disk/file.h"
 #include "fs/usage.h"
+#include "migrate/keep.h"
 #include "migrate/migrate.h"
 #include "migrate/state.h"
 #include "migrate/two-phase.h"
@@ -391,6 +392,43 @@ advise (Migration *m, GError **error)
 }
 
 static gboolean
+may_write (Migration *m, const char *path, const char *what, GError **error)
+{
+  if (!check_side_file (m, path, what, error))
+    return FALSE;
+  if (g_file_test (path, G_FILE_TEST_IS_DIR))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT,
+                   "%s would have the name of a folder, %s: move it away or choose another name",
+                   what, path);
+      return FALSE;
+    }
+  if (m->options->force || !g_file_test (path, G_FILE_TEST_EXISTS))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
+               "%s exists: move it away, or give --force to replace it", path);
+  return FALSE;
+}
+
+/* Whether the VM's disks stay where every system has drivers for them. */
+static gboolean
+has_known_disks (const Migration *m)
+{
+  return m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE;
+}
+
+/* A Windows whose disks will be on VirtIO meets them in a running system first. */
+static gboolean
+prepare_first_boot (Migration *m, GError **error)
+{
+  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot || has_known_disks (m))
+    return TRUE;
+  m->first_boot = h2k_two_phase_new (m->xml_path);
+  return may_write (m, m->first_boot->xml_path, "the definition of the first boot", error)
+         && may_write (m, m->first_boot->disk_path, "the small disk of the first boot", error);
+}
+
+static gboolean
 step_inspect (Migration *m, GError **error)
 {
   H2kGuestOptions options = guest_options (m);
@@ -423,7 +461,8 @@ step_inspect (Migration *m, GError **error)
                h2k_initramfs_name (m->guest->initramfs), m->guest->kernels->len,
                m->guest->kernels->len == 1 ? "" : "s");
   take_warnings (m, m->guest->warnings);
-  return TRUE;
+  /* Which names are taken is known with the system, and said before there is work in it. */
+  return prepare_first_boot (m, error);
 }
 
 static H2kFilesystemChecks
@@ -472,13 +511,6 @@ overlay_bytes (Migration *m)
   return bytes;
 }
 
-/* Whether the VM's disks stay where every system has drivers for them. */
-static gboolean
-has_known_disks (const Migration *m)
-{
-  return m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE;
-}
-
 static gboolean
 step_repair (Migration *m, GError **error)
 {
@@ -512,23 +544,32 @@ step_repair (Migration *m, GError **error)
   return ok ? TRUE : advise (m, error);
 }
 
-static gboolean
-may_write (Migration *m, const char *path, const char *what, GError **error)
+/* Where what the outputs replace lies: disks, the first boot's files, the definition. char *. */
+static GPtrArray *
+output_set (const Migration *m)
 {
-  if (!check_side_file (m, path, what, error))
-    return FALSE;
-  if (m->options->force || !g_file_test (path, G_FILE_TEST_EXISTS))
-    return TRUE;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT_EXISTS,
-               "%s exists: move it away, or give --force to replace it", path);
-  return FALSE;
+  GPtrArray *paths = g_ptr_array_new_with_free_func (g_free);
+  H2kTwoPhase *first_boot = h2k_two_phase_new (m->xml_path);
+
+  for (guint i = 0; i < m->sources->len; i++)
+    {
+      g_autofree char *path = h2k_disk_output_path (m->options->output, i);
+      char *real = realpath (path, NULL);
+      g_ptr_array_add (paths, real ? g_strdup (real) : g_strdup (path));
+      free (real);
+    }
+  g_ptr_array_add (paths, g_strdup (first_boot->disk_path));
+  g_ptr_array_add (paths, g_strdup (first_boot->xml_path));
+  g_ptr_array_add (paths, g_strdup (m->xml_path));
+  h2k_two_phase_free (first_boot);
+  return paths;
 }
 
 static gboolean
 start_outputs (Migration *m, GError **error)
 {
   const H2kMigrateOptions *o = m->options;
-  g_autoptr (GPtrArray) files = source_files (m);
+  g_autoptr (GPtrArray) files = source_files (m), set = output_set (m);
   H2kOutputOptions oo = {
       .format = o->output_format,
       .files_only = TRUE,
@@ -538,7 +579,7 @@ start_outputs (Migration *m, GError **error)
       .resume = o->resume,
   };
 
-  if (!may_write (m, m->xml_path, "the VM's definition", error)
+  if (!h2k_keep_recover (set, error) || !may_write (m, m->xml_path, "the VM's definition", error)
       || (m->sums_path && !may_write (m, m->sums_path, "the file of digests", error)))
     return FALSE;
   for (guint i = 0; i < m->sources->len; i++)
@@ -595,24 +636,11 @@ check_space (Migration *m, guint64 needed, GError **error)
   return h2k_output_check_space (m->outputs->pdata[0], needed, error);
 }
 
-/* A Windows whose disks will be on VirtIO meets them in a running system first. */
-static gboolean
-prepare_first_boot (Migration *m, GError **error)
-{
-  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot || has_known_disks (m))
-    return TRUE;
-  m->first_boot = h2k_two_phase_new (m->xml_path);
-  return may_write (m, m->first_boot->xml_path, "the definition of the first boot", error)
-         && may_write (m, m->first_boot->disk_path, "the small disk of the first boot", error);
-}
-
 static gboolean
 step_prepare (Migration *m, GError **error)
 {
   guint64 needed = 0;
 
-  if (!prepare_first_boot (m, error))
-    return FALSE;
   for (guint i = 0; i < m->disks->len; i++)
     {
       H2kDisk *view = used_view (m, i, error);
@@ -838,37 +866,62 @@ report_outputs (Migration *m)
   json_object_set_string_member (start, "qemu", qemu);
 }
 
+/* With --force, what will be replaced stays until all that replaces it stands. */
+static gboolean
+keep_previous (Migration *m, H2kKeep *keep, GError **error)
+{
+  g_autoptr (GPtrArray) set = output_set (m);
+  guint n_disks = m->outputs->len;
+
+  for (guint i = 0; m->options->force && i < set->len; i++)
+    {
+      gboolean is_first_boots = i >= n_disks && i + 1 < set->len;
+      if ((m->first_boot || !is_first_boots) && !h2k_keep_file (keep, set->pdata[i], error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+static gboolean
+write_definition (Migration *m, GError **error)
+{
+  g_autofree char *xml = h2k_domain_to_xml (m->domain);
+  g_autoptr (GError) local = NULL;
+
+  if (g_file_set_contents_full (m->xml_path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644, &local))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the VM's definition cannot be written: %s",
+               local->message);
+  return FALSE;
+}
+
 /* Names already given are taken back when a later one fails; the definition comes last, so that
  * where it stands, everything stands. */
 static gboolean
 step_commit (Migration *m, GError **error)
 {
-  g_autofree char *xml = NULL;
-  g_autoptr (GError) local = NULL;
+  g_autoptr (H2kKeep) keep = h2k_keep_new ();
   guint done = 0;
 
-  if (h2k_is_cancelled (m->cancellable, error))
+  if (h2k_is_cancelled (m->cancellable, error) || !keep_previous (m, keep, error))
     return FALSE;
   define_domain (m);
-  xml = h2k_domain_to_xml (m->domain);
   while (done < m->outputs->len && h2k_output_commit (m->outputs->pdata[done], error))
     done++;
   if (done == m->outputs->len
       && (!m->first_boot || h2k_two_phase_write (m->first_boot, m->domain, driver_iso (m), error))
-      && g_file_set_contents_full (m->xml_path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0644,
-                                   &local))
+      && write_definition (m, error))
     {
       m->committed = TRUE;
+      h2k_keep_discard (keep);
       report_outputs (m);
       return TRUE;
     }
-  if (local)
-    g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the VM's definition cannot be written: %s",
-                 local->message);
   if (m->first_boot)
     h2k_two_phase_undo (m->first_boot);
   for (guint i = 0; i < done; i++)
-    g_unlink (h2k_output_path (m->outputs->pdata[i]));
+    if (!h2k_keep_has (keep, h2k_output_path (m->outputs->pdata[i])))
+      g_unlink (h2k_output_path (m->outputs->pdata[i]));
   return FALSE;
 }
 
