@@ -285,7 +285,8 @@ known_bus() {
     "$H2K" local --disk "$work/plain.img" --to-output "$work/plain-out.raw" --out-format raw \
         --bus "$1" "${@:2}" --report "$work/plain-report.json" 2>&1 | tee "$work/log"
     [ "${PIPESTATUS[0]}" -eq 0 ] && [ ! -e "$work/plain-out-bootstrap.xml" ] &&
-        ! grep -q virtio "$work/plain-out.xml" && grep -q "bus=\"$1\"" "$work/plain-out.xml" &&
+        ! grep -Eq 'bus="virtio"|model type="virtio"' "$work/plain-out.xml" &&
+        grep -q "bus=\"$1\"" "$work/plain-out.xml" &&
         ! "$H2K" cat "$work/plain-out.raw" /Windows/System32/drivers/viostor.sys &&
         "$H2K" cat "$work/plain-out.raw" /Windows/System32/config/SYSTEM >"$work/hive" &&
         reglookup -p '/ControlSet001/Services/storahci/Start' "$work/hive" | grep 0x00000000
@@ -301,7 +302,7 @@ claim "--bus sata with --no-inject-virtio starts the controller's driver, too" k
     --no-inject-virtio
 
 sata_with_drivers() {
-    migrate plain --bus sata && "$guests/check-drivers" "$work/plain.img" "$work/plain-out.raw" \
+    migrate plain --bus sata --inject-virtio && "$guests/check-drivers" "$work/plain.img" "$work/plain-out.raw" \
         "$work/plain.json" && grep -q 'model type="virtio"' "$work/plain-out.xml"
 }
 claim "--bus sata with drivers puts them in, and the network is VirtIO's" sata_with_drivers
