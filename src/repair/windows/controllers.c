@@ -78,10 +78,12 @@ start_in (H2kRepairContext *context, H2kHive *system, const char *control_set, g
 
 /* --- the repair ------------------------------------------------------------------------------- */
 
+/* Who repairs the boot configuration alone has not asked for drivers, unless the VM's disks will be
+ * there for good. */
 static gboolean
 applies (H2kRepairContext *context)
 {
-  return TRUE;
+  return context->set & H2K_REPAIR_VIRTIO || context->options.known_disks;
 }
 
 static gboolean
@@ -110,7 +112,7 @@ run (H2kRepairContext *context, GError **error)
   return TRUE;
 }
 
-/* The definitions have disks there whichever drivers for VirtIO are left out. */
+/* A definition with disks there needs them also when VirtIO's drivers are left out. */
 const H2kRepair h2k_repair_windows_controllers = {
     .name = "windows-controllers",
     .flag = H2K_REPAIR_VIRTIO | H2K_REPAIR_BOOTLOADER,
