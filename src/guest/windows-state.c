@@ -33,7 +33,9 @@ read_disks (H2kGuest *guest)
 
       w->bitlocker |= strcmp (volume->id.type, "BitLocker") == 0;
       w->bitlocker_locked |= strcmp (volume->id.type, "BitLocker") == 0 && volume->node->problem;
-      w->bitlocker_suspended |= volume->node->kind == H2K_NODE_BITLOCKER;
+      /* One that a key opened is as locked to the Windows that starts. */
+      if (volume->node->kind == H2K_NODE_BITLOCKER)
+        *(volume->node->frozen ? &w->bitlocker_locked : &w->bitlocker_suspended) = TRUE;
       w->refs |= strcmp (volume->id.type, "ReFS") == 0;
       w->dynamic_disks |= strcmp (role, "ldm") == 0;
       w->storage_spaces |= strcmp (role, "storage-spaces") == 0;

@@ -80,6 +80,13 @@ gboolean h2k_bitlocker_is_own (const H2kBitlocker *volume, guint64 offset, guint
  * Errors: H2K_ERROR_FILESYSTEM (a key's MAC is wrong). NAME is for messages. */
 GBytes *h2k_bitlocker_clear_key (const H2kBitlocker *volume, const char *name, GError **error);
 
+/* The same by the first of SECRETS (GBytes *) that is its recovery password (eight times six
+ * digits) or its password. NULL and no error: none of them is. Each attempt is a million of
+ * SHA-256; TIME_LEFT (microseconds) shrinks by what was spent, and what cannot be tried for lack of
+ * it counts as wrong. Errors: H2K_ERROR_CANCELLED. */
+GBytes *h2k_bitlocker_unlock (const H2kBitlocker *volume, GPtrArray *secrets, gint64 *time_left,
+                              GError **error);
+
 /* What is in the volume DISK: writable when DISK is, whose sectors it writes as
  * a whole. It keeps a reference to FVEK. Nothing but zeros can be written where the metadata are.
  * Errors: H2K_ERROR_UNSUPPORTED. */

@@ -76,7 +76,7 @@ stack_luks_take (Builder *builder, H2kNode *node)
 static gboolean
 is_container (const H2kNode *node)
 {
-  return strcmp (node->id.type, "crypto_LUKS") == 0;
+  return strcmp (node->id.type, "crypto_LUKS") == 0 || strcmp (node->id.type, "BitLocker") == 0;
 }
 
 static gboolean
@@ -115,7 +115,8 @@ stack_luks_finish (Builder *builder)
 
   if (!*strangers)
     return;
-  stack_warn (builder, "a key was given for %s, but no LUKS container that was found is called so",
+  stack_warn (builder,
+              "a key was given for %s, but no encrypted volume that was found is called so",
               strangers);
   for (guint i = 0; i < builder->stack->nodes->len; i++)
     {

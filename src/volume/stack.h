@@ -62,7 +62,8 @@ typedef struct
   GPtrArray *warnings; /* char *, for the report */
 } H2kStack;
 
-/* Find the volumes on DISKS (H2kDisk *). KEYS (may be NULL) open LUKS containers.
+/* Find the volumes on DISKS (H2kDisk *). KEYS (may be NULL) open LUKS containers and
+ * BitLocker volumes; these last are not written then, unless they are suspended.
  * Errors: those of the disks. What is wrong with a volume is said in its node. */
 H2kStack *h2k_stack_new (GPtrArray *disks, const H2kKeys *keys, GError **error);
 void h2k_stack_free (H2kStack *stack);

@@ -199,6 +199,26 @@ refused() {
 }
 claim "without a clear key it is refused with the next step, and nothing is written" refused
 
+# The recovery password of tests/windows/bitlocker.py; dislocker takes it, too.
+looked_into() {
+    local key=471207-278498-422125-177177-561902-537405-468006-693451 status=0 start
+    echo $key >"$work/recovery.txt"
+    "$guests/make-guest" --release w10 --size 320 --bitlocker --answers "$work/locked.json" \
+        "$work/locked.img" || return 1
+    start=$(member locked.json '[p["start"] for p in D["partitions"] if p["role"] == "windows"][0]')
+    dislocker-file -q -r -O "$start" -V "$work/locked.img" -p$key -- "$work/locked.ntfs" &&
+        ntfscat -f "$work/locked.ntfs" /Windows/System32/config/SYSTEM >"$work/hive.dislocker" &&
+        "$H2K" cat --key "all:file:$work/recovery.txt" "$work/locked.img" \
+            /Windows/System32/config/SYSTEM >"$work/hive.h2k" &&
+        cmp "$work/hive.h2k" "$work/hive.dislocker" || return 1
+    "$H2K" local --key "all:file:$work/recovery.txt" --disk "$work/locked.img" --no-test \
+        --to-output "$work/locked-out.raw" --virtio-win-iso "$iso" 2>&1 | tee "$work/log"
+    status=${PIPESTATUS[0]}
+    [ "$status" -eq 5 ] && grep -q "error: .*BitLocker is not suspended" "$work/log" &&
+        ! compgen -G "$work/locked-out*" >/dev/null
+}
+claim "with its recovery password it is looked into, and still not migrated" looked_into
+
 as_it_is() {
     "$H2K" local --disk "$work/locked.img" --to-output "$work/copy.raw" --out-format raw --no-test \
         --no-guest-inspection && cmp "$work/locked.img" "$work/copy.raw"

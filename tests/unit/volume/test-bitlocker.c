@@ -541,6 +541,83 @@ test_locked (void)
   g_assert_nonnull (strstr (node->problem->message, "manage-bde -protectors -disable"));
 }
 
+/* --- passwords ---------------------------------------------------------------------------------
+ */
+
+static GBytes *
+unlock (const Sample *sample, const char *secret)
+{
+  g_autoptr (H2kBitlocker) volume = h2k_bitlocker_read (sample->disk, NULL);
+  g_autoptr (GPtrArray) secrets = g_ptr_array_new ();
+  g_autoptr (GBytes) bytes = g_bytes_new_static (secret, strlen (secret));
+  gint64 time_left = G_TIME_SPAN_MINUTE;
+  GError *error = NULL;
+  GBytes *fvek;
+
+  g_ptr_array_add (secrets, bytes);
+  fvek = h2k_bitlocker_unlock (volume, secrets, &time_left, &error);
+  g_assert_no_error (error);
+  return fvek;
+}
+
+static void
+test_passwords (void)
+{
+  static const struct
+  {
+    const char *secret;
+    gboolean opens;
+  } rows[] = {
+      {"471207-278498-422125-177177-561902-537405-468006-693451", TRUE},
+      {"pass phrase \u00e4\u4e16", TRUE},
+      {"471207-278498-422125-177177-561902-537405-468006-693440", FALSE},
+      {"471207-278498-422125-177177-561902-537405-468006-693452", FALSE},
+      {"pass phrase", FALSE},
+      {"\xff\xfe", FALSE},
+      {"", FALSE},
+  };
+  g_auto (Sample) sample = sample_new ("--protector password --protector recovery");
+
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+    {
+      g_autoptr (GBytes) fvek = unlock (&sample, rows[i].secret);
+
+      g_assert_cmpint (fvek != NULL, ==, rows[i].opens);
+      if (fvek)
+        {
+          g_autoptr (H2kBitlocker) volume = h2k_bitlocker_read (sample.disk, NULL);
+          g_autoptr (H2kDisk) content
+              = h2k_bitlocker_disk_new (sample.disk, volume, fvek, "test", NULL);
+          claim_shows (content, sample.shown);
+        }
+    }
+}
+
+/* Windows would not start from it: it is read, but not written. */
+static void
+test_opened_by_key (void)
+{
+  g_auto (Sample) sample = sample_new ("--protector recovery");
+  g_autofree char *file = scratch_file ("recovery.txt");
+  g_autofree char *spec = g_strconcat ("all:file:", file, NULL);
+  g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+  g_autoptr (H2kKeys) keys = h2k_keys_new ();
+  g_autoptr (H2kStack) stack = NULL;
+  g_autofree char *why = NULL;
+
+  g_assert_true (g_file_set_contents (file,
+                                      "471207-278498-422125-177177-561902-537405-468006-693451\n",
+                                      -1, NULL));
+  g_assert_true (h2k_keys_add (keys, spec, NULL));
+  g_ptr_array_add (disks, sample.disk);
+  stack = h2k_stack_new (disks, keys, NULL);
+  g_assert_nonnull (content_of (stack));
+  claim_shows (content_of (stack)->volume->disk, sample.shown);
+  g_assert_true (content_of (stack)->frozen);
+  why = h2k_node_why_read_only (content_of (stack));
+  g_assert_nonnull (strstr (why, "BitLocker is not suspended"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -559,5 +636,7 @@ main (int argc, char **argv)
   g_test_add_func ("/bitlocker/a key that was changed does not open it", test_wrong_key);
   g_test_add_func ("/bitlocker/a suspended volume is a volume of the stack", test_stack);
   g_test_add_func ("/bitlocker/a locked one is not, and says what to do", test_locked);
+  g_test_add_func ("/bitlocker/a recovery password and a password open it", test_passwords);
+  g_test_add_func ("/bitlocker/what a key that was given opens is not written", test_opened_by_key);
   return g_test_run ();
 }
