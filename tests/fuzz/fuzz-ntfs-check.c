@@ -10,6 +10,14 @@
 #include "fs/ntfs.h"
 
 size_t LLVMFuzzerCustomMutator (uint8_t *data, size_t size, size_t max_size, unsigned int seed);
+const char *__lsan_default_suppressions (void);
+
+/* As in fuzz-ntfs.c: what libntfs-3g loses is its own. */
+const char *
+__lsan_default_suppressions (void)
+{
+  return "leak:libntfs-3g.so\n";
+}
 
 /* As in fuzz-ntfs.c: a few bytes are changed where they are. */
 size_t
