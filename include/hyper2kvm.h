@@ -406,6 +406,45 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kNbdOptions, h2k_nbd_options_free)
 H2K_PUBLIC gboolean h2k_nbd_serve (const H2kNbdOptions *options, GCancellable *cancellable,
                                    GError **error);
 
+/* --- disks that hold a system ------------------------------------------------------------------
+ */
+
+/* What to look at. Obtain with h2k_discover_options_new(). */
+typedef struct
+{
+  GPtrArray *paths; /* char *: block devices, images, URIs, and folders, of which every image counts
+                     * (a chain, and a split image, once). Empty: the disks that are attached */
+  GPtrArray *keys;  /* char *: of LUKS containers, as for a migration */
+  gboolean recursive; /* default FALSE; TRUE: also what is in the folders of a folder */
+} H2kDiscoverOptions;
+
+H2K_PUBLIC H2kDiscoverOptions *h2k_discover_options_new (void);
+H2K_PUBLIC void h2k_discover_options_free (H2kDiscoverOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kDiscoverOptions, h2k_discover_options_free)
+
+/* What was found; it does not change. May be used by any number of threads at once. */
+typedef struct _H2kDiscovery H2kDiscovery;
+
+H2K_PUBLIC void h2k_discovery_free (H2kDiscovery *discovery);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kDiscovery, h2k_discovery_free)
+
+/* Look at the disks, side by side: what they are, what is installed on them, whether that boots,
+ * and with which firmware, who uses them, and what a VM of each would need. All are opened for
+ * reading only, nothing is mounted, no appliance is started. What keeps a disk from being read
+ * (permission, damage, one that does not answer within 10 seconds; images have a minute) is said in
+ * its place and is no error. A thread that hangs in the kernel is left alone.
+ * CANCELLABLE may be NULL. Errors: H2K_ERROR_SOURCE (no PATHS, and sysfs is not there),
+ * H2K_ERROR_USAGE (a malformed key), H2K_ERROR_CANCELLED. */
+H2K_PUBLIC H2kDiscovery *h2k_discover (const H2kDiscoverOptions *options, GCancellable *cancellable,
+                                       GError **error);
+/* How many of the disks could not be read. */
+H2K_PUBLIC guint h2k_discovery_unread (const H2kDiscovery *discovery);
+/* As JSON (docs/discover.md has its members). The caller's. */
+H2K_PUBLIC char *h2k_discovery_to_json (const H2kDiscovery *discovery);
+/* A table for people, of at most 80 columns; DETAILS: with the partitions, and what is known of the
+ * hardware. Control characters of names are escaped. The caller's. */
+H2K_PUBLIC char *h2k_discovery_to_text (const H2kDiscovery *discovery, gboolean details);
+
 /* The library's version, "MAJOR.MINOR.PATCH". */
 H2K_PUBLIC const char *h2k_version (void);
 

@@ -10,6 +10,7 @@
 
 static const Command commands[] = {
     {"local", "migrate a VM from disk images on this machine", cmd_local},
+    {"discover", "say which disks hold a system that boots", cmd_discover},
     {"inspect", "say what is installed on disk images", cmd_inspect},
     {"boot-test", "boot a throw-away overlay of disk images and wait for proof", cmd_boot_test},
     {"convert", "convert one disk image as it is", cmd_convert},

@@ -8,6 +8,7 @@
  */
 #include "source/attached.h"
 #include "source/block.h"
+#include "volume/zfs-label.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,6 +109,26 @@ check_qemu (const char *root, H2kAttached *attached)
   close (fd);
 }
 
+/* PATH is held by somebody who has left no trace in sysfs: that is what ZFS does, too. */
+static void
+add_holder (const char *root, H2kAttached *attached, const char *path)
+{
+  g_autofree char *full = g_strconcat (root, path, NULL), *text = NULL, *safe = NULL;
+  g_autoptr (H2kDisk) disk = h2k_disk_open (full, "raw", NULL);
+  g_autoptr (H2kZfsLabel) label = disk ? h2k_zfs_label_read (disk, NULL) : NULL;
+
+  if (!label || !label->pool)
+    {
+      add_use (attached, path, H2K_USE_EXCLUSIVE);
+      return;
+    }
+  text = g_strconcat ("ZFS pool ", label->pool, NULL);
+  safe = h2k_escape_text (text, -1);
+  g_ptr_array_add (user_of (attached, path)->stack,
+                   g_strdelimit (g_steal_pointer (&safe), "\n\t", ' '));
+  add_use (attached, path, H2K_USE_ZFS);
+}
+
 /* Which partitions nobody is known to use, but somebody holds. */
 static gboolean
 check_partitions (const char *root, H2kAttached *attached)
@@ -121,7 +142,7 @@ check_partitions (const char *root, H2kAttached *attached)
         found = TRUE;
       else if (claim (root, path, 0) == EBUSY)
         {
-          add_use (attached, path, H2K_USE_EXCLUSIVE);
+          add_holder (root, attached, path);
           found = TRUE;
         }
     }
@@ -138,5 +159,5 @@ h2k_attached_try_open (const char *root, H2kAttached *attached)
   if (is_used (attached, attached->path) || claim (root, attached->path, attached->dev) != EBUSY)
     return;
   if (!check_partitions (root, attached))
-    add_use (attached, attached->path, H2K_USE_EXCLUSIVE);
+    add_holder (root, attached, attached->path);
 }

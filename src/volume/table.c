@@ -202,6 +202,7 @@ static const struct
 } gpt_roles[] = {
     {"c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "esp"},
     {"21686148-6449-6e6f-744e-656564454649", "bios-boot"},
+    {"9e1a2d38-c612-4316-aa26-8b49521e5a8b", "prep"},
     {"0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", "swap"},
     {"e6d6d379-f507-44c2-a23c-238f2a3df928", "lvm"},
     {"a19d880f-05fc-4d3b-a006-743f0f84911e", "raid"},
@@ -234,8 +235,9 @@ static const struct
     {0x07, "microsoft"}, {0x0b, "microsoft"}, {0x0c, "microsoft"}, {0x0e, "microsoft"},
     {0x0f, "extended"},  {0x11, "microsoft"}, {0x14, "microsoft"}, {0x16, "microsoft"},
     {0x17, "microsoft"}, {0x1b, "microsoft"}, {0x1c, "microsoft"}, {0x1e, "microsoft"},
-    {0x27, "recovery"},  {0x42, "ldm"},       {0x82, "swap"},      {0x83, "linux"},
-    {0x85, "extended"},  {0x8e, "lvm"},       {0xef, "esp"},       {0xfd, "raid"},
+    {0x27, "recovery"},  {0x41, "prep"},      {0x42, "ldm"},       {0x82, "swap"},
+    {0x83, "linux"},     {0x85, "extended"},  {0x8e, "lvm"},       {0xef, "esp"},
+    {0xfd, "raid"},
 };
 
 const char *

@@ -48,7 +48,7 @@ H2kTable *h2k_table_whole (H2kDisk *disk);
 void h2k_table_free (H2kTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kTable, h2k_table_free)
 
-/* What kind of system a partition is for: "esp", "bios-boot", "swap", "lvm", "raid", "linux",
- * "extended", "microsoft" (basic data), "msr", "recovery", "ldm" (a dynamic disk),
+/* What kind of system a partition is for: "esp", "bios-boot", "prep", "swap", "lvm", "raid",
+ * "linux", "extended", "microsoft" (basic data), "msr", "recovery", "ldm" (a dynamic disk),
  * "storage-spaces", or "". Static. */
 const char *h2k_volume_role (const H2kVolume *volume);
