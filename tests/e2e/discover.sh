@@ -258,6 +258,28 @@ raidz() {
         'rz' in k['lacks'][0]" "$work/raidz/disk2.raw"
 }
 claim "one disk of a RAID-Z lacks the others, which are named" raidz
+# The pools of the samples were made by zfs-fuse; here is one that lives.
+if command -v zpool >/dev/null && command -v zfs-fuse >/dev/null && is_root && ! zpool list >/dev/null 2>&1; then
+    zfs-fuse -n --no-kstat-mount >"$work/zfs.log" 2>&1 &
+    daemon=$!
+    living() {
+        for _ in $(seq 50); do
+            zpool list >/dev/null 2>&1 && break
+            sleep 0.2
+        done
+        truncate -s 64M "$work"/z{1,2,3}.raw && name=h2k$$ &&
+            zpool create -f -o cachefile=none "$name" raidz1 "$work"/z{1,2,3}.raw && guid=$(zpool get guid "$name" | awk 'END { print $3 }') &&
+            found "[(p['name'], p['guid'], p['hostname'], p['state'], p['vdev'], p['complete'], p['sound'])
+                for p in k['pools']] == [('$name', '$guid', '$(uname -n)', 'active', 'raidz', False, True)] and
+                '$work/z1.raw' in k['pools'][0]['missing']" "$work/z2.raw" &&
+            zpool export "$name" && found "k['pools'][0]['state'] == 'exported'" "$work/z2.raw"
+    }
+    claim "a pool that is in use, and once it is exported" living
+    kill "$daemon"
+    daemon=
+else
+    skip "a pool that is in use, and once it is exported" "zfs-fuse is not installed or runs already"
+fi
 foreign() {
     local file=$work/foreign.raw
     rm -f "$file"

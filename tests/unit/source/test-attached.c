@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "../packed.h"
+
 #include "source/attached.h"
 
 #include <errno.h>
@@ -496,6 +498,36 @@ test_exclusive (void)
   detach (&loop);
 }
 
+/* A pool that the kernel has imported holds its devices, and leaves no other trace in sysfs. */
+static void
+test_zfs (void)
+{
+  g_autoptr (H2kAttached) held = NULL;
+  g_autoptr (H2kDisk) sample = packed_disk ("zfs", "mirror", "disk1.zst");
+  g_autofree guint8 *bytes = g_malloc (sample->size);
+  g_autofree char *text = NULL, *expected = NULL;
+  Loop loop = {0};
+  int fd;
+
+  if (!attach (&loop, 512))
+    {
+      detach (&loop);
+      g_test_skip ("loop devices cannot be set up here");
+      return;
+    }
+  g_assert_true (h2k_disk_pread (sample, 0, sample->size, bytes, NULL));
+  g_assert_cmpint (h2k_pwrite_full (loop.loop, bytes, sample->size, 0), ==, 0);
+  fd = open (loop.device, O_RDONLY | O_EXCL | O_CLOEXEC);
+  g_assert_cmpint (fd, >=, 0);
+  held = look (loop.device);
+  text = h2k_attached_users_text (held);
+  expected = g_strconcat (loop.device, ": ZFS pool tank", NULL);
+  g_assert_cmpstr (text, ==, expected);
+  g_assert_cmpuint (((H2kAttachedUser *)held->users->pdata[0])->uses, ==, H2K_USE_ZFS);
+  close (fd);
+  detach (&loop);
+}
+
 /* QEMU's lock on an image that it may write to. */
 static void
 test_qemu_lock (void)
@@ -554,6 +586,7 @@ main (int argc, char **argv)
   add ("what makes no sense in sysfs is passed over", test_broken);
   g_test_add_func ("/attached/loop devices with both sector sizes, and their files", test_loop);
   g_test_add_func ("/attached/a device that is held with O_EXCL is in use", test_exclusive);
+  g_test_add_func ("/attached/a device that is held, of a ZFS pool", test_zfs);
   g_test_add_func ("/attached/an image that QEMU writes to is in use", test_qemu_lock);
   g_test_add_func ("/attached/what is no disk is refused", test_no_disk);
   return g_test_run ();
