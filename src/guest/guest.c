@@ -163,7 +163,7 @@ h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GError **error
   options = options ? options : &none;
   if (!add_guestfs (guest, options, error) || !add_volumes (guest, options->keys, error)
       || !h2k_guest_open_filesystems (guest, options, errors, error)
-      || !h2k_guest_choose_root (guest, errors, error)
+      || !h2k_guest_choose_root (guest, options->any_system, errors, error)
       || !h2k_guest_mount_all (guest, errors, error))
     return NULL;
   if (h2k_guest_is_windows (guest->root))

@@ -40,8 +40,9 @@ char *h2k_shell_value (const char *text);
  * (GError *, or NULL). A corrupt one only matters when the system turns out to need it. */
 gboolean h2k_guest_open_filesystems (H2kGuest *guest, const H2kGuestOptions *options,
                                      GPtrArray *errors, GError **error);
-/* Find the volume that is the root, and on btrfs its subvolume. */
-gboolean h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error);
+/* Find the volume that is the root, and on btrfs its subvolume. ANY: of several systems the first
+ * one is taken. */
+gboolean h2k_guest_choose_root (H2kGuest *guest, gboolean any, GPtrArray *errors, GError **error);
 /* Mount it, and on it what its fstab names. */
 gboolean h2k_guest_mount_all (H2kGuest *guest, GPtrArray *errors, GError **error);
 

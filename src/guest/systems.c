@@ -327,7 +327,7 @@ warn_of_unread (H2kGuest *guest, GPtrArray *errors)
 }
 
 gboolean
-h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
+h2k_guest_choose_root (H2kGuest *guest, gboolean any, GPtrArray *errors, GError **error)
 {
   g_autoptr (GPtrArray) systems = find_systems (guest, errors);
   g_autoptr (GPtrArray) first = g_ptr_array_new ();
@@ -352,6 +352,15 @@ h2k_guest_choose_root (H2kGuest *guest, GPtrArray *errors, GError **error)
       return TRUE;
     }
   list = list_systems (guest, systems);
+  if (any)
+    {
+      h2k_guest_warn (guest,
+                      "%u operating systems were found, and nothing says which one is meant: "
+                      "%s. This is the first one",
+                      systems->len, list);
+      guest->root = g_ptr_array_index (first->len ? first : systems, 0);
+      return TRUE;
+    }
   g_set_error (error, H2K_ERROR, H2K_ERROR_NO_OS,
                "%u operating systems were found, and nothing says which one is meant: %s. Give "
                "only the disks of one VM",

@@ -536,7 +536,7 @@ static void
 look_into (const DiscoverHost *host, GPtrArray *disks, JsonObject *disk, GError **error)
 {
   g_autoptr (H2kKeys) keys = host->keys->len ? h2k_keys_parse (host->keys, NULL) : NULL;
-  const H2kGuestOptions options = {.backend = H2K_BACKEND_NATIVE, .keys = keys};
+  const H2kGuestOptions options = {.backend = H2K_BACKEND_NATIVE, .keys = keys, .any_system = TRUE};
   g_autoptr (GPtrArray) labels
       = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_zfs_label_free);
   g_autoptr (GError) why = NULL;

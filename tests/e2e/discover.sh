@@ -240,6 +240,13 @@ if command -v mkntfs >/dev/null && command -v hivexregedit >/dev/null; then
         windows_roles uefi "'esp', 'msr', 'windows', 'windows-recovery'"
     claim "Windows of BIOS, and what it is started from" \
         windows_roles bios "'windows-boot', 'windows', 'windows-recovery'"
+    two_systems() {
+        rm -f "$work/windows.img"
+        "$H2K_TOP/tests/windows/make-guest" --release w10 --firmware bios --two-systems w7 --size 3072 \
+            --answers "$work/answers" "$work/windows.img" &&
+            found "k['system'] and k['bootable'] and any('2 operating systems' in w for w in k['warnings'])" "$work/windows.img"
+    }
+    claim "of two systems on a disk the first one is named, and both are told of" two_systems
     rm -f "$work/windows.img"
 else
     skip "Windows guests" "mkntfs or hivexregedit is not installed"
