@@ -445,6 +445,74 @@ H2K_PUBLIC char *h2k_discovery_to_json (const H2kDiscovery *discovery);
  * hardware. Control characters of names are escaped. The caller's. */
 H2K_PUBLIC char *h2k_discovery_to_text (const H2kDiscovery *discovery, gboolean details);
 
+/* --- immutable VMs ----------------------------------------------------------------------------
+ *
+ * A clone is a VM on a disk that is never written: what the guest needs to boot, and what it writes
+ * later, lies in overlays in a store. STATE_DIR is the store's folder; NULL: the user's own,
+ * $XDG_DATA_HOME/hyper2kvm, or /var/lib/hyper2kvm for root. Names of clones and snapshots are 1 to
+ * 64 letters, digits, '.', '_' and '-', the first one a letter or digit. Whatever ends a function,
+ * the clone is in the state before or after it. Functions that change a clone fail with
+ * H2K_ERROR_OUTPUT while a VM runs on it, with H2K_ERROR_SOURCE while another process changes it,
+ * and where there is none of that name. Texts are JSON or for people, as the argument JSON says,
+ * and the caller's.
+ */
+
+typedef struct
+{
+  char *name;
+  char *state_dir;
+  /* The disks, repairs and hardware, as for a migration; its output is not used. Repairs are made
+   * when inspect is on. Without MACs in it the VM gets new ones. */
+  H2kMigrateOptions *vm;
+  gboolean full;   /* default FALSE; TRUE: a digest of the whole disks goes into the fingerprint, by
+                    * which h2k_clones_verify() can prove that nothing was changed */
+  gboolean unsafe; /* default FALSE; TRUE: disks that this host or a VM uses are taken all the same:
+                    * when they change, the clone is corrupt */
+} H2kCloneOptions;
+
+H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);
+H2K_PUBLIC void h2k_clone_options_free (H2kCloneOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCloneOptions, h2k_clone_options_free)
+
+/* Make a clone. The disks are whole disks or images that QEMU reads (raw, qcow2, VMDK, VDI, VHD,
+ * VHDX). REPORT as of h2k_migrate_vm(). Errors: every H2kError. */
+H2K_PUBLIC gboolean h2k_clones_create (const H2kCloneOptions *options, GCancellable *cancellable,
+                                       H2kReport **report, GError **error);
+/* All clones of the store. Errors: H2K_ERROR_OUTPUT (the store cannot be used), _SOURCE. */
+H2K_PUBLIC char *h2k_clones_list (const char *state_dir, gboolean json, GError **error);
+/* One of them: layers, snapshots, sizes, its original, who uses it. */
+H2K_PUBLIC char *h2k_clones_show (const char *state_dir, const char *name, gboolean json,
+                                  GError **error);
+/* What lies on what, drawn, from the original up; of all clones with NAME NULL. */
+H2K_PUBLIC char *h2k_clones_tree (const char *state_dir, const char *name, gboolean json,
+                                  GError **error);
+/* Compare the originals with what they were when the clone was made; FULL: everything, which takes
+ * as long as reading them does. CHANGED is set to whether there is a difference. Errors:
+ * H2K_ERROR_SOURCE (an original is missing), _CANCELLED; _USAGE (FULL, and the clone was made
+ * without). */
+H2K_PUBLIC char *h2k_clones_verify (const char *state_dir, const char *name, gboolean full,
+                                    gboolean json, H2kProgressFunc progress, gpointer progress_data,
+                                    GCancellable *cancellable, gboolean *changed, GError **error);
+/* Keep the present state as SNAPSHOT. DESCRIPTION may be NULL. Errors: H2K_ERROR_OUTPUT_EXISTS,
+ * too, when there is one of this name. */
+H2K_PUBLIC gboolean h2k_clones_snapshot (const char *state_dir, const char *name,
+                                         const char *snapshot, const char *description,
+                                         GError **error);
+/* Forget SNAPSHOT, whose state others that build on it keep. */
+H2K_PUBLIC gboolean h2k_clones_drop_snapshot (const char *state_dir, const char *name,
+                                              const char *snapshot, GError **error);
+/* Go back to SNAPSHOT, or (NULL) to what the clone was when it was made or last committed. */
+H2K_PUBLIC gboolean h2k_clones_reset (const char *state_dir, const char *name, const char *snapshot,
+                                      GError **error);
+/* Make the present state what resets go back to. */
+H2K_PUBLIC gboolean h2k_clones_commit (const char *state_dir, const char *name, GError **error);
+/* Make one of layers between which no state lies that has a name. MERGED (may be NULL) is set to
+ * how many are gone. Errors: H2K_ERROR_NO_SPACE, _CANCELLED, too. */
+H2K_PUBLIC gboolean h2k_clones_merge (const char *state_dir, const char *name,
+                                      GCancellable *cancellable, guint *merged, GError **error);
+/* Remove the clone and all of its states; its original stays as it is. */
+H2K_PUBLIC gboolean h2k_clones_delete (const char *state_dir, const char *name, GError **error);
+
 /* The library's version, "MAJOR.MINOR.PATCH". */
 H2K_PUBLIC const char *h2k_version (void);
 

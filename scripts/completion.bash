@@ -2,27 +2,28 @@
 # shellcheck shell=bash
 
 # The command among the words before the current one: the first that is neither an option nor the
-# value of one.
+# value of one. Behind it the next such word, which is the verb where the command has verbs.
 _hyper2kvm_command() {
-    local i
+    local i found=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --log-level | --log-file | --progress)
+        --log-level | --log-file | --progress | --state-dir)
             i=$((i + 1))
             if [ "${COMP_WORDS[i]}" = "=" ]; then i=$((i + 1)); fi
             ;;
         -*) ;;
         *)
-            echo "${COMP_WORDS[i]}"
-            return
+            found+=("${COMP_WORDS[i]}")
+            if [ "${found[0]}" != clone ] || [ ${#found[@]} -eq 2 ]; then break; fi
             ;;
         esac
     done
+    echo "${found[*]}"
 }
 
 _hyper2kvm() {
-    local current=$2 previous=$3 command prefix='' words=''
-    command=$(_hyper2kvm_command)
+    local current=$2 previous=$3 command verb prefix='' words=''
+    read -r command verb < <(_hyper2kvm_command)
     # --option=value is three words where "=" breaks words, else one.
     if [ "${COMP_WORDS[COMP_CWORD]}" = "=" ]; then
         previous=${COMP_WORDS[COMP_CWORD - 1]} current=''
@@ -33,6 +34,33 @@ _hyper2kvm() {
     fi
     _hyper2kvm_reply
     COMPREPLY=("${COMPREPLY[@]/#/$prefix}")
+}
+
+# Verbs, the names of clones, options.
+_hyper2kvm_clone() {
+    local common="--state-dir --log-level --log-file --progress --verbose --quiet --help"
+    if [ -n "$verb" ] && [[ $current != -* ]]; then
+        case $verb in
+        create) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+        list) ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "$(hyper2kvm clone list 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$current") ;;
+        esac
+        return
+    fi
+    case $verb in
+    create)
+        words="--disk --format --force-unsafe --full --no-repair --dry-run --report --qemu-test
+            --boot-timeout --memory --vcpus --bus --mac --key --backend --skip-fsck --virtio-win-iso
+            --virtio-config --qga --firstboot --no-two-phase-boot --force-dirty --temp-dir --json $common"
+        ;;
+    list | show | tree) words="--json $common" ;;
+    snapshot) words="--name --description --drop $common" ;;
+    reset) words="--to $common" ;;
+    verify) words="--full --json $common" ;;
+    commit | merge | delete) words=$common ;;
+    *) words="create list show tree snapshot reset commit merge verify delete --help" ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 
 _hyper2kvm_reply() {
@@ -52,7 +80,8 @@ _hyper2kvm_reply() {
     --backend) words="auto native guestfs" ;;
     --io-priority) words="idle best-effort" ;;
     --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --key | --memory | --vcpus) return ;;
-    --temp-dir)
+    --to | --drop | --description) return ;;
+    --temp-dir | --state-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
@@ -64,6 +93,10 @@ _hyper2kvm_reply() {
     case $current in
     *://*) return ;;
     esac
+    if [ "$command" = clone ]; then
+        _hyper2kvm_clone
+        return
+    fi
     if [ -z "$words" ] && [ -n "$command" ] && [[ $current != -* ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
@@ -94,6 +127,7 @@ _hyper2kvm_reply() {
                 --checksum --resume --bwlimit --io-priority --no-sparsify --drop-swap
                 --force --flatten --compressed $common"
             ;;
+        discover) words="--json --details --recursive --key $common" ;;
         info | check) words="--json --format $common" ;;
         ls) words="--add --format --key --backend --long --all --directory --recursive --json $common" ;;
         tree) words="--add --format --key --backend --level --directories $common" ;;
@@ -106,7 +140,7 @@ _hyper2kvm_reply() {
                 --connections --persistent --exit-last --pid-file --temp-dir --json
                 --bus --virtio-win-iso --virtio-config --qga --firstboot --force-dirty $common"
             ;;
-        *) words="local inspect boot-test convert info check compare ls tree cat get put nbd-serve --version $common" ;;
+        *) words="local inspect boot-test convert info check compare ls tree cat get put discover clone nbd-serve --version $common" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

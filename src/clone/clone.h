@@ -61,6 +61,9 @@ gboolean h2k_clone_check_name (const char *what, const char *name, GError **erro
  * or another process changes it), _OUTPUT (a VM runs on it). */
 gboolean h2k_clone_delete (H2kCloneStore *store, const char *name, GError **error);
 
+/* Whether a clone of this NAME can be made. Errors: H2K_ERROR_USAGE, _OUTPUT_EXISTS. */
+gboolean h2k_clone_check_new (H2kCloneStore *store, const char *name, GError **error);
+
 /* --- one clone -------------------------------------------------------------------------------- */
 
 /* A layer, as it lies on the disk. */
@@ -105,6 +108,8 @@ guint h2k_clone_depth (const H2kClone *clone, guint number);
 /* The image of DISK (0: the first) in layer NUMBER, or, for 0, the current one by the name that
  * stays the same. The caller's. */
 char *h2k_clone_image (const H2kClone *clone, guint number, guint disk);
+/* The file name of disk DISK (0: the first) in a layer. The caller's. */
+char *h2k_clone_disk_name (guint disk);
 /* What others do with the images that the VM writes to. */
 H2kImageUse h2k_clone_use (const H2kClone *clone);
 
@@ -152,6 +157,8 @@ H2kCloneDraft *h2k_clone_draft_new (H2kCloneStore *store, const char *name, GErr
  * path, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
 gboolean h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
                                    const char *format, GCancellable *cancellable, GError **error);
+/* Where UEFI's variables go, which the VM's layer gets a copy of. The caller's. */
+char *h2k_clone_draft_nvram (const H2kCloneDraft *draft);
 /* Make the layer for the VM, write clone.json, and give the clone its name. */
 gboolean h2k_clone_draft_commit (H2kCloneDraft *draft, GError **error);
 void h2k_clone_draft_free (H2kCloneDraft *draft);

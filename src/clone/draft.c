@@ -60,24 +60,36 @@ make_dirs (H2kCloneDraft *draft, GError **error)
   return FALSE;
 }
 
+gboolean
+h2k_clone_check_new (H2kCloneStore *store, const char *name, GError **error)
+{
+  g_autofree char *dir = NULL;
+  struct stat st;
+
+  if (!h2k_clone_check_name ("a clone", name, error))
+    return FALSE;
+  dir = g_build_filename (store->clones, name, NULL);
+  return lstat (dir, &st) != 0 || already_there (name, error);
+}
+
+char *
+h2k_clone_draft_nvram (const H2kCloneDraft *draft)
+{
+  return g_strdup_printf ("%s/layers/%u/nvram.fd", draft->dir, BASE_LAYER);
+}
+
 H2kCloneDraft *
 h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error)
 {
   g_autoptr (H2kCloneDraft) draft = g_new0 (H2kCloneDraft, 1);
   g_autofree char *temp = NULL;
-  struct stat st;
 
   draft->store = store;
   draft->lock_fd = -1;
-  if (!h2k_clone_check_name ("a clone", name, error))
+  if (!h2k_clone_check_new (store, name, error))
     return NULL;
   draft->name = g_strdup (name);
   draft->final_dir = g_build_filename (store->clones, name, NULL);
-  if (lstat (draft->final_dir, &st) == 0)
-    {
-      already_there (name, error);
-      return NULL;
-    }
   remove_stale (store);
   temp = g_strdup_printf (".%s.new-%08x", name, g_random_int ());
   draft->dir = g_build_filename (store->clones, temp, NULL);

@@ -26,8 +26,6 @@ gint64 h2k_clone_parse_time (const char *text);
 /* The lock of the clone in DIR; a file descriptor, or -1: somebody has it. */
 int h2k_clone_lock (const char *dir);
 
-/* The file name of disk DISK (0: the first) in a layer. The caller's. */
-char *h2k_clone_disk_name (guint disk);
 /* "../../original", which is how a layer's disk DISK gets to it. The caller's. */
 char *h2k_clone_original_name (guint disk);
 

@@ -24,6 +24,8 @@ h2k_clone_check_name (const char *what, const char *name, GError **error)
   if (!good)
     {
       g_autofree char *escaped = h2k_escape_text (name, (gssize)MIN (length, 200));
+
+      g_strdelimit (escaped, "\n\t", '?');
       g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
                    "\"%s\" cannot be %s's name: choose up to %u letters, digits, dots, underscores "
                    "and hyphens, the first one a letter or digit",

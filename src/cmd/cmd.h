@@ -31,6 +31,7 @@ int cmd_put (int argc, char **argv);
 int cmd_tree (int argc, char **argv);
 int cmd_nbd_serve (int argc, char **argv);
 int cmd_discover (int argc, char **argv);
+int cmd_clone (int argc, char **argv);
 
 /* Parse ARGV with ENTRIES, MORE_ENTRIES (may be NULL) and the options that every command has; what
  * is left of ARGV are the operands. DATA goes to callbacks. Returns -1 to go on, or the exit code

@@ -22,6 +22,7 @@ static const Command commands[] = {
     {"cat", "print files of the guest on disk images", cmd_cat},
     {"get", "copy files and folders out of disk images", cmd_get},
     {"put", "put a file into an image that builds on a disk", cmd_put},
+    {"clone", "immutable VMs on disks that are never written", cmd_clone},
     {"nbd-serve", "offer a disk image over NBD, also as it is after repairs", cmd_nbd_serve},
 };
 

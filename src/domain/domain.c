@@ -92,8 +92,14 @@ copy_devices (H2kDomain *copy, const H2kDomain *domain)
     {
       const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
 
+      H2kDomainDisk *new;
+
       h2k_domain_add_disk (copy, disk->path, disk->format, disk->bus);
-      ((H2kDomainDisk *)g_ptr_array_index (copy->disks, i))->place = disk->place;
+      new = g_ptr_array_index (copy->disks, i);
+      new->place = disk->place;
+      new->logical_block = disk->logical_block;
+      new->physical_block = disk->physical_block;
+      new->direct = disk->direct;
     }
   for (guint i = 0; i < domain->nics->len; i++)
     {
@@ -120,6 +126,7 @@ h2k_domain_copy (const H2kDomain *domain)
   g_free (copy->arch);
   copy->arch = g_strdup (domain->arch);
   copy->firmware = domain->firmware;
+  copy->nvram = g_strdup (domain->nvram);
   copy->secure_boot = domain->secure_boot;
   copy->tpm = domain->tpm;
   copy->memory_mib = domain->memory_mib;
@@ -141,6 +148,7 @@ h2k_domain_free (H2kDomain *domain)
   g_free (domain->description);
   g_free (domain->osinfo_id);
   g_free (domain->arch);
+  g_free (domain->nvram);
   g_ptr_array_unref (domain->disks);
   g_ptr_array_unref (domain->nics);
   g_ptr_array_unref (domain->cdroms);

@@ -16,6 +16,10 @@ typedef struct
   /* Its number among the disks, which its place on the PCI bus is made from; two disks may have the
    * same, on different buses. */
   guint place;
+  /* What the guest is told of its sectors, bytes: the least that it can write, and what is best. 0:
+   * 512 and nothing. */
+  guint32 logical_block, physical_block;
+  gboolean direct; /* past the host's page cache; the filesystem under PATH has to be able to */
 } H2kDomainDisk;
 
 /* What a NIC looks like to the guest. The others than VirtIO are for guests without its driver. */
@@ -52,6 +56,7 @@ typedef struct
   char *osinfo_id;   /* "http://debian.org/debian/12"; NULL: unknown */
   char *arch;        /* "x86_64" */
   H2kFirmware firmware;
+  char *nvram;          /* UEFI's variables, a file that is there; NULL: the hypervisor makes one */
   gboolean secure_boot; /* with the keys that everybody has; of UEFI on x86_64 only */
   gboolean tpm;         /* an emulated TPM 2.0 */
   guint memory_mib;

@@ -209,9 +209,20 @@ add_blockdev (Builder *b, guint i, const H2kDomainDisk *disk)
 {
   g_autofree char *path = h2k_qemu_quote (disk->path);
 
-  add (b, "-blockdev", "driver=%s,node-name=disk%u,discard=unmap%s,file.driver=%s,file.filename=%s",
+  add (b, "-blockdev", "driver=%s,node-name=disk%u,discard=unmap%s%s,file.driver=%s,file.filename=%s",
        disk->format, i, b->setup->throwaway ? ",cache.no-flush=on" : "",
+       disk->direct ? ",cache.direct=on,file.cache.direct=on" : "",
        h2k_domain_disk_is_device (disk) ? "host_device" : "file", path);
+}
+
+/* What the guest is told of the disk's sectors. */
+static char *
+sectors_of (const H2kDomainDisk *disk)
+{
+  if (disk->logical_block == 0 || disk->physical_block == 0)
+    return g_strdup ("");
+  return g_strdup_printf (",logical_block_size=%u,physical_block_size=%u", disk->logical_block,
+                          disk->physical_block);
 }
 
 /* "bus=..." of drive number COUNT on BUS, which is SATA or IDE. */
@@ -230,6 +241,7 @@ static void
 add_disk (Builder *b, guint i, guint count)
 {
   const H2kDomainDisk *disk = g_ptr_array_index (b->domain->disks, i);
+  g_autofree char *sectors = sectors_of (disk);
   g_autofree char *pci = NULL;
 
   add_blockdev (b, i, disk);
@@ -238,17 +250,17 @@ add_disk (Builder *b, guint i, guint count)
     {
     case H2K_BUS_VIRTIO_BLK:
       pci = bus_of (b, h2k_place_disk (b->domain, disk));
-      add (b, "-device", "virtio-blk-%s,drive=disk%u,bootindex=%u%s", b->arch->transport, i, i + 1,
-           pci);
+      add (b, "-device", "virtio-blk-%s,drive=disk%u,bootindex=%u%s%s", b->arch->transport, i,
+           i + 1, sectors, pci);
       break;
     case H2K_BUS_VIRTIO_SCSI:
-      add (b, "-device", "scsi-hd,drive=disk%u,bus=scsi0.0,channel=0,scsi-id=0,lun=%u,bootindex=%u",
-           i, count, i + 1);
+      add (b, "-device", "scsi-hd,drive=disk%u,bus=scsi0.0,channel=0,scsi-id=0,lun=%u,bootindex=%u%s",
+           i, count, i + 1, sectors);
       break;
     case H2K_BUS_SATA:
     case H2K_BUS_IDE:
       pci = ata_port (b, disk->bus, count);
-      add (b, "-device", "ide-hd,drive=disk%u,%s,bootindex=%u", i, pci, i + 1);
+      add (b, "-device", "ide-hd,drive=disk%u,%s,bootindex=%u%s", i, pci, i + 1, sectors);
       break;
     }
 }

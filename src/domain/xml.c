@@ -140,6 +140,12 @@ add_os (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
       if (h2k_domain_is_secure (domain))
         element (os, "loader", "secure", "yes", NULL);
     }
+  if (uefi && domain->nvram != NULL)
+    {
+      g_autofree char *path = clean_path (domain->nvram);
+
+      text_element (os, "nvram", path);
+    }
 }
 
 static void
@@ -276,6 +282,16 @@ add_unit (xmlNode *node, guint number)
            unit, NULL);
 }
 
+static void
+add_sectors (xmlNode *node, const H2kDomainDisk *disk)
+{
+  g_autofree char *logical = g_strdup_printf ("%u", disk->logical_block);
+  g_autofree char *physical = g_strdup_printf ("%u", disk->physical_block);
+
+  if (disk->logical_block != 0 && disk->physical_block != 0)
+    element (node, "blockio", "logical_block_size", logical, "physical_block_size", physical, NULL);
+}
+
 /* LETTER counts the disks whose names have the same prefix, COUNT those on the same bus. */
 static void
 add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter, guint count)
@@ -289,10 +305,12 @@ add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter, guin
       = element (devices, "disk", "type", device ? "block" : "file", "device", "disk", NULL);
 
   /* discard: what the guest trims goes back to the host; the converted file is sparse and stays so.
-   * cache is left to the hypervisor ("writeback", which honours the guest's flushes): "none" needs
-   * O_DIRECT, which not every filesystem that the disk may be put on has. */
-  element (node, "driver", "name", "qemu", "type", disk->format, "discard", "unmap", NULL);
+   * cache is left to the hypervisor ("writeback", which honours the guest's flushes) unless it is
+   * known that there is O_DIRECT, which not every filesystem that the disk may be put on has. */
+  element (node, "driver", "name", "qemu", "type", disk->format, "discard", "unmap",
+           disk->direct ? "cache" : NULL, "none", NULL);
   element (node, "source", device ? "dev" : "file", path, NULL);
+  add_sectors (node, disk);
   element (node, "target", "dev", target, "bus", buses[disk->bus].bus, NULL);
   element (node, "boot", "order", order, NULL);
   if (disk->bus == H2K_BUS_VIRTIO_BLK)

@@ -12,6 +12,7 @@
 #include "fs/usage.h"
 #include "migrate/keep.h"
 #include "migrate/migrate.h"
+#include "migrate/pipeline.h"
 #include "migrate/state.h"
 #include "migrate/two-phase.h"
 #include "repair/windows/session.h"
@@ -25,32 +26,7 @@
 
 #define OVERLAY_MEMORY (G_GUINT64_CONSTANT (64) << 20)
 
-typedef struct
-{
-  const H2kMigrateOptions *options;
-  GCancellable *cancellable;
-  H2kReport *report;
-  H2kAppliance *appliance; /* NULL: the sources are disks */
-  GThread *digests;        /* compares them with the manifest meanwhile; NULL: none is running */
-  GCancellable *stop_digests;
-  GError *digest_error;
-  GPtrArray *macs;    /* char *: of the options, else of the description */
-  H2kKeys *keys;      /* of the options */
-  GPtrArray *states;  /* char *: of the sources when they were opened */
-  GPtrArray *sources; /* H2kDisk * as opened */
-  GPtrArray *disks;   /* H2kDisk *: overlays over the sources */
-  H2kGuest *guest;    /* NULL with options->inspect off */
-  H2kRepairContext *repairs;
-  GPtrArray *views;   /* H2kDisk *: what is copied */
-  GPtrArray *outputs; /* H2kOutput * */
-  char *name;
-  char *xml_path;
-  char *sums_path;     /* of the digests; NULL: they are not asked for */
-  gboolean committed;  /* the outputs stand under their final names */
-  gboolean may_report; /* the report has a name of its own */
-  H2kDomain *domain;
-  H2kTwoPhase *first_boot; /* NULL: the guest needs none, or none is wanted */
-} Migration;
+typedef H2kMigration Migration;
 
 static void
 migration_clear (Migration *m)
@@ -77,6 +53,7 @@ migration_clear (Migration *m)
   g_clear_pointer (&m->name, g_free);
   g_clear_pointer (&m->xml_path, g_free);
   g_clear_pointer (&m->sums_path, g_free);
+  g_clear_pointer (&m->mac_seed, g_free);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Migration, migration_clear)
@@ -271,8 +248,8 @@ compare_digests (gpointer data)
   return NULL;
 }
 
-static void
-warn (Migration *m, const char *text)
+void
+h2k_migration_warn (H2kMigration *m, const char *text)
 {
   g_warning ("%s", text);
   h2k_report_warning (m->report, text);
@@ -298,15 +275,16 @@ take_description (Migration *m)
       for (guint n = 0; n < vm->nics->len; n++)
         g_ptr_array_add (m->macs, g_strdup (((H2kVmNic *)vm->nics->pdata[n])->mac));
   if (vm->has_tpm)
-    warn (m, "the VM had a TPM; the new one is empty, so that what is sealed to the old one "
-             "(BitLocker, LUKS with a TPM) asks for its recovery key once");
+    h2k_migration_warn (
+        m, "the VM had a TPM; the new one is empty, so that what is sealed to the old one "
+           "(BitLocker, LUKS with a TPM) asks for its recovery key once");
   for (guint i = 0; i < m->appliance->unchecked->len; i++)
     {
       g_autofree char *file = h2k_escape_text (m->appliance->unchecked->pdata[i], -1);
       g_autofree char *text
           = g_strdup_printf ("the manifest has no digest of %s: whether it is whole cannot be said",
                              file);
-      warn (m, text);
+      h2k_migration_warn (m, text);
     }
 }
 
@@ -327,8 +305,8 @@ open_appliance (Migration *m, GError **error)
   return TRUE;
 }
 
-static gboolean
-step_open (Migration *m, GError **error)
+gboolean
+h2k_step_open (H2kMigration *m, GError **error)
 {
   for (guint i = 0; i < m->options->macs->len; i++)
     g_ptr_array_add (m->macs, h2k_mac_parse (m->options->macs->pdata[i]));
@@ -352,11 +330,11 @@ step_open (Migration *m, GError **error)
   return m->may_report || !m->options->report;
 }
 
-static void
-take_warnings (Migration *m, GPtrArray *warnings)
+void
+h2k_migration_take_warnings (H2kMigration *m, GPtrArray *warnings)
 {
   for (guint i = 0; i < warnings->len; i++)
-    warn (m, warnings->pdata[i]);
+    h2k_migration_warn (m, warnings->pdata[i]);
 }
 
 static H2kGuestOptions
@@ -428,8 +406,8 @@ prepare_first_boot (Migration *m, GError **error)
          && may_write (m, m->first_boot->disk_path, "the small disk of the first boot", error);
 }
 
-static gboolean
-step_inspect (Migration *m, GError **error)
+gboolean
+h2k_step_inspect (H2kMigration *m, GError **error)
 {
   H2kGuestOptions options = guest_options (m);
   g_autofree char *json = NULL;
@@ -460,9 +438,15 @@ step_inspect (Migration *m, GError **error)
                h2k_firmware_name (m->guest->firmware), h2k_bootloader_name (m->guest->bootloader),
                h2k_initramfs_name (m->guest->initramfs), m->guest->kernels->len,
                m->guest->kernels->len == 1 ? "" : "s");
-  take_warnings (m, m->guest->warnings);
-  /* Which names are taken is known with the system, and said before there is work in it. */
-  return prepare_first_boot (m, error);
+  h2k_migration_take_warnings (m, m->guest->warnings);
+  return TRUE;
+}
+
+/* Which names are taken is known with the system, and said before there is work in it. */
+static gboolean
+step_inspect (Migration *m, GError **error)
+{
+  return h2k_step_inspect (m, error) && prepare_first_boot (m, error);
 }
 
 static H2kFilesystemChecks
@@ -477,8 +461,8 @@ filesystem_checks (Migration *m)
   };
 }
 
-static gboolean
-step_check (Migration *m, GError **error)
+gboolean
+h2k_step_check (H2kMigration *m, GError **error)
 {
   H2kFilesystemChecks checks = filesystem_checks (m);
 
@@ -487,13 +471,13 @@ step_check (Migration *m, GError **error)
   if (m->options->check_filesystems)
     return h2k_check_filesystems_before (&checks, error);
   h2k_skip_filesystem_checks (&checks);
-  warn (m, "the guest's filesystems are not checked, as it was asked for");
+  h2k_migration_warn (m, "the guest's filesystems are not checked, as it was asked for");
   return TRUE;
 }
 
 /* A guest that nothing was changed in is as it was. */
-static gboolean
-step_recheck (Migration *m, GError **error)
+gboolean
+h2k_step_recheck (H2kMigration *m, GError **error)
 {
   H2kFilesystemChecks checks = filesystem_checks (m);
 
@@ -511,10 +495,11 @@ overlay_bytes (Migration *m)
   return bytes;
 }
 
-static gboolean
-step_repair (Migration *m, GError **error)
+gboolean
+h2k_step_repair (H2kMigration *m, GError **error)
 {
   H2kRepairOptions options = {
+      .mac_seed = m->mac_seed,
       .virtio_win = m->options->virtio_win,
       .virtio_config = m->options->virtio_config,
       .guest_agent = m->options->guest_agent,
@@ -535,7 +520,7 @@ step_repair (Migration *m, GError **error)
   ok = h2k_check_filesystems_changed (&checks, ok, error);
 
   h2k_report_repairs (m->report, m->repairs, m->options->repairs);
-  take_warnings (m, m->repairs->warnings);
+  h2k_migration_take_warnings (m, m->repairs->warnings);
   json_object_set_int_member (m->report->root, "overlay_bytes", (gint64)overlay_bytes (m));
   size = h2k_format_size (overlay_bytes (m));
   if (ok)
@@ -793,7 +778,7 @@ define_domain (Migration *m)
   for (guint i = 0; i < m->outputs->len; i++)
     g_ptr_array_add (disks, (char *)h2k_output_path (m->outputs->pdata[i]));
   m->domain = h2k_define (&definition, warnings);
-  take_warnings (m, warnings);
+  h2k_migration_take_warnings (m, warnings);
 }
 
 /* The ISO that the drivers came from; NULL: they are in a folder, or none were needed. */
@@ -938,8 +923,8 @@ check_network (Migration *m, const H2kBootResult *result, GError **error)
   return FALSE;
 }
 
-static gboolean
-step_boot (Migration *m, GError **error)
+gboolean
+h2k_step_boot (H2kMigration *m, GError **error)
 {
   g_autoptr (H2kBootOptions) options = NULL;
   g_autoptr (H2kBootResult) result = NULL;
@@ -962,8 +947,8 @@ step_boot (Migration *m, GError **error)
     h2k_report_boot (m->report, result);
   if (!ok || !check_network (m, result, error))
     {
-      g_prefix_error (error,
-                      "%s is complete, but its boot test did not pass: ", m->options->output);
+      g_prefix_error (error, "%s is complete, but its boot test did not pass: ",
+                      m->options->output ? m->options->output : m->name);
       return FALSE;
     }
   g_message ("boot: passed after %.1f s under %s: %s%s%s", result->seconds, result->accel,
@@ -996,24 +981,10 @@ step_checksum (Migration *m, GError **error)
   return TRUE;
 }
 
-static const struct
-{
-  const char *phase;
-  gboolean (*run) (Migration *m, GError **error);
-  gboolean writes; /* left out of a dry run */
-} steps[] = {
-    {"open", step_open, FALSE},        {"output", start_outputs, TRUE},
-    {"inspect", step_inspect, FALSE},  {"check", step_check, FALSE},
-    {"repair", step_repair, FALSE},    {"recheck", step_recheck, FALSE},
-    {"prepare", step_prepare, TRUE},   {"copy", step_copy, TRUE},
-    {"verify", step_verify, TRUE},     {"commit", step_commit, TRUE},
-    {"checksum", step_checksum, TRUE}, {"boot", step_boot, TRUE},
-};
-
 static gboolean
-run_steps (Migration *m, GError **error)
+run_steps (Migration *m, const H2kStep *steps, guint n, GError **error)
 {
-  for (guint i = 0; i < G_N_ELEMENTS (steps); i++)
+  for (guint i = 0; i < n; i++)
     {
       g_autoptr (GTimer) timer = g_timer_new ();
       gboolean ok;
@@ -1053,17 +1024,14 @@ save_report (Migration *m, gboolean ok, GError **error)
 }
 
 gboolean
-h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2kReport **report,
-                GError **error)
+h2k_migration_run (const H2kMigrateOptions *options, H2kCloning *cloning, const H2kStep *steps,
+                   guint n_steps, GCancellable *cancellable, H2kReport **report, GError **error)
 {
   g_autoptr (H2kReport) record = NULL;
   g_autoptr (GError) local = NULL;
-  g_auto (Migration) m = {.options = options, .cancellable = cancellable};
+  g_auto (Migration) m = {.options = options, .cloning = cloning, .cancellable = cancellable};
   gboolean ok;
 
-  g_return_val_if_fail (options != NULL, FALSE);
-  if (!check_options (options, error))
-    return FALSE;
   record = m.report = h2k_report_new ();
   m.macs = g_ptr_array_new_with_free_func (g_free);
   m.states = g_ptr_array_new_with_free_func (g_free);
@@ -1076,7 +1044,7 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
   /* For what has no argument for it: reads from servers. */
   if (cancellable)
     g_cancellable_push_current (cancellable);
-  ok = run_steps (&m, &local);
+  ok = run_steps (&m, steps, n_steps, &local);
   if (cancellable)
     g_cancellable_pop_current (cancellable);
   if (!ok && !m.committed && g_error_matches (local, H2K_ERROR, H2K_ERROR_CANCELLED))
@@ -1098,4 +1066,23 @@ h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2k
   if (report && m.sources->len)
     *report = g_steal_pointer (&record);
   return ok;
+}
+
+static const H2kStep steps[] = {
+    {"open", h2k_step_open, FALSE},     {"output", start_outputs, TRUE},
+    {"inspect", step_inspect, FALSE},   {"check", h2k_step_check, FALSE},
+    {"repair", h2k_step_repair, FALSE}, {"recheck", h2k_step_recheck, FALSE},
+    {"prepare", step_prepare, TRUE},    {"copy", step_copy, TRUE},
+    {"verify", step_verify, TRUE},      {"commit", step_commit, TRUE},
+    {"checksum", step_checksum, TRUE},  {"boot", h2k_step_boot, TRUE},
+};
+
+gboolean
+h2k_migrate_vm (const H2kMigrateOptions *options, GCancellable *cancellable, H2kReport **report,
+                GError **error)
+{
+  g_return_val_if_fail (options != NULL, FALSE);
+  return check_options (options, error)
+         && h2k_migration_run (options, NULL, steps, G_N_ELEMENTS (steps), cancellable, report,
+                               error);
 }

@@ -179,15 +179,17 @@ replace_mac (H2kRepairContext *context, const char *path, const char *old, const
                            "the VM's card has the MAC that was asked for", error);
 }
 
-/* The MACs that the user or the source's metadata gave come first, then the configuration's own,
- * then one made from the guest's identity, the same each time. */
+/* The MACs that the user or the source's metadata gave come first, then those of a seed, then the
+ * configuration's own, then one made from the guest's identity, the same each time. */
 static gboolean
 assign_macs (H2kRepairContext *context, GPtrArray *claims, GPtrArray *nics, GError **error)
 {
   for (guint i = 0; i < nics->len; i++)
     {
       H2kNic *nic = nics->pdata[i];
-      const char *given = i < context->macs->len ? context->macs->pdata[i] : NULL;
+      const char *mac_seed = context->options.mac_seed;
+      g_autofree char *new = mac_seed ? h2k_mac_from_seed (mac_seed, i) : NULL;
+      const char *given = i < context->macs->len ? context->macs->pdata[i] : new;
 
       if (!given)
         {

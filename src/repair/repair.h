@@ -39,9 +39,13 @@ typedef struct
   char *mac;
 } H2kNic;
 
-/* What the repairs of Windows are given; all of it may be NULL. Owned by the caller. */
+/* What the repairs are given; all of it may be NULL. Owned by the caller. */
 typedef struct
 {
+  /* Every network card gets a MAC that is made from this, as the VM must not have those of the
+   * system that it is a copy of. */
+  const char *mac_seed;
+  /* Of Windows: */
   const char *virtio_win; /* drivers: as of h2k_driver_source_open() */
   const char *virtio_config;
   const char *guest_agent;     /* path of an MSI on this host */

@@ -9,7 +9,8 @@ helps() {
     "$H2K" --help && "$H2K" local --help && "$H2K" inspect --help && "$H2K" boot-test --help &&
         "$H2K" convert --help && "$H2K" info --help && "$H2K" check --help &&
         "$H2K" compare --help && "$H2K" nbd-serve --help && "$H2K" ls --help &&
-        "$H2K" tree --help && "$H2K" cat --help && "$H2K" get --help && "$H2K" put --help
+        "$H2K" tree --help && "$H2K" cat --help && "$H2K" get --help && "$H2K" put --help &&
+        "$H2K" clone --help
 }
 
 man_page_is_clean() {
@@ -22,8 +23,11 @@ man_page_is_clean() {
 # Every option that --help lists stands in the man page and in the completion.
 documented() {
     local command option missing=0
-    for command in local inspect boot-test convert info check compare nbd-serve ls tree cat get put; do
-        for option in $("$H2K" "$command" --help | grep -oE '^ +(-[a-z], )?--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+'); do
+    for command in local inspect boot-test convert info check compare nbd-serve ls tree cat get put discover \
+        "clone create" "clone list" "clone show" "clone tree" "clone snapshot" "clone reset" \
+        "clone commit" "clone merge" "clone verify" "clone delete"; do
+        # shellcheck disable=SC2086
+        for option in $("$H2K" $command --help | grep -oE '^ +(-[a-z], )?--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+'); do
             [ "$option" = --help ] && continue
             # roff writes a hyphen as \-
             if ! sed 's/\\-/-/g' "$page" | grep -qF -- "$option"; then
@@ -161,7 +165,9 @@ completes() {
         [ "$(complete_words --log-level = info ls --rec)" = --recursive ] &&
         [ "$(complete_words -v che)" = check ] && [ "$(complete_words -v '')" != "" ] &&
         ! complete_words -v '' | grep -q meson &&
-        [ "$(complete_words local --out-format q)" = qcow2 ]
+        [ "$(complete_words local --out-format q)" = qcow2 ] &&
+        [ "$(complete_words clone sn)" = snapshot ] &&
+        [ "$(complete_words -v clone --state-dir /tmp reset --t)" = --to ]
 }
 
 numbers() {

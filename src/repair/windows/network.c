@@ -155,7 +155,7 @@ use_given (const GPtrArray *cards, const GPtrArray *macs, GPtrArray *unused)
   g_ptr_array_set_size (unused, 0);
 }
 
-/* Their own MACs, or ones made from their interface's GUID, the same each time. */
+/* MACs of the seed, or their own, or ones made from their interface's GUID, the same each time. */
 static void
 use_own (H2kRepairContext *context, const GPtrArray *cards)
 {
@@ -166,11 +166,12 @@ use_own (H2kRepairContext *context, const GPtrArray *cards)
 
       if (card->gone)
         continue;
-      if (card->nic->mac)
-        {
-          card->mac = g_strdup (card->nic->mac);
-          continue;
-        }
+      if (context->options.mac_seed)
+        card->mac = h2k_mac_from_seed (context->options.mac_seed, i);
+      else if (card->nic->mac)
+        card->mac = g_strdup (card->nic->mac);
+      if (card->mac)
+        continue;
       guid = g_ascii_strdown (card->nic->guid, -1);
       card->mac = h2k_mac_from_seed (guid, 0);
       h2k_repair_warn (context,

@@ -1,0 +1,489 @@
+/* clone.c - a clone is made: the pipeline of a migration, whose overlays are saved in a store
+ * instead of being copied together with what lies below them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "clone/clone.h"
+#include "clone/fingerprint.h"
+#include "clone/storage.h"
+#include "disk/file.h"
+#include "domain/arch.h"
+#include "domain/firmware.h"
+#include "migrate/pipeline.h"
+#include "migrate/state.h"
+#include "repair/windows/session.h"
+#include "source/attached.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+struct _H2kCloning
+{
+  const H2kCloneOptions *options;
+  H2kCloneStore *store;
+  H2kStorage *storage;
+  H2kCloneDraft *draft;
+  GPtrArray *attached; /* H2kAttached *: of the originals */
+  char *uuid;
+};
+
+static void
+cloning_clear (H2kCloning *c)
+{
+  g_clear_pointer (&c->draft, h2k_clone_draft_free);
+  g_clear_pointer (&c->storage, h2k_storage_free);
+  g_clear_pointer (&c->store, h2k_clone_store_free);
+  g_clear_pointer (&c->attached, g_ptr_array_unref);
+  g_clear_pointer (&c->uuid, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (H2kCloning, cloning_clear)
+
+H2kCloneOptions *
+h2k_clone_options_new (void)
+{
+  H2kCloneOptions *options = g_new0 (H2kCloneOptions, 1);
+
+  options->vm = h2k_migrate_options_new ();
+  return options;
+}
+
+void
+h2k_clone_options_free (H2kCloneOptions *options)
+{
+  if (!options)
+    return;
+  h2k_migrate_options_free (options->vm);
+  g_free (options->name);
+  g_free (options->state_dir);
+  g_free (options);
+}
+
+/* --- the originals ---------------------------------------------------------------------------- */
+
+static gboolean
+check_whole (const H2kAttached *attached, GError **error)
+{
+  if (!attached->is_partition)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+               "%s is a partition, which no VM can start from: it belongs to the disk %s, clone "
+               "that one",
+               attached->path, attached->whole_disk);
+  return FALSE;
+}
+
+static gboolean
+check_unused (H2kMigration *m, const H2kAttached *attached, GError **error)
+{
+  g_autofree char *users = h2k_attached_users_text (attached);
+
+  if (!users)
+    return TRUE;
+  if (m->cloning->options->unsafe)
+    {
+      g_autofree char *text
+          = g_strdup_printf ("%s is in use (%s): the clone becomes corrupt when it is written to",
+                             attached->path, users);
+      h2k_migration_warn (m, text);
+      return TRUE;
+    }
+  g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
+               "%s is in use: %s. What is written there would make the clone corrupt: unmount or "
+               "stop it, or clone a snapshot (LVM, btrfs) of it; --force-unsafe takes it all the "
+               "same",
+               attached->path, users);
+  return FALSE;
+}
+
+/* What lies in the store belongs to a clone, which may throw it away. */
+static gboolean
+check_outside (const H2kCloneStore *store, const H2kAttached *attached, GError **error)
+{
+  g_autofree char *prefix = g_strconcat (store->dir, "/", NULL);
+
+  if (!g_str_has_prefix (attached->path, prefix))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+               "%s belongs to a clone, and goes when that is reset: clone the original of that one",
+               attached->path);
+  return FALSE;
+}
+
+static gboolean
+step_originals (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+
+  /* Clone and original may be on one network. */
+  if (m->options->macs->len == 0)
+    m->mac_seed = g_strdup (c->uuid);
+  for (guint i = 0; i < m->options->sources->len; i++)
+    {
+      const char *path = m->options->sources->pdata[i];
+      H2kAttached *attached;
+
+      if (h2k_file_is_uri (path))
+        {
+          g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                       "%s is on a server: a clone needs its original on this host; fetch it with "
+                       "`hyper2kvm convert`",
+                       path);
+          return FALSE;
+        }
+      if (!(attached = h2k_attached_of_path ("", path, error)))
+        return FALSE;
+      g_ptr_array_add (c->attached, attached);
+      if (!check_whole (attached, error) || !check_outside (c->store, attached, error)
+          || !check_unused (m, attached, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* What QEMU calls the format of DISK, and reads as this program does; NULL: it does not. */
+static const char *
+qemu_format (const H2kDisk *disk)
+{
+  static const struct
+  {
+    const char *format, *qemu;
+    gboolean chains; /* QEMU follows the images below it */
+  } known[] = {
+      {"raw", "raw", FALSE},   {"qcow2", "qcow2", TRUE}, {"vmdk", "vmdk", TRUE},
+      {"vhdx", "vhdx", FALSE}, {"vhd", "vpc", FALSE},    {"vdi", "vdi", FALSE},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
+    if (g_str_equal (known[i].format, disk->format))
+      return (!disk->backing || known[i].chains) && !disk->origin ? known[i].qemu : NULL;
+  return NULL;
+}
+
+static gboolean
+check_formats (H2kMigration *m, GError **error)
+{
+  for (guint i = 0; i < m->sources->len; i++)
+    {
+      const H2kDisk *disk = m->sources->pdata[i];
+      if (qemu_format (disk))
+        continue;
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s is a %s image%s, which QEMU cannot read below an overlay: make a copy by "
+                   "`hyper2kvm convert` and clone that",
+                   disk->name, disk->format, disk->backing ? " with others below it" : "");
+      return FALSE;
+    }
+  return TRUE;
+}
+
+/* --- where it goes ---------------------------------------------------------------------------- */
+
+static gboolean
+step_place (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+
+  c->storage = h2k_storage_of (c->store->clones, error);
+  return c->storage && check_formats (m, error)
+         && h2k_storage_check (c->storage, c->store->clones, 0, error);
+}
+
+static char *
+final_path (const H2kCloning *c, const char *name)
+{
+  return g_build_filename (c->draft->final_dir, name, NULL);
+}
+
+/* --- the definition --------------------------------------------------------------------------- */
+
+/* What the guest is to be told of the original's sectors: as it is on the original. */
+static void
+set_sectors (H2kMigration *m, guint i, H2kDomainDisk *disk)
+{
+  const H2kAttached *attached = m->cloning->attached->pdata[i];
+  const H2kDisk *source = m->sources->pdata[i];
+  guint32 logical = MAX (source->sector_size, attached->is_device ? attached->logical_sector : 0);
+  guint32 physical = attached->is_device ? attached->physical_sector : logical;
+
+  if (disk->bus == H2K_BUS_IDE || (logical <= 512 && physical <= 512))
+    return;
+  disk->logical_block = logical;
+  disk->physical_block = MAX (physical, logical);
+}
+
+/* Firmware of PCs without UEFI reads sectors of 512 bytes only. */
+static gboolean
+check_firmware (H2kMigration *m, GError **error)
+{
+  for (guint i = 0; i < m->domain->disks->len; i++)
+    {
+      const H2kDomainDisk *disk = m->domain->disks->pdata[i];
+      if (disk->logical_block <= 512 || m->domain->firmware == H2K_FIRMWARE_UEFI)
+        continue;
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s has logical sectors of %u bytes and no EFI system partition: there is no "
+                   "firmware that starts a VM from it",
+                   ((H2kDisk *)m->sources->pdata[i])->name, disk->logical_block);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+/* UEFI's variables are part of the clone's state. */
+static gboolean
+add_nvram (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+  const H2kArch *arch = h2k_arch_get (m->domain->arch);
+  g_autoptr (H2kUefiFiles) files = NULL;
+  g_autofree char *path = NULL;
+  g_autofree char *data = NULL;
+  g_autoptr (GError) local = NULL;
+  gsize length;
+
+  if (m->domain->firmware != H2K_FIRMWARE_UEFI && !arch->always_uefi)
+    return TRUE;
+  if (!(files = h2k_uefi_find ("", arch->libvirt, error)))
+    return FALSE;
+  path = h2k_clone_draft_nvram (c->draft);
+  if (!g_file_get_contents (files->vars, &data, &length, &local)
+      || !g_file_set_contents_full (path, data, (gssize)length, G_FILE_SET_CONTENTS_CONSISTENT,
+                                    0600, &local))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "cannot copy the UEFI variables: %s",
+                   local->message);
+      return FALSE;
+    }
+  m->domain->nvram = final_path (c, "current/nvram.fd");
+  return TRUE;
+}
+
+static void
+define (H2kMigration *m)
+{
+  H2kCloning *c = m->cloning;
+  g_autoptr (GPtrArray) warnings = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func (g_free);
+  H2kDefinition definition = {
+      .options = m->options,
+      .name = c->options->name,
+      .guest = m->guest,
+      .repairs = m->repairs,
+      .macs = m->macs,
+      .disks = disks,
+  };
+
+  for (guint i = 0; i < m->sources->len; i++)
+    {
+      g_autofree char *name = h2k_clone_disk_name (i);
+      g_ptr_array_add (disks, g_build_filename (c->draft->final_dir, "current", name, NULL));
+    }
+  m->domain = h2k_define (&definition, warnings);
+  h2k_migration_take_warnings (m, warnings);
+  m->domain->uuid = g_strdup (c->uuid);
+  h2k_domain_fix_macs (m->domain);
+  for (guint i = 0; i < m->domain->disks->len; i++)
+    {
+      H2kDomainDisk *disk = m->domain->disks->pdata[i];
+      disk->direct = c->storage->can_direct;
+      set_sectors (m, i, disk);
+    }
+}
+
+/* --- its state -------------------------------------------------------------------------------- */
+
+static JsonObject *
+describe_original (H2kMigration *m, guint i, GError **error)
+{
+  const H2kCloning *c = m->cloning;
+  const H2kAttached *attached = c->attached->pdata[i];
+  H2kDisk *disk = m->sources->pdata[i];
+  const H2kCopyOptions progress
+      = {.progress = m->options->progress, .progress_data = m->options->progress_data};
+  JsonObject *fingerprint
+      = h2k_fingerprint_new (disk, c->options->full, &progress, m->cancellable, error);
+  JsonObject *o;
+
+  if (!fingerprint)
+    return NULL;
+  o = json_object_new ();
+  json_object_set_string_member (o, "path", attached->by_id ? attached->by_id : attached->path);
+  json_object_set_string_member (o, "format", disk->format);
+  if (disk->subformat)
+    json_object_set_string_member (o, "subformat", disk->subformat);
+  json_object_set_boolean_member (o, "device", attached->is_device);
+  if (attached->serial)
+    json_object_set_string_member (o, "serial", attached->serial);
+  json_object_set_object_member (o, "fingerprint", fingerprint);
+  return o;
+}
+
+static gboolean
+fill_state (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+  JsonObject *root = c->draft->root;
+  JsonArray *originals = json_array_new ();
+  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
+  g_autofree char *created = g_date_time_format (now, "%Y-%m-%dT%H:%M:%SZ");
+
+  json_object_set_string_member (root, "name", c->options->name);
+  json_object_set_string_member (root, "uuid", c->uuid);
+  json_object_set_string_member (root, "created", created);
+  json_object_set_string_member (root, "hyper2kvm", h2k_version ());
+  json_object_set_string_member (root, "guest", m->guest ? m->guest->pretty_name : "");
+  json_object_set_string_member (root, "firmware", h2k_firmware_name (m->domain->firmware));
+  json_object_set_array_member (root, "originals", originals);
+  for (guint i = 0; i < m->sources->len; i++)
+    {
+      JsonObject *original = describe_original (m, i, error);
+      if (!original)
+        return FALSE;
+      json_array_add_object_element (originals, original);
+    }
+  return TRUE;
+}
+
+/* --- saving ----------------------------------------------------------------------------------- */
+
+static gboolean
+save_disks (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+
+  for (guint i = 0; i < m->disks->len; i++)
+    {
+      H2kDisk *source = m->sources->pdata[i];
+      const H2kAttached *attached = c->attached->pdata[i];
+      /* The name that a device has at the next start of the host, too. */
+      const char *path = attached->by_id ? attached->by_id : attached->path;
+
+      if (!h2k_clone_draft_add_disk (c->draft, m->disks->pdata[i], path, qemu_format (source),
+                                     m->cancellable, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+static gboolean
+write_definition (H2kMigration *m, GError **error)
+{
+  g_autofree char *xml = h2k_domain_to_xml (m->domain);
+  g_autofree char *path = g_build_filename (m->cloning->draft->dir, "domain.xml", NULL);
+  g_autoptr (GError) local = NULL;
+
+  if (g_file_set_contents_full (path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &local))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the definition cannot be written: %s",
+               local->message);
+  return FALSE;
+}
+
+/* The ISO that the drivers came from; NULL: they are in a folder, or none were needed. */
+static const char *
+driver_iso (H2kMigration *m)
+{
+  H2kDriverSource *source = m->repairs && m->repairs->windows && m->options->repairs
+                                ? h2k_windows_driver_source (m->repairs, NULL)
+                                : NULL;
+
+  return source ? h2k_driver_source_path (source) : NULL;
+}
+
+/* Windows meets VirtIO in a running system before it starts from it. */
+static gboolean
+write_first_boot (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+  g_autofree char *xml = final_path (c, "domain.xml");
+
+  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot
+      || m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE)
+    return TRUE;
+  m->first_boot = h2k_two_phase_new (xml);
+  if (h2k_two_phase_write (m->first_boot, m->domain, driver_iso (m), error))
+    return TRUE;
+  h2k_clone_delete (c->store, c->options->name, NULL);
+  return FALSE;
+}
+
+static void
+report_clone (H2kMigration *m)
+{
+  H2kCloning *c = m->cloning;
+  JsonObject *clone = h2k_report_object (m->report->root, "clone");
+  g_autofree char *xml = final_path (c, "domain.xml");
+  g_autofree char *disk = final_path (c, "current/disk.qcow2");
+
+  json_object_set_string_member (clone, "name", c->options->name);
+  json_object_set_string_member (clone, "folder", c->draft->final_dir);
+  json_object_set_string_member (clone, "disk", disk);
+  json_object_set_string_member (clone, "domain_xml", xml);
+  json_object_set_string_member (clone, "uuid", c->uuid);
+}
+
+static gboolean
+step_save (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+
+  for (guint i = 0; i < m->sources->len; i++)
+    if (!h2k_source_check (m->sources->pdata[i], m->states->pdata[i], error))
+      return FALSE;
+  c->draft = h2k_clone_draft_new (c->store, c->options->name, error);
+  if (!c->draft)
+    return FALSE;
+  define (m);
+  if (!check_firmware (m, error) || !save_disks (m, error) || !add_nvram (m, error)
+      || !fill_state (m, error) || !write_definition (m, error)
+      || !h2k_clone_draft_commit (c->draft, error) || !write_first_boot (m, error))
+    return FALSE;
+  m->committed = TRUE;
+  report_clone (m);
+  return TRUE;
+}
+
+static const H2kStep steps[] = {
+    {"originals", step_originals, FALSE}, {"open", h2k_step_open, FALSE},
+    {"place", step_place, TRUE},          {"inspect", h2k_step_inspect, FALSE},
+    {"check", h2k_step_check, FALSE},     {"repair", h2k_step_repair, FALSE},
+    {"recheck", h2k_step_recheck, FALSE}, {"save", step_save, TRUE},
+    {"boot", h2k_step_boot, TRUE},
+};
+
+static gboolean
+check_options (const H2kCloneOptions *options, GError **error)
+{
+  const H2kMigrateOptions *vm = options->vm;
+  const char *wrong = NULL;
+
+  if (!options->name)
+    wrong = "the clone has no name";
+  else if (vm->appliance || vm->sources->len == 0)
+    wrong = "name the disk that is to be cloned";
+  else if (vm->report && !h2k_report_format (vm->report))
+    wrong = "the report's name must end in .md, .json or .html";
+  else if (vm->bus == H2K_BUS_IDE && vm->sources->len > 4)
+    wrong = "there is room for four disks on IDE: give --bus sata or virtio-blk";
+  if (wrong)
+    g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, wrong);
+  return !wrong && h2k_clone_check_name ("a clone", options->name, error);
+}
+
+gboolean
+h2k_clones_create (const H2kCloneOptions *options, GCancellable *cancellable, H2kReport **report,
+                   GError **error)
+{
+  g_auto (H2kCloning) c = {.options = options};
+
+  if (!check_options (options, error)
+      || !(c.store = h2k_clone_store_open (options->state_dir, error)))
+    return FALSE;
+  c.attached = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_attached_free);
+  c.uuid = g_uuid_string_random ();
+  return h2k_clone_check_new (c.store, options->name, error)
+         && h2k_migration_run (options->vm, &c, steps, G_N_ELEMENTS (steps), cancellable, report,
+                               error);
+}
