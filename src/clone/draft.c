@@ -51,7 +51,7 @@ make_dirs (H2kCloneDraft *draft, GError **error)
 {
   int mode = geteuid () == 0 ? 0711 : 0700;
   g_autofree char *layers = g_build_filename (draft->dir, "layers", NULL);
-  g_autofree char *first = g_strdup_printf ("%s/%u", layers, BASE_LAYER);
+  g_autofree char *first = g_strdup_printf ("%s/%d", layers, BASE_LAYER);
 
   if (mkdir (draft->dir, (mode_t)mode) == 0 && mkdir (layers, (mode_t)mode) == 0
       && mkdir (first, (mode_t)mode) == 0 && (draft->lock_fd = h2k_clone_lock (draft->dir)) >= 0)
@@ -75,7 +75,7 @@ h2k_clone_check_new (H2kCloneStore *store, const char *name, GError **error)
 char *
 h2k_clone_draft_nvram (const H2kCloneDraft *draft)
 {
-  return g_strdup_printf ("%s/layers/%u/nvram.fd", draft->dir, BASE_LAYER);
+  return g_strdup_printf ("%s/layers/%d/nvram.fd", draft->dir, BASE_LAYER);
 }
 
 H2kCloneDraft *
@@ -102,7 +102,7 @@ h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *or
                           const char *format, GCancellable *cancellable, GError **error)
 {
   g_autofree char *name = h2k_clone_disk_name (draft->n_disks);
-  g_autofree char *path = g_strdup_printf ("%s/layers/%u/%s", draft->dir, BASE_LAYER, name);
+  g_autofree char *path = g_strdup_printf ("%s/layers/%d/%s", draft->dir, BASE_LAYER, name);
   g_autofree char *relative = h2k_clone_original_name (draft->n_disks);
   g_autofree char *link = g_build_filename (draft->dir, relative + strlen ("../../"), NULL);
   gboolean is_file = g_path_is_absolute (original);

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_LENGTH 64
+#define NAME_LENGTH 64u
 
 gboolean
 h2k_clone_check_name (const char *what, const char *name, GError **error)

@@ -29,11 +29,10 @@ static const GOptionEntry json_entries[] = {
 static int
 answer (char *text, GError *const *error)
 {
-  g_autofree char *owned = text;
-
   if (!text)
     return cmd_fail (*error);
   fputs (text, stdout);
+  g_free (text);
   return cmd_end_output (EXIT_OK);
 }
 

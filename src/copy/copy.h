@@ -127,10 +127,10 @@ gboolean h2k_compare (H2kDisk *a, H2kDisk *b, const H2kCopyOptions *options,
 gboolean h2k_verify (H2kOutput *output, const H2kCopyOptions *options, GCancellable *cancellable,
                      GError **error);
 
-/* Save the changes of OVERLAY as a qcow2 at PATH, a file of mode MODE (less the umask), whose backing
- * file is BACKING in BACKING_FORMAT; a relative name is meant from PATH's folder, a URI is QEMU's.
- * PATH must not exist; it is complete or absent.
- * Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS, _NO_SPACE, _CANCELLED. */
+/* Save the changes of OVERLAY as a qcow2 at PATH, a file of mode MODE (less the umask), whose
+ * backing file is BACKING in BACKING_FORMAT; a relative name is meant from PATH's folder, a URI is
+ * QEMU's. PATH must not exist; it is complete or absent. Errors: H2K_ERROR_OUTPUT, _OUTPUT_EXISTS,
+ * _NO_SPACE, _CANCELLED. */
 gboolean h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, int mode, const char *backing,
                                  const char *backing_format, GCancellable *cancellable,
                                  GError **error);

@@ -209,8 +209,9 @@ add_blockdev (Builder *b, guint i, const H2kDomainDisk *disk)
 {
   g_autofree char *path = h2k_qemu_quote (disk->path);
 
-  add (b, "-blockdev", "driver=%s,node-name=disk%u,discard=unmap%s%s,file.driver=%s,file.filename=%s",
-       disk->format, i, b->setup->throwaway ? ",cache.no-flush=on" : "",
+  add (b, "-blockdev",
+       "driver=%s,node-name=disk%u,discard=unmap%s%s,file.driver=%s,file.filename=%s", disk->format,
+       i, b->setup->throwaway ? ",cache.no-flush=on" : "",
        disk->direct ? ",cache.direct=on,file.cache.direct=on" : "",
        h2k_domain_disk_is_device (disk) ? "host_device" : "file", path);
 }
@@ -254,8 +255,9 @@ add_disk (Builder *b, guint i, guint count)
            i + 1, sectors, pci);
       break;
     case H2K_BUS_VIRTIO_SCSI:
-      add (b, "-device", "scsi-hd,drive=disk%u,bus=scsi0.0,channel=0,scsi-id=0,lun=%u,bootindex=%u%s",
-           i, count, i + 1, sectors);
+      add (b, "-device",
+           "scsi-hd,drive=disk%u,bus=scsi0.0,channel=0,scsi-id=0,lun=%u,bootindex=%u%s", i, count,
+           i + 1, sectors);
       break;
     case H2K_BUS_SATA:
     case H2K_BUS_IDE:

@@ -77,7 +77,6 @@ original_trouble (JsonObject *original)
   JsonNode *node = original ? json_object_get_member (original, "fingerprint") : NULL;
   JsonObject *fingerprint
       = node && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
-  g_autoptr (GPtrArray) found = NULL;
   struct stat st;
 
   if (!path || stat (path, &st) != 0)

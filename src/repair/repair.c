@@ -23,14 +23,10 @@ static const H2kRepair *const linux_repairs[] = {
 };
 
 static const H2kRepair *const windows_repairs[] = {
-    &h2k_repair_windows_storage,
-    &h2k_repair_windows_controllers,
-    &h2k_repair_windows_boot,
-    &h2k_repair_windows_leftovers,
-    &h2k_repair_windows_drivers,
-    &h2k_repair_windows_network,
-    &h2k_repair_windows_first_boot,
-    NULL,
+    &h2k_repair_windows_storage,    &h2k_repair_windows_controllers,
+    &h2k_repair_windows_boot,       &h2k_repair_windows_leftovers,
+    &h2k_repair_windows_drivers,    &h2k_repair_windows_network,
+    &h2k_repair_windows_first_boot, NULL,
 };
 /* clang-format on */
 

@@ -367,7 +367,7 @@ static void
 test_large (void)
 {
   const guint64 zeros = 4ull << 30, size = zeros + 131072;
-  g_autoptr (GBytes) content = seeded (3, 131072, TRUE), none = g_bytes_new (NULL, 0);
+  g_autoptr (GBytes) content = seeded (3, 131072, TRUE);
   g_autoptr (GByteArray) packed = pack (LZX, content, zeros);
   g_autoptr (GBytes) start = NULL, end = NULL;
   g_autoptr (H2kDisk) disk = NULL;
