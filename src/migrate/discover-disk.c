@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "disk/file.h"
+#include "disk/remote.h"
 #include "guest/product.h"
 #include "migrate/discover.h"
 #include "migrate/migrate.h"
@@ -20,6 +22,7 @@ discover_source_new (const char *path, H2kAttached *attached)
   DiscoverSource *source = g_new0 (DiscoverSource, 1);
 
   source->path = g_strdup (path);
+  source->shown = h2k_file_is_uri (path) ? h2k_uri_shown (path) : g_strdup (path);
   source->attached = attached;
   source->is_appliance = g_str_has_suffix (path, ".ova") && attached && !attached->is_device;
   return source;
@@ -31,6 +34,7 @@ discover_source_free (DiscoverSource *source)
   if (!source)
     return;
   g_free (source->path);
+  g_free (source->shown);
   h2k_attached_free (source->attached);
   g_clear_error (&source->problem);
   g_free (source);
@@ -129,8 +133,9 @@ kind_of (const DiscoverSource *source)
 {
   const H2kAttached *attached = source->attached;
 
-  return !attached                ? "remote"
-         : source->is_appliance   ? "appliance"
+  if (!attached)
+    return h2k_file_is_uri (source->path) ? "remote" : "unknown";
+  return source->is_appliance     ? "appliance"
          : !attached->is_device   ? "image"
          : attached->is_partition ? "partition"
                                   : "disk";
@@ -142,7 +147,7 @@ discover_describe (const DiscoverSource *source)
   const H2kAttached *attached = source->attached;
   JsonObject *disk = json_object_new ();
 
-  discover_set_text (disk, "path", source->path);
+  discover_set_text (disk, "path", source->shown);
   discover_set_text (disk, "kind", kind_of (source));
   if (!attached)
     return disk;

@@ -202,7 +202,7 @@ give_up (Job *job)
 {
   g_autoptr (GError) error
       = g_error_new (H2K_ERROR, H2K_ERROR_SOURCE, "%s: does not answer within %d seconds",
-                     job->source->path, (int)(job->limit / G_USEC_PER_SEC));
+                     job->source->shown, (int)(job->limit / G_USEC_PER_SEC));
 
   job->state = JOB_LATE;
   discover_set_error (

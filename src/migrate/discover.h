@@ -17,6 +17,7 @@
 typedef struct
 {
   char *path;            /* as given, or the device's */
+  char *shown;           /* the same without the secrets of a URI */
   H2kAttached *attached; /* NULL: it is on a server, or not there */
   GError *problem;       /* why it cannot be looked at; NULL: it may be */
   gboolean is_appliance; /* an OVA: all of its disks are looked at together */

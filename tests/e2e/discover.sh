@@ -174,6 +174,11 @@ broken() {
 }
 claim "images of a broken chain are told of, and the exit code says so" broken
 claim "a path that is not there is told of, and the exit code says so" status 3 discover "$work/nothing"
+no_secret() {
+    status 3 discover "http://me:secret@127.0.0.1:1/disk.raw" && json "$work/json" "d['disks'][0]['kind'] == 'remote'" &&
+        ! grep -q secret "$work/json" "$work/err"
+}
+claim "a URI is shown without its password" no_secret
 hostile() {
     local name=$work/$'a\033[31mb\nc.raw'
     cp "$disk" "$name" && "$H2K" discover --details "$name" >"$work/out" 2>&1 && cat -v "$work/out" &&
