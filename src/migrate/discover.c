@@ -181,8 +181,14 @@ run_job (gpointer data, gpointer unused)
 {
   Job *job = data;
   Crew *crew = job->crew;
-  JsonObject *disk = discover_describe (job->source);
+  JsonObject *disk;
 
+  if (crew->cancellable && g_cancellable_is_cancelled (crew->cancellable))
+    {
+      job_unref (job);
+      return;
+    }
+  disk = discover_describe (job->source);
   g_mutex_lock (&crew->lock);
   job->state = JOB_RUNNING;
   job->started = g_get_monotonic_time ();
@@ -252,8 +258,7 @@ look_at_all (Crew *crew, GPtrArray *sources, JsonArray *disks, GError **error)
   g_autoptr (GPtrArray) jobs = g_ptr_array_new_with_free_func ((GDestroyNotify)job_unref);
   gboolean ok;
 
-  crew->pool
-      = g_thread_pool_new_full (run_job, NULL, (GDestroyNotify)job_unref, THREADS, FALSE, NULL);
+  crew->pool = g_thread_pool_new (run_job, NULL, THREADS, FALSE, NULL);
   for (guint i = 0; i < sources->len; i++)
     g_ptr_array_add (jobs, job_new (crew, sources->pdata[i]));
   g_ptr_array_set_free_func (sources, NULL);
@@ -266,8 +271,8 @@ look_at_all (Crew *crew, GPtrArray *sources, JsonArray *disks, GError **error)
   ok = wait_for (crew, jobs, error);
   for (guint i = 0; ok && i < jobs->len; i++)
     json_array_add_object_element (disks, json_object_ref (((Job *)jobs->pdata[i])->disk));
-  /* What hangs is not waited for, and after a cancel, what was not begun is dropped. */
-  g_thread_pool_free (crew->pool, TRUE, FALSE);
+  /* What hangs is not waited for; after a cancel, what was not begun ends at once. */
+  g_thread_pool_free (crew->pool, FALSE, FALSE);
   return ok;
 }
 
