@@ -224,7 +224,7 @@ test_stray_keys (void)
       g_assert_cmpuint (stack->nodes->len, ==, 2);
       g_assert_cmpuint (stack->warnings->len, ==, i);
       if (i == 1)
-        assert_text_of (stack->warnings, "a key was given for UUID=1234, but no LUKS container");
+        assert_text_of (stack->warnings, "a key was given for UUID=1234, but no encrypted volume");
     }
 }
 
