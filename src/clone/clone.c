@@ -390,6 +390,15 @@ remove_clone (H2kCloneStore *store, const char *name, const char *dir, GError **
       h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot remove %s", dir);
       return FALSE;
     }
+  /* Whoever opened it before it lost its name has its locks by now. */
+  if (is_running (gone) && rename (gone, dir) == 0)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT,
+                   "the clone %s was started just now: stop it "
+                   "first",
+                   name);
+      return FALSE;
+    }
   h2k_clone_remove_tree (gone);
   return h2k_clone_sync_dir (store->clones, error);
 }

@@ -14,6 +14,8 @@
 
 #define LAYERS_MAX 100000
 #define DISKS_MAX 64
+#define SCANS 5u
+#define SCAN_PAUSE (20 * 1000) /* microseconds */
 
 /* --- names ------------------------------------------------------------------------------------ */
 
@@ -203,6 +205,15 @@ by_number (gconstpointer a, gconstpointer b)
   return (x->number > y->number) - (x->number < y->number);
 }
 
+/* Another process has removed it since the folder was read. */
+static gboolean
+is_gone (const H2kClone *clone, guint number)
+{
+  g_autofree char *dir = layer_dir (clone, number);
+
+  return !g_file_test (dir, G_FILE_TEST_IS_DIR);
+}
+
 static gboolean
 read_layers (H2kClone *clone, GError **error)
 {
@@ -218,7 +229,7 @@ read_layers (H2kClone *clone, GError **error)
 
       if (layer)
         g_ptr_array_add (clone->layers, layer);
-      else if (number)
+      else if (number && !is_gone (clone, number))
         {
           g_warning ("the clone %s: layer %u cannot be read: %s", clone->name, number,
                      local->message);
@@ -249,8 +260,8 @@ check_chain (const H2kClone *clone, guint number, const char *what, GError **err
   return TRUE;
 }
 
-gboolean
-h2k_clone_scan (H2kClone *clone, GError **error)
+static gboolean
+scan (H2kClone *clone, GError **error)
 {
   g_clear_pointer (&clone->layers, g_ptr_array_unref);
   clone->layers = g_ptr_array_new_with_free_func ((GDestroyNotify)layer_free);
@@ -276,6 +287,20 @@ h2k_clone_scan (H2kClone *clone, GError **error)
         g_clear_pointer (&layer->snapshot, g_free);
     }
   return TRUE;
+}
+
+/* Who only looks has no lock, and may have seen the links of one state and the layers of the next:
+ * that passes. */
+gboolean
+h2k_clone_scan (H2kClone *clone, GError **error)
+{
+  for (guint tries = 1; clone->lock_fd < 0 && tries < SCANS; tries++)
+    {
+      if (scan (clone, NULL))
+        return TRUE;
+      g_usleep (SCAN_PAUSE);
+    }
+  return scan (clone, error);
 }
 
 const H2kLayer *

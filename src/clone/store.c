@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -80,10 +81,20 @@ h2k_clone_store_open (const char *dir, GError **error)
 {
   g_autofree char *chosen = dir ? g_strdup (dir) : default_dir ();
   g_autoptr (H2kCloneStore) store = g_new0 (H2kCloneStore, 1);
+  char *path;
 
-  store->dir = g_canonicalize_filename (chosen, NULL);
+  if (!make_dir (chosen, TRUE, error))
+    return NULL;
+  /* Without links, so that it can be told what lies in it. */
+  if (!(path = realpath (chosen, NULL)))
+    {
+      h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot look at %s", chosen);
+      return NULL;
+    }
+  store->dir = g_strdup (path);
+  free (path);
   store->clones = g_build_filename (store->dir, "clones", NULL);
-  if (!make_dir (store->dir, TRUE, error) || !make_dir (store->clones, FALSE, error))
+  if (!make_dir (store->clones, FALSE, error))
     return NULL;
   return g_steal_pointer (&store);
 }

@@ -461,6 +461,39 @@ test_two_processes (Fixture *f, gconstpointer data)
   g_assert_no_error (error);
 }
 
+/* Who looks while another process changes it sees one of the states, never a damaged clone. */
+static gpointer
+reset_often (gpointer data)
+{
+  Fixture *f = data;
+
+  for (guint i = 0; i < 40; i++)
+    {
+      g_autoptr (H2kClone) clone = h2k_clone_open (f->store, "vm", TRUE, NULL);
+      g_assert_true (clone && h2k_clone_reset (clone, NULL, NULL));
+    }
+  return NULL;
+}
+
+static void
+test_looked_at_meanwhile (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  GThread *thread;
+
+  g_assert_true (make_clone (f, "vm", 2, &error));
+  warned = 0;
+  thread = g_thread_new ("resets", reset_often, f);
+  for (guint i = 0; i < 400; i++)
+    {
+      g_autoptr (H2kClone) clone = h2k_clone_open (f->store, "vm", FALSE, &error);
+      g_assert_no_error (error);
+      g_assert_cmpuint (h2k_clone_depth (clone, clone->current), ==, 2);
+    }
+  g_thread_join (thread);
+  g_assert_cmpuint (warned, ==, 0);
+}
+
 static void
 test_foreign_store (Fixture *f, gconstpointer data)
 {
@@ -746,6 +779,7 @@ main (int argc, char **argv)
       {"/clone/lost-state-is-made-again", test_lost_state},
       {"/clone/nothing-is-removed-from-what-is-damaged", test_damaged_layer},
       {"/clone/one-process-changes-it", test_two_processes},
+      {"/clone/looked-at-while-it-changes", test_looked_at_meanwhile},
       {"/clone/store-that-others-can-write-to-is-refused", test_foreign_store},
       {"/clone/killed-it-is-in-the-state-before-or-after", test_kill},
       {"/clone/random-operations-as-the-model", test_model},
