@@ -81,19 +81,21 @@ read_state (H2kClone *clone, GError **error)
 }
 
 H2kClone *
-h2k_clone_open (H2kCloneStore *store, const char *name, gboolean for_change, GError **error)
+h2k_clone_open (H2kCloneStore *store, const char *name, H2kCloneAccess access, GError **error)
 {
   g_autoptr (H2kClone) clone = g_new0 (H2kClone, 1);
 
   clone->store = store;
+  clone->access = access;
   clone->lock_fd = -1;
   clone->name = g_strdup (name);
   if (!find_clone (store, name, &clone->dir, error)
-      || (for_change && (clone->lock_fd = lock_clone (name, clone->dir, error)) < 0))
+      || (access == H2K_CLONE_CHANGE
+          && (clone->lock_fd = lock_clone (name, clone->dir, error)) < 0))
     return NULL;
   if (!h2k_clone_scan (clone, error) || !read_state (clone, error))
     return NULL;
-  if (for_change)
+  if (access == H2K_CLONE_CHANGE)
     h2k_clone_collect (clone);
   return g_steal_pointer (&clone);
 }

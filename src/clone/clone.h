@@ -77,12 +77,20 @@ typedef struct
   guint64 stored;    /* bytes that its images take on the host's disk */
 } H2kLayer;
 
+typedef enum
+{
+  H2K_CLONE_PEEK,   /* for a list: images are not opened, so the layers' parents are not known */
+  H2K_CLONE_LOOK,   /* everything is read */
+  H2K_CLONE_CHANGE, /* alone; what an operation that was killed left is removed */
+} H2kCloneAccess;
+
 typedef struct
 {
   H2kCloneStore *store; /* not owned */
   char *name;
   char *dir;
-  int lock_fd;       /* -1: opened to be looked at */
+  H2kCloneAccess access;
+  int lock_fd;       /* -1: not opened for a change */
   JsonObject *root;  /* clone.json */
   guint n_disks;     /* of which each layer has an image */
   GPtrArray *layers; /* H2kLayer *, by their numbers */
@@ -91,11 +99,11 @@ typedef struct
   gboolean damaged;  /* a layer cannot be read: none is removed */
 } H2kClone;
 
-/* Open the clone NAME. FOR_CHANGE: alone; what an operation that was killed left is removed. A
- * clone.json that is lost or damaged is made again from what else there is. Errors: H2K_ERROR_USAGE
+/* Open the clone NAME. A clone.json that is lost or damaged is made again from what else there is.
+ * Errors: H2K_ERROR_USAGE
  * (no such name is possible), H2K_ERROR_SOURCE (there is none, or it is damaged; another process
  * changes it). */
-H2kClone *h2k_clone_open (H2kCloneStore *store, const char *name, gboolean for_change,
+H2kClone *h2k_clone_open (H2kCloneStore *store, const char *name, H2kCloneAccess access,
                           GError **error);
 void h2k_clone_free (H2kClone *clone);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kClone, h2k_clone_free)

@@ -153,7 +153,7 @@ read_layer (const H2kClone *clone, guint number, GError **error)
           h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "the image %s", path);
           return NULL;
         }
-      if (!read_parent (path, &parent, error))
+      if (clone->access != H2K_CLONE_PEEK && !read_parent (path, &parent, error))
         return NULL;
       layer->stored += (guint64)st.st_blocks * 512;
       layer->created = st.st_ctime;

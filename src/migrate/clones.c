@@ -185,7 +185,7 @@ h2k_clones_list (const char *state_dir, gboolean json, GError **error)
   for (guint i = 0; i < names->len; i++)
     {
       g_autoptr (GError) local = NULL;
-      g_autoptr (H2kClone) clone = h2k_clone_open (store, names->pdata[i], FALSE, &local);
+      g_autoptr (H2kClone) clone = h2k_clone_open (store, names->pdata[i], H2K_CLONE_PEEK, &local);
       json_array_add_object_element (clones, clone ? summary (clone)
                                                    : damaged_summary (names->pdata[i], local));
     }
@@ -348,7 +348,7 @@ char *
 h2k_clones_show (const char *state_dir, const char *name, gboolean json, GError **error)
 {
   g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
-  g_autoptr (H2kClone) clone = store ? h2k_clone_open (store, name, FALSE, error) : NULL;
+  g_autoptr (H2kClone) clone = store ? h2k_clone_open (store, name, H2K_CLONE_LOOK, error) : NULL;
   g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
 
   if (!clone)
@@ -426,7 +426,7 @@ h2k_clones_tree (const char *state_dir, const char *name, gboolean json, GError 
   for (guint i = 0; i < names->len; i++)
     {
       g_autoptr (GError) local = NULL;
-      g_autoptr (H2kClone) clone = h2k_clone_open (store, names->pdata[i], FALSE, &local);
+      g_autoptr (H2kClone) clone = h2k_clone_open (store, names->pdata[i], H2K_CLONE_LOOK, &local);
 
       if (clone)
         {
@@ -526,7 +526,7 @@ h2k_clones_verify (const char *state_dir, const char *name, gboolean full, gbool
                    gboolean *changed, GError **error)
 {
   g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
-  g_autoptr (H2kClone) clone = store ? h2k_clone_open (store, name, FALSE, error) : NULL;
+  g_autoptr (H2kClone) clone = store ? h2k_clone_open (store, name, H2K_CLONE_LOOK, error) : NULL;
   const H2kCopyOptions options = {.progress = progress, .progress_data = progress_data};
   g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
   JsonArray *disks = json_array_new ();
@@ -569,7 +569,7 @@ static gboolean
 open_for_change (const char *state_dir, const char *name, Opened *o, GError **error)
 {
   o->store = h2k_clone_store_open (state_dir, error);
-  o->clone = o->store ? h2k_clone_open (o->store, name, TRUE, error) : NULL;
+  o->clone = o->store ? h2k_clone_open (o->store, name, H2K_CLONE_CHANGE, error) : NULL;
   return o->clone != NULL;
 }
 

@@ -84,7 +84,7 @@ static H2kClone *
 open_clone (Fixture *f, const char *name)
 {
   g_autoptr (GError) error = NULL;
-  H2kClone *clone = h2k_clone_open (f->store, name, TRUE, &error);
+  H2kClone *clone = h2k_clone_open (f->store, name, H2K_CLONE_CHANGE, &error);
 
   g_assert_no_error (error);
   return clone;
@@ -227,7 +227,7 @@ test_names (Fixture *f, gconstpointer data)
       g_assert_null (h2k_clone_draft_new (f->store, bad[i], &error));
       g_assert_error (error, H2K_ERROR, H2K_ERROR_USAGE);
       g_assert_null (strchr (error->message, 0x1b));
-      g_assert_null (h2k_clone_open (f->store, bad[i], FALSE, &open_error));
+      g_assert_null (h2k_clone_open (f->store, bad[i], H2K_CLONE_LOOK, &open_error));
       g_assert_error (open_error, H2K_ERROR, H2K_ERROR_USAGE);
     }
 }
@@ -244,7 +244,7 @@ test_link (Fixture *f, gconstpointer data)
   g_mkdir (victim, 0755);
   g_file_set_contents (file, "x", 1, NULL);
   g_assert_cmpint (symlink (victim, link), ==, 0);
-  g_assert_null (h2k_clone_open (f->store, "evil", TRUE, &error));
+  g_assert_null (h2k_clone_open (f->store, "evil", H2K_CLONE_CHANGE, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
   g_clear_error (&error);
   g_assert_false (h2k_clone_delete (f->store, "evil", &error));
@@ -368,7 +368,7 @@ test_running (Fixture *f, gconstpointer data)
   g_subprocess_force_exit (qemu);
   g_subprocess_wait (qemu, NULL, NULL);
   g_assert_true (h2k_clone_delete (f->store, "vm", &error));
-  g_assert_null (h2k_clone_open (f->store, "vm", FALSE, &error));
+  g_assert_null (h2k_clone_open (f->store, "vm", H2K_CLONE_LOOK, &error));
 }
 
 /* The other way round: what is being changed cannot be started. */
@@ -454,10 +454,10 @@ test_two_processes (Fixture *f, gconstpointer data)
 
   g_assert_true (make_clone (f, "vm", 1, &error));
   clone = open_clone (f, "vm");
-  g_assert_null (h2k_clone_open (f->store, "vm", TRUE, &error));
+  g_assert_null (h2k_clone_open (f->store, "vm", H2K_CLONE_CHANGE, &error));
   g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
   g_clear_error (&error);
-  other = h2k_clone_open (f->store, "vm", FALSE, &error);
+  other = h2k_clone_open (f->store, "vm", H2K_CLONE_LOOK, &error);
   g_assert_no_error (error);
 }
 
@@ -469,7 +469,7 @@ reset_often (gpointer data)
 
   for (guint i = 0; i < 40; i++)
     {
-      g_autoptr (H2kClone) clone = h2k_clone_open (f->store, "vm", TRUE, NULL);
+      g_autoptr (H2kClone) clone = h2k_clone_open (f->store, "vm", H2K_CLONE_CHANGE, NULL);
       g_assert_true (clone && h2k_clone_reset (clone, NULL, NULL));
     }
   return NULL;
@@ -486,7 +486,7 @@ test_looked_at_meanwhile (Fixture *f, gconstpointer data)
   thread = g_thread_new ("resets", reset_often, f);
   for (guint i = 0; i < 400; i++)
     {
-      g_autoptr (H2kClone) clone = h2k_clone_open (f->store, "vm", FALSE, &error);
+      g_autoptr (H2kClone) clone = h2k_clone_open (f->store, "vm", H2K_CLONE_LOOK, &error);
       g_assert_no_error (error);
       g_assert_cmpuint (h2k_clone_depth (clone, clone->current), ==, 2);
     }
@@ -692,7 +692,7 @@ operate_and_kill (Fixture *f, Operation operation, gulong delay)
   g_assert_cmpint (pid, >=, 0);
   if (pid == 0)
     {
-      H2kClone *clone = h2k_clone_open (f->store, "vm", TRUE, NULL);
+      H2kClone *clone = h2k_clone_open (f->store, "vm", H2K_CLONE_CHANGE, NULL);
       _exit (clone && operation (clone) ? 0 : 1);
     }
   g_usleep (delay);
