@@ -11,7 +11,6 @@
 #include "domain/firmware.h"
 #include "migrate/pipeline.h"
 #include "migrate/state.h"
-#include "repair/windows/session.h"
 #include "source/attached.h"
 
 #include <errno.h>
@@ -381,17 +380,6 @@ write_definition (H2kMigration *m, GError **error)
   return FALSE;
 }
 
-/* The ISO that the drivers came from; NULL: they are in a folder, or none were needed. */
-static const char *
-driver_iso (H2kMigration *m)
-{
-  H2kDriverSource *source = m->repairs && m->repairs->windows && m->options->repairs
-                                ? h2k_windows_driver_source (m->repairs, NULL)
-                                : NULL;
-
-  return source ? h2k_driver_source_path (source) : NULL;
-}
-
 /* Windows meets VirtIO in a running system before it starts from it. */
 static gboolean
 write_first_boot (H2kMigration *m, GError **error)
@@ -399,11 +387,10 @@ write_first_boot (H2kMigration *m, GError **error)
   H2kCloning *c = m->cloning;
   g_autofree char *xml = final_path (c, "domain.xml");
 
-  if (!m->guest || !m->guest->windows || !m->options->two_phase_boot
-      || m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE)
+  if (!h2k_migration_needs_first_boot (m))
     return TRUE;
   m->first_boot = h2k_two_phase_new (xml);
-  if (h2k_two_phase_write (m->first_boot, m->domain, driver_iso (m), error))
+  if (h2k_two_phase_write (m->first_boot, m->domain, h2k_migration_driver_iso (m), error))
     return TRUE;
   h2k_clone_delete (c->store, c->options->name, NULL);
   return FALSE;

@@ -59,6 +59,21 @@ gboolean h2k_step_recheck (H2kMigration *m, GError **error);
 /* The boot test of the domain, if one is asked for. */
 gboolean h2k_step_boot (H2kMigration *m, GError **error);
 
+/* Every file of this host that is read (char *, the disks'); an output must be none of them. Free
+ * with g_ptr_array_unref(). */
+GPtrArray *h2k_migration_source_files (H2kMigration *m);
+/* Whether PATH, WHAT a small file beside the disks is called, is no source and no disk, and in a
+ * folder that takes files. Errors: H2K_ERROR_USAGE, _OUTPUT. */
+gboolean h2k_migration_check_side_file (H2kMigration *m, const char *path, const char *what,
+                                        GError **error);
+/* How the guest is opened, now and when it is looked at again. */
+H2kGuestOptions h2k_migration_guest_options (const H2kMigration *m);
+/* Whether the VM is a Windows that has to meet VirtIO in a running system before it starts from it:
+ * its disks do not stay where every system has drivers for them, and nobody wants it otherwise. */
+gboolean h2k_migration_needs_first_boot (const H2kMigration *m);
+/* The ISO that the drivers came from; NULL: they are in a folder, or none were needed. */
+const char *h2k_migration_driver_iso (H2kMigration *m);
+
 /* A warning, and several of them (char *), for the log and the report. */
 void h2k_migration_warn (H2kMigration *m, const char *text);
 void h2k_migration_take_warnings (H2kMigration *m, GPtrArray *warnings);
