@@ -510,6 +510,13 @@ H2K_PUBLIC gboolean h2k_clones_commit (const char *state_dir, const char *name, 
  * how many are gone. Errors: H2K_ERROR_NO_SPACE, _CANCELLED, too. */
 H2K_PUBLIC gboolean h2k_clones_merge (const char *state_dir, const char *name,
                                       GCancellable *cancellable, guint *merged, GError **error);
+/* The command line, program first, that starts the clone's VM with QEMU, its console on standard
+ * input and output: for hosts without libvirt. SCREEN: its screen is on VNC, for this host alone.
+ * The caller's; g_strfreev(). Errors: H2K_ERROR_VERIFY (an original is not what it was; with UNSAFE
+ * that is a warning), _OUTPUT (it runs already), _NO_SPACE (there is no room to write), _TOOL (QEMU
+ * or its firmware is missing). */
+H2K_PUBLIC char **h2k_clones_run_args (const char *state_dir, const char *name, gboolean screen,
+                                       gboolean unsafe, GError **error);
 /* Remove the clone and all of its states; its original stays as it is. */
 H2K_PUBLIC gboolean h2k_clones_delete (const char *state_dir, const char *name, GError **error);
 

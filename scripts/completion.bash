@@ -54,11 +54,12 @@ _hyper2kvm_clone() {
             --virtio-config --qga --firstboot --no-two-phase-boot --force-dirty --temp-dir --json $common"
         ;;
     list | show | tree) words="--json $common" ;;
+    run) words="--vnc --force-unsafe --print $common" ;;
     snapshot) words="--name --description --drop $common" ;;
     reset) words="--to $common" ;;
     verify) words="--full --json $common" ;;
     commit | merge | delete) words=$common ;;
-    *) words="create list show tree snapshot reset commit merge verify delete --help" ;;
+    *) words="create list show tree run snapshot reset commit merge verify delete --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

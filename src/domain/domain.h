@@ -8,6 +8,8 @@
 
 #include "guest/guest.h"
 
+#include <json-glib/json-glib.h>
+
 typedef struct
 {
   char *path;
@@ -112,6 +114,11 @@ H2kDomain *h2k_domain_bootstrap_new (const H2kDomain *final, const char *extra_d
 char *h2k_domain_osinfo_id (const char *distro, const char *version);
 /* The same of a Windows; BUILD tells 10 from 11 and the servers from each other. The caller's. */
 char *h2k_domain_windows_osinfo_id (guint major, guint minor, guint build, gboolean server);
+
+/* All of DOMAIN but its description and CD-ROMs as JSON, and the domain of such an object, in which
+ * what is missing or of another type is as in a new domain. Both are the caller's. */
+JsonObject *h2k_domain_to_json (const H2kDomain *domain);
+H2kDomain *h2k_domain_from_json (JsonObject *object);
 
 /* Whether the definition has Secure Boot: it was asked for, and the machine can have it. */
 gboolean h2k_domain_is_secure (const H2kDomain *domain);

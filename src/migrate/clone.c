@@ -334,6 +334,7 @@ fill_state (H2kMigration *m, GError **error)
   json_object_set_string_member (root, "hyper2kvm", h2k_version ());
   json_object_set_string_member (root, "guest", m->guest ? m->guest->pretty_name : "");
   json_object_set_string_member (root, "firmware", h2k_firmware_name (m->domain->firmware));
+  json_object_set_object_member (root, "machine", h2k_domain_to_json (m->domain));
   json_object_set_array_member (root, "originals", originals);
   for (guint i = 0; i < m->sources->len; i++)
     {

@@ -5,6 +5,7 @@
 #include "clone/clone.h"
 #include "clone/fingerprint.h"
 #include "clone/storage.h"
+#include "migrate/clones.h"
 #include "migrate/migrate.h"
 
 #include <errno.h>
@@ -452,7 +453,7 @@ fingerprint_of (const H2kClone *clone, guint disk, GError **error)
   JsonObject *original = original_of (clone, disk);
   JsonNode *node = original ? json_object_get_member (original, "fingerprint") : NULL;
 
-  if (node && JSON_NODE_HOLDS_OBJECT (node))
+  if (node && JSON_NODE_HOLDS_OBJECT (node) && text_of (original, "path"))
     return json_node_get_object (node);
   g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
                "the clone %s does not know what its original was like: its clone.json was lost",
@@ -460,18 +461,16 @@ fingerprint_of (const H2kClone *clone, guint disk, GError **error)
   return NULL;
 }
 
-/* The differences of disk DISK, as an object for the answer. */
-static JsonObject *
-verify_disk (const H2kClone *clone, guint disk, gboolean full, const H2kCopyOptions *progress,
-             GCancellable *cancellable, GError **error)
+gboolean
+h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
+                             const H2kCopyOptions *progress, GCancellable *cancellable,
+                             GPtrArray **found, GError **error)
 {
-  JsonObject *original = original_of (clone, disk), *o;
+  JsonObject *original = original_of (clone, disk);
   JsonObject *before = fingerprint_of (clone, disk, error);
   const char *path = text_of (original, "path"), *format = text_of (original, "format");
   g_autoptr (H2kDisk) source = NULL;
   g_autoptr (JsonObject) now = NULL;
-  g_autoptr (GPtrArray) found = NULL;
-  JsonArray *differences = json_array_new ();
 
   if (before && full && !json_object_has_member (before, "content"))
     g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
@@ -482,15 +481,27 @@ verify_disk (const H2kClone *clone, guint disk, gboolean full, const H2kCopyOpti
     source = h2k_disk_open (path, format, error);
   now = source ? h2k_fingerprint_new (source, full, progress, cancellable, error) : NULL;
   if (!now)
-    {
-      json_array_unref (differences);
-      return NULL;
-    }
-  found = h2k_fingerprint_compare (before, now);
+    return FALSE;
+  *found = h2k_fingerprint_compare (before, now);
+  return TRUE;
+}
+
+/* The differences of disk DISK, as an object for the answer. */
+static JsonObject *
+verify_disk (const H2kClone *clone, guint disk, gboolean full, const H2kCopyOptions *progress,
+             GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GPtrArray) found = NULL;
+  JsonArray *differences;
+  JsonObject *o;
+
+  if (!h2k_clones_original_differs (clone, disk, full, progress, cancellable, &found, error))
+    return NULL;
+  differences = json_array_new ();
   for (guint i = 0; i < found->len; i++)
     json_array_add_string_element (differences, found->pdata[i]);
   o = json_object_new ();
-  json_object_set_string_member (o, "path", path);
+  json_object_set_string_member (o, "path", text_of (original_of (clone, disk), "path"));
   json_object_set_boolean_member (o, "changed", found->len > 0);
   json_object_set_boolean_member (o, "everything-compared", full);
   json_object_set_array_member (o, "differences", differences);

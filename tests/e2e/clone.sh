@@ -99,6 +99,29 @@ runs_meanwhile() {
     return "$ok"
 }
 
+# Without libvirt: on this terminal, until Ctrl-A X.
+runs() {
+    local waited=0 pid code=0
+    "$H2K" -q clone run --state-dir "$store" traced <"$work/fifo" >"$work/console" 2>&1 &
+    pid=$!
+    exec 9>"$work/fifo"
+    until grep -aq 'login:' "$work/console"; do
+        if ! kill -0 "$pid" || [ "$waited" -ge 900 ]; then
+            tail -n 20 "$work/console"
+            exec 9>&-
+            kill "$pid"
+            return 1
+        fi
+        sleep 1
+        waited=$((waited + 1))
+    done
+    refused 10 'runs already: qemu' "$H2K" clone run --state-dir "$store" traced || code=1
+    refused 10 'runs, stop it first' "$H2K" clone reset --state-dir "$store" traced || code=1
+    printf '\001x' >&9
+    exec 9>&-
+    wait "$pid" && [ "$code" -eq 0 ]
+}
+
 # --- what must not be ---------------------------------------------------------------------------
 
 bad_names() {
@@ -166,6 +189,8 @@ changed_original() {
     clone verify own >/dev/null # not seen without --full
     status 12 clone verify own --full >"$work/said" && grep -q CHANGED "$work/said" || return 1
     touch "$work/own.raw"
+    refused 12 'written to since' "$H2K" clone run --print --state-dir "$store" own || return 1
+    clone run --print --force-unsafe own | grep -q qemu-system || return 1
     status 12 clone verify own >"$work/said" && grep -q 'written to since' "$work/said" &&
         clone list | grep -q 'own.*(changed)' || return 1
     rm "$work/own.raw"
@@ -189,6 +214,7 @@ claim "snapshots are taken, gone back to, and drawn" snapshots
 claim "a committed state is what resets go back to; layers are merged" commits
 mkfifo "$work/fifo"
 claim "nothing is changed while it runs, and who it is is said" runs_meanwhile
+claim "it runs without libvirt, on the terminal" runs
 claim "names that lead elsewhere are refused" bad_names
 claim "a store in memory is refused, with the numbers" in_memory
 if has_loop_devices; then

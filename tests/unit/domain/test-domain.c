@@ -153,6 +153,91 @@ test_xml_uefi (void)
   check_assert_xpath (arm_xml, "/domain/os/type/@machine", "virt");
 }
 
+/* What a clone's machine has beyond others: the disk's sectors, no cache, variables of its own. */
+static H2kDomain *
+sample_clone (void)
+{
+  H2kDomain *domain = sample ("x86_64", H2K_FIRMWARE_UEFI);
+  H2kDomainDisk *disk = domain->disks->pdata[0];
+
+  domain->uuid = g_strdup ("5ce3a405-90c6-4e51-8dca-02d5cfa61852");
+  domain->nvram = g_strdup ("/srv/clones/a & b/nvram.fd");
+  domain->vcpus = 7;
+  domain->memory_mib = 3333;
+  disk->logical_block = 512;
+  disk->physical_block = 4096;
+  disk->direct = TRUE;
+  disk->place = 3;
+  ((H2kDomainNic *)domain->nics->pdata[1])->model = H2K_NIC_E1000E;
+  return domain;
+}
+
+static void
+test_xml_clone (void)
+{
+  g_autoptr (H2kDomain) domain = sample_clone ();
+  g_autofree char *xml = h2k_domain_to_xml (domain);
+  g_autofree char *message = NULL;
+
+  check_assert_xpath (xml, "/domain/os/nvram", "/srv/clones/a & b/nvram.fd");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/driver/@cache", "none");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/blockio/@logical_block_size", "512");
+  check_assert_xpath (xml, "/domain/devices/disk[1]/blockio/@physical_block_size", "4096");
+  check_assert_xpath (xml, "count(/domain/devices/disk/blockio)", "1");
+  if (check_have_schema () && !check_schema (scratch, xml, &message))
+    g_error ("%s\n%s", message, xml);
+}
+
+/* The machine that is made of the JSON is the one that it was made of. */
+static void
+test_json (void)
+{
+  g_autoptr (H2kDomain) linux_vm = sample_clone ();
+  g_autoptr (H2kDomain) windows = sample_clone ();
+  const H2kDomainWindows release
+      = {.major = 6, .minor = 1, .build = 7601, .server = TRUE, .rtc_utc = TRUE};
+  H2kDomain *const all[] = {linux_vm, windows};
+
+  h2k_domain_set_windows (windows, &release);
+  for (guint i = 0; i < G_N_ELEMENTS (all); i++)
+    {
+      g_autoptr (JsonObject) object = NULL;
+      g_autoptr (H2kDomain) again = NULL;
+      g_autofree char *before = NULL, *after = NULL;
+
+      g_clear_pointer (&all[i]->description, g_free);
+      /* JSON holds UTF-8 only. */
+      g_free (all[i]->name);
+      all[i]->name = g_strdup ("web <server>");
+      object = h2k_domain_to_json (all[i]);
+      again = h2k_domain_from_json (object);
+      before = h2k_domain_to_xml (all[i]);
+      after = h2k_domain_to_xml (again);
+      g_assert_cmpstr (after, ==, before);
+    }
+}
+
+/* Whatever stands there, a machine is made of it. */
+static void
+test_json_of_others (void)
+{
+  static const char *const texts[] = {
+      "{}",
+      "{\"name\": 1, \"disks\": {}, \"nics\": [1, null, {\"mac\": []}], \"windows\": 3}",
+      "{\"memory-mib\": -5, \"vcpus\": 99999999999, \"arch\": \"../x\"}",
+      "{\"disks\": [{\"bus\": \"?\"}]}",
+      "{\"disks\": [{\"path\": \"/a\", \"format\": \"raw\", \"place\": 1e300}]}",
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (texts); i++)
+    {
+      g_autoptr (JsonNode) node = json_from_string (texts[i], NULL);
+      g_autoptr (H2kDomain) domain = h2k_domain_from_json (json_node_get_object (node));
+      g_autofree char *xml = h2k_domain_to_xml (domain);
+      g_assert_nonnull (strstr (xml, "<domain"));
+    }
+}
+
 static void
 test_names (void)
 {
@@ -572,6 +657,9 @@ main (int argc, char **argv)
   g_test_add_func ("/domain/xml/schema-refuses", test_schema_refuses);
   g_test_add_func ("/domain/xml/content", test_xml_content);
   g_test_add_func ("/domain/xml/uefi", test_xml_uefi);
+  g_test_add_func ("/domain/xml/clone", test_xml_clone);
+  g_test_add_func ("/domain/json/back-and-forth", test_json);
+  g_test_add_func ("/domain/json/of-others", test_json_of_others);
   g_test_add_func ("/domain/xml/names", test_names);
   g_test_add_func ("/domain/xml/uuid", test_uuid_is_stable);
   g_test_add_func ("/domain/xml/disk-targets", test_disk_targets);
