@@ -118,6 +118,8 @@ guint h2k_clone_depth (const H2kClone *clone, guint number);
 char *h2k_clone_image (const H2kClone *clone, guint number, guint disk);
 /* The file name of disk DISK (0: the first) in a layer. The caller's. */
 char *h2k_clone_disk_name (guint disk);
+/* TIME, seconds since 1970, as ISO 8601 in UTC. The caller's. */
+char *h2k_clone_time_text (gint64 time);
 /* What others do with the images that the VM writes to. */
 H2kImageUse h2k_clone_use (const H2kClone *clone);
 

@@ -230,34 +230,16 @@ element_with (JsonArray *array, const char *key, const char *value)
   for (guint i = 0; array && value && i < json_array_get_length (array); i++)
     {
       JsonObject *object = object_at (array, i);
-      if (object && g_strcmp0 (h2k_clone_text (object, key), value) == 0)
+      if (object && g_strcmp0 (h2k_json_string (object, key), value) == 0)
         return object;
     }
   return NULL;
 }
 
-static JsonArray *
-array_of (JsonObject *object, const char *key)
-{
-  JsonNode *node = json_object_get_member (object, key);
-
-  return node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
-}
-
-static gint64
-number_of (JsonObject *object, const char *key)
-{
-  JsonNode *node = json_object_get_member (object, key);
-
-  return node && JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_INT64
-             ? json_node_get_int (node)
-             : -1;
-}
-
 static gboolean
 differs (JsonObject *before, JsonObject *now, const char *key)
 {
-  const char *a = h2k_clone_text (before, key), *b = h2k_clone_text (now, key);
+  const char *a = h2k_json_string (before, key), *b = h2k_json_string (now, key);
 
   return a && b && !g_str_equal (a, b);
 }
@@ -268,16 +250,16 @@ compare_files (JsonArray *before, JsonArray *now, GPtrArray *found)
   for (guint i = 0; before && i < json_array_get_length (before); i++)
     {
       JsonObject *file = object_at (before, i);
-      const char *path = h2k_clone_text (file, "path");
+      const char *path = h2k_json_string (file, "path");
       JsonObject *other = element_with (now, "path", path);
 
       if (!path)
         continue;
       if (!other)
         add (found, "it was made of the file %s, which is not a part of it any more", path);
-      else if (number_of (file, "size") != number_of (other, "size"))
+      else if (h2k_json_int (file, "size", -1) != h2k_json_int (other, "size", -1))
         add (found, "%s had %" G_GINT64_FORMAT " bytes and has %" G_GINT64_FORMAT, path,
-             number_of (file, "size"), number_of (other, "size"));
+             h2k_json_int (file, "size", -1), h2k_json_int (other, "size", -1));
       else if (differs (file, other, "changed"))
         add (found, "%s was written to since", path);
     }
@@ -289,8 +271,8 @@ compare_volumes (JsonArray *before, JsonArray *now, GPtrArray *found)
   for (guint i = 0; before && i < json_array_get_length (before); i++)
     {
       JsonObject *volume = object_at (before, i);
-      const char *name = h2k_clone_text (volume, "name");
-      const char *type = h2k_clone_text (volume, "type");
+      const char *name = h2k_json_string (volume, "name");
+      const char *type = h2k_json_string (volume, "type");
       JsonObject *other = element_with (now, "name", name);
       g_autofree char *shown = name ? h2k_escape_text (name, -1) : NULL;
 
@@ -310,13 +292,13 @@ h2k_fingerprint_compare (JsonObject *before, JsonObject *now)
 {
   GPtrArray *found = g_ptr_array_new_with_free_func (g_free);
 
-  if (number_of (before, "size") != number_of (now, "size"))
+  if (h2k_json_int (before, "size", -1) != h2k_json_int (now, "size", -1))
     add (found, "the disk had %" G_GINT64_FORMAT " bytes and has %" G_GINT64_FORMAT,
-         number_of (before, "size"), number_of (now, "size"));
-  compare_files (array_of (before, "file"), array_of (now, "file"), found);
+         h2k_json_int (before, "size", -1), h2k_json_int (now, "size", -1));
+  compare_files (h2k_json_array (before, "file"), h2k_json_array (now, "file"), found);
   if (differs (before, now, "table"))
     add (found, "the partition table, or what is beside it, was changed");
-  compare_volumes (array_of (before, "volumes"), array_of (now, "volumes"), found);
+  compare_volumes (h2k_json_array (before, "volumes"), h2k_json_array (now, "volumes"), found);
   if (differs (before, now, "samples"))
     add (found, "blocks spread over the disk were changed");
   if (differs (before, now, "content"))
@@ -327,12 +309,12 @@ h2k_fingerprint_compare (JsonObject *before, JsonObject *now)
 gboolean
 h2k_fingerprint_files_changed (JsonObject *before)
 {
-  JsonArray *files = array_of (before, "file"), *now = json_array_new ();
+  JsonArray *files = h2k_json_array (before, "file"), *now = json_array_new ();
   g_autoptr (GPtrArray) found = g_ptr_array_new_with_free_func (g_free);
 
   for (guint i = 0; files && i < json_array_get_length (files); i++)
     {
-      const char *path = h2k_clone_text (object_at (files, i), "path");
+      const char *path = h2k_json_string (object_at (files, i), "path");
       if (path)
         json_array_add_object_element (now, describe_file (path));
     }

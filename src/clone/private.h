@@ -5,6 +5,7 @@
 #pragma once
 
 #include "clone/clone.h"
+#include "util/json.h"
 
 /* Remove PATH and everything below it; links are not followed. What cannot be removed stays. */
 void h2k_clone_remove_tree (const char *path);
@@ -17,10 +18,7 @@ gboolean h2k_clone_set_link (const char *path, const char *target, GError **erro
 gboolean h2k_clone_write_json (const char *path, JsonObject *root, GError **error);
 /* NULL: there is none, or it is damaged. The caller's. */
 JsonObject *h2k_clone_read_json (const char *path);
-/* The string KEY of OBJECT (may be NULL), or NULL. */
-const char *h2k_clone_text (JsonObject *object, const char *key);
-/* Seconds since 1970 as ISO 8601 in UTC, and back (0: it is none). */
-char *h2k_clone_time_text (gint64 time);
+/* Seconds since 1970 of an ISO 8601 TEXT (may be NULL); 0: it is none. */
 gint64 h2k_clone_parse_time (const char *text);
 
 /* The lock of the clone in DIR; a file descriptor, or -1: somebody has it. */

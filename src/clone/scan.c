@@ -124,13 +124,13 @@ read_snapshot (const char *dir, H2kLayer *layer)
 {
   g_autofree char *path = g_build_filename (dir, "snapshot.json", NULL);
   g_autoptr (JsonObject) root = h2k_clone_read_json (path);
-  const char *name = h2k_clone_text (root, "name");
-  gint64 time = h2k_clone_parse_time (h2k_clone_text (root, "created"));
+  const char *name = h2k_json_string (root, "name");
+  gint64 time = h2k_clone_parse_time (h2k_json_string (root, "created"));
 
   if (!name || !h2k_clone_check_name ("a snapshot", name, NULL))
     return;
   layer->snapshot = g_strdup (name);
-  layer->description = g_strdup (h2k_clone_text (root, "description"));
+  layer->description = g_strdup (h2k_json_string (root, "description"));
   if (time)
     layer->created = time;
 }
@@ -380,6 +380,18 @@ remove_unfinished (const H2kClone *clone)
       }
 }
 
+/* At once for those who look: without its number it is no layer, also when only some of it is left.
+ */
+static void
+remove_layer (const H2kClone *clone, guint number)
+{
+  g_autofree char *dir = layer_dir (clone, number);
+  g_autofree char *gone = g_strdup_printf ("%s/layers/gone-%u", clone->dir, number);
+
+  if (rename (dir, gone) == 0)
+    h2k_clone_remove_tree (gone);
+}
+
 void
 h2k_clone_collect (H2kClone *clone)
 {
@@ -404,11 +416,10 @@ h2k_clone_collect (H2kClone *clone)
   for (guint i = clone->layers->len; i-- > 0;)
     {
       const H2kLayer *layer = clone->layers->pdata[i];
-      g_autofree char *dir = layer_dir (clone, layer->number);
       if (g_hash_table_contains (needed, GUINT_TO_POINTER (layer->number)))
         continue;
       g_info ("%s: removing the layer %u, which nothing needs", clone->name, layer->number);
-      h2k_clone_remove_tree (dir);
+      remove_layer (clone, layer->number);
       g_ptr_array_remove_index (clone->layers, i);
     }
 }

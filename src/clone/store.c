@@ -229,16 +229,6 @@ h2k_clone_read_json (const char *path)
                                                : NULL;
 }
 
-const char *
-h2k_clone_text (JsonObject *object, const char *key)
-{
-  JsonNode *node = object ? json_object_get_member (object, key) : NULL;
-
-  return node && JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING
-             ? json_node_get_string (node)
-             : NULL;
-}
-
 char *
 h2k_clone_time_text (gint64 time)
 {

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "domain/domain.h"
+#include "util/json.h"
 
 static const char *const bus_words[] = {[H2K_BUS_VIRTIO_BLK] = "virtio-blk",
                                         [H2K_BUS_VIRTIO_SCSI] = "virtio-scsi",
@@ -92,42 +93,16 @@ h2k_domain_to_json (const H2kDomain *domain)
 /* --- and back: whatever is missing or of another type is as in a new domain ---------------------
  */
 
-static const char *
-text_of (JsonObject *o, const char *key)
-{
-  JsonNode *node = json_object_get_member (o, key);
-
-  return node != NULL && JSON_NODE_HOLDS_VALUE (node)
-                 && json_node_get_value_type (node) == G_TYPE_STRING
-             ? json_node_get_string (node)
-             : NULL;
-}
-
 static guint
 number_of (JsonObject *o, const char *key)
 {
-  JsonNode *node = json_object_get_member (o, key);
-  gint64 n = node != NULL && JSON_NODE_HOLDS_VALUE (node)
-                     && json_node_get_value_type (node) == G_TYPE_INT64
-                 ? json_node_get_int (node)
-                 : 0;
-
-  return (guint)CLAMP (n, 0, G_MAXINT);
-}
-
-static gboolean
-flag_of (JsonObject *o, const char *key)
-{
-  JsonNode *node = json_object_get_member (o, key);
-
-  return node != NULL && JSON_NODE_HOLDS_VALUE (node)
-         && json_node_get_value_type (node) == G_TYPE_BOOLEAN && json_node_get_boolean (node);
+  return (guint)CLAMP (h2k_json_int (o, key, 0), 0, G_MAXINT);
 }
 
 static guint
 word_of (JsonObject *o, const char *key, const char *const *words, guint n)
 {
-  const char *text = text_of (o, key);
+  const char *text = h2k_json_string (o, key);
 
   for (guint i = 0; i < n && text != NULL; i++)
     if (g_str_equal (words[i], text))
@@ -157,7 +132,7 @@ take_devices (H2kDomain *domain, JsonObject *o)
 
   for (guint i = 0; (e = element_of (o, "disks", i)) != NULL; i++)
     {
-      const char *path = text_of (e, "path"), *format = text_of (e, "format");
+      const char *path = h2k_json_string (e, "path"), *format = h2k_json_string (e, "format");
       H2kDomainDisk *disk;
 
       if (path == NULL || format == NULL)
@@ -168,11 +143,11 @@ take_devices (H2kDomain *domain, JsonObject *o)
       disk->place = number_of (e, "place");
       disk->logical_block = number_of (e, "logical-block");
       disk->physical_block = number_of (e, "physical-block");
-      disk->direct = flag_of (e, "direct");
+      disk->direct = h2k_json_flag (e, "direct");
     }
   for (guint i = 0; (e = element_of (o, "nics", i)) != NULL; i++)
     {
-      h2k_domain_add_nic (domain, text_of (e, "mac"), text_of (e, "network"));
+      h2k_domain_add_nic (domain, h2k_json_string (e, "mac"), h2k_json_string (e, "network"));
       ((H2kDomainNic *)g_ptr_array_index (domain->nics, i))->model
           = word_of (e, "model", nic_words, G_N_ELEMENTS (nic_words));
     }
@@ -181,7 +156,7 @@ take_devices (H2kDomain *domain, JsonObject *o)
 H2kDomain *
 h2k_domain_from_json (JsonObject *o)
 {
-  const char *name = text_of (o, "name"), *arch = text_of (o, "arch");
+  const char *name = h2k_json_string (o, "name"), *arch = h2k_json_string (o, "arch");
   H2kDomain *domain = h2k_domain_new (name != NULL ? name : "vm");
   JsonNode *node = json_object_get_member (o, "windows");
 
@@ -196,20 +171,21 @@ h2k_domain_from_json (JsonObject *o)
       H2kDomainWindows windows = {.major = number_of (w, "major"),
                                   .minor = number_of (w, "minor"),
                                   .build = number_of (w, "build"),
-                                  .server = flag_of (w, "server"),
-                                  .rtc_utc = flag_of (w, "rtc-utc")};
+                                  .server = h2k_json_flag (w, "server"),
+                                  .rtc_utc = h2k_json_flag (w, "rtc-utc")};
       h2k_domain_set_windows (domain, &windows);
     }
   g_free (domain->osinfo_id);
-  domain->osinfo_id = g_strdup (text_of (o, "osinfo-id"));
-  domain->uuid = g_strdup (text_of (o, "uuid"));
-  domain->nvram = g_strdup (text_of (o, "nvram"));
-  domain->firmware = g_strcmp0 (text_of (o, "firmware"), h2k_firmware_name (H2K_FIRMWARE_UEFI)) == 0
-                         ? H2K_FIRMWARE_UEFI
-                         : H2K_FIRMWARE_BIOS;
-  domain->secure_boot = flag_of (o, "secure-boot");
-  domain->tpm = flag_of (o, "tpm");
-  domain->i440fx = flag_of (o, "i440fx");
+  domain->osinfo_id = g_strdup (h2k_json_string (o, "osinfo-id"));
+  domain->uuid = g_strdup (h2k_json_string (o, "uuid"));
+  domain->nvram = g_strdup (h2k_json_string (o, "nvram"));
+  domain->firmware
+      = g_strcmp0 (h2k_json_string (o, "firmware"), h2k_firmware_name (H2K_FIRMWARE_UEFI)) == 0
+            ? H2K_FIRMWARE_UEFI
+            : H2K_FIRMWARE_BIOS;
+  domain->secure_boot = h2k_json_flag (o, "secure-boot");
+  domain->tpm = h2k_json_flag (o, "tpm");
+  domain->i440fx = h2k_json_flag (o, "i440fx");
   if (number_of (o, "memory-mib") > 0)
     domain->memory_mib = number_of (o, "memory-mib");
   if (number_of (o, "vcpus") > 0)

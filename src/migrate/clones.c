@@ -1,448 +1,41 @@
-/* clones.c - what there is to be said about clones, and the operations on them by name.
+/* clones.c - the operations on clones by name.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "clone/clone.h"
-#include "clone/fingerprint.h"
-#include "clone/storage.h"
 #include "migrate/clones.h"
-#include "migrate/migrate.h"
+#include "clone/fingerprint.h"
+#include "util/json.h"
 
-#include <errno.h>
-#include <sys/stat.h>
+/* --- what all of them need --- */
 
-/* --- parts of the answers --------------------------------------------------------------------- */
-
-static const char *
-text_of (JsonObject *object, const char *key)
+void
+h2k_opened_clone_clear (H2kOpenedClone *o)
 {
-  JsonNode *node = object ? json_object_get_member (object, key) : NULL;
-
-  return node && JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING
-             ? json_node_get_string (node)
-             : NULL;
+  g_clear_pointer (&o->clone, h2k_clone_free);
+  g_clear_pointer (&o->store, h2k_clone_store_free);
 }
 
-static JsonObject *
-original_of (const H2kClone *clone, guint disk)
+gboolean
+h2k_clones_open (const char *state_dir, const char *name, H2kCloneAccess access, H2kOpenedClone *o,
+                 GError **error)
 {
-  JsonNode *node = json_object_get_member (clone->root, "originals");
-  JsonArray *array = node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
-  JsonNode *element
-      = array && disk < json_array_get_length (array) ? json_array_get_element (array, disk) : NULL;
-
-  return element && JSON_NODE_HOLDS_OBJECT (element) ? json_node_get_object (element) : NULL;
+  o->store = h2k_clone_store_open (state_dir, error);
+  o->clone = o->store ? h2k_clone_open (o->store, name, access, error) : NULL;
+  return o->clone != NULL;
 }
 
-static char *
-time_text (gint64 time)
+JsonObject *
+h2k_clones_original (const H2kClone *clone, guint disk)
 {
-  g_autoptr (GDateTime) date = g_date_time_new_from_unix_utc (time);
-
-  return date ? g_date_time_format (date, "%Y-%m-%dT%H:%M:%SZ") : g_strdup ("");
+  return h2k_json_element (h2k_json_array (clone->root, "originals"), disk);
 }
 
-static char *
-json_text (JsonNode *node)
+char *
+h2k_clones_json (JsonNode *node)
 {
   g_autofree char *text = json_to_string (node, TRUE);
 
   return g_strconcat (text, "\n", NULL);
-}
-
-static guint64
-stored_bytes (const H2kClone *clone)
-{
-  guint64 bytes = 0;
-
-  for (guint i = 0; i < clone->layers->len; i++)
-    bytes += ((const H2kLayer *)clone->layers->pdata[i])->stored;
-  return bytes;
-}
-
-static guint
-count_snapshots (const H2kClone *clone)
-{
-  guint n = 0;
-
-  for (guint i = 0; i < clone->layers->len; i++)
-    n += ((const H2kLayer *)clone->layers->pdata[i])->snapshot != NULL;
-  return n;
-}
-
-/* What can be seen of an original at a glance; NULL: nothing is wrong. */
-static const char *
-original_trouble (JsonObject *original)
-{
-  const char *path = text_of (original, "path");
-  JsonNode *node = original ? json_object_get_member (original, "fingerprint") : NULL;
-  JsonObject *fingerprint
-      = node && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
-  struct stat st;
-
-  if (!path || stat (path, &st) != 0)
-    return "missing";
-  if (!fingerprint)
-    return "not known";
-  return h2k_fingerprint_files_changed (fingerprint) ? "changed" : NULL;
-}
-
-static const char *
-health (const H2kClone *clone)
-{
-  for (guint i = 0; i < clone->n_disks; i++)
-    {
-      const char *trouble = original_trouble (original_of (clone, i));
-      if (trouble)
-        return trouble;
-    }
-  return "ok";
-}
-
-static const char *
-state_of (const H2kClone *clone)
-{
-  return h2k_clone_use (clone) == H2K_IMAGE_WRITTEN ? "running" : "shut off";
-}
-
-/* --- list ------------------------------------------------------------------------------------- */
-
-static JsonObject *
-summary (const H2kClone *clone)
-{
-  JsonObject *o = json_object_new ();
-  const char *original = text_of (original_of (clone, 0), "path");
-  const char *created = text_of (clone->root, "created");
-
-  json_object_set_string_member (o, "name", clone->name);
-  json_object_set_string_member (o, "state", state_of (clone));
-  json_object_set_string_member (o, "original", original ? original : "");
-  json_object_set_string_member (o, "original-health", health (clone));
-  json_object_set_string_member (o, "created", created ? created : "");
-  json_object_set_int_member (o, "stored", (gint64)stored_bytes (clone));
-  json_object_set_int_member (o, "snapshots", count_snapshots (clone));
-  json_object_set_string_member (o, "folder", clone->dir);
-  return o;
-}
-
-static JsonObject *
-damaged_summary (const char *name, const GError *error)
-{
-  JsonObject *o = json_object_new ();
-
-  json_object_set_string_member (o, "name", name);
-  json_object_set_string_member (o, "state", "damaged");
-  json_object_set_string_member (o, "problem", error->message);
-  return o;
-}
-
-static char *
-list_text (JsonArray *clones)
-{
-  GString *out = g_string_new (NULL);
-  guint width = (guint)strlen ("NAME");
-
-  for (guint i = 0; i < json_array_get_length (clones); i++)
-    width
-        = MAX (width, (guint)strlen (text_of (json_array_get_object_element (clones, i), "name")));
-  g_string_append_printf (out, "%-*s  STATE     SIZE        SNAPSHOTS  ORIGINAL\n", (int)width,
-                          "NAME");
-  for (guint i = 0; i < json_array_get_length (clones); i++)
-    {
-      JsonObject *o = json_array_get_object_element (clones, i);
-      const char *state = text_of (o, "state"), *trouble = text_of (o, "original-health");
-      g_autofree char *size = NULL;
-      g_autofree char *original = NULL;
-
-      if (g_str_equal (state, "damaged"))
-        {
-          g_string_append_printf (out, "%-*s  damaged   %s\n", (int)width, text_of (o, "name"),
-                                  text_of (o, "problem"));
-          continue;
-        }
-      size = h2k_format_size ((guint64)json_object_get_int_member (o, "stored"));
-      original = h2k_escape_text (text_of (o, "original"), -1);
-      g_string_append_printf (out, "%-*s  %-8s  %-10s  %9" G_GINT64_FORMAT "  %s%s%s%s\n",
-                              (int)width, text_of (o, "name"), state, size,
-                              json_object_get_int_member (o, "snapshots"), original,
-                              g_str_equal (trouble, "ok") ? "" : " (",
-                              g_str_equal (trouble, "ok") ? "" : trouble,
-                              g_str_equal (trouble, "ok") ? "" : ")");
-    }
-  return g_string_free (out, FALSE);
-}
-
-char *
-h2k_clones_list (const char *state_dir, gboolean json, GError **error)
-{
-  g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
-  g_autoptr (GPtrArray) names = store ? h2k_clone_store_list (store, error) : NULL;
-  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
-  JsonArray *clones = json_array_new ();
-
-  json_node_take_array (node, clones);
-  if (!names)
-    return NULL;
-  for (guint i = 0; i < names->len; i++)
-    {
-      g_autoptr (GError) local = NULL;
-      g_autoptr (H2kClone) clone = h2k_clone_open (store, names->pdata[i], H2K_CLONE_PEEK, &local);
-      json_array_add_object_element (clones, clone ? summary (clone)
-                                                   : damaged_summary (names->pdata[i], local));
-    }
-  return json ? json_text (node) : list_text (clones);
-}
-
-/* --- show ------------------------------------------------------------------------------------- */
-
-static JsonObject *
-layer_json (const H2kClone *clone, const H2kLayer *layer)
-{
-  JsonObject *o = json_object_new ();
-  g_autofree char *created = time_text (layer->created);
-  g_autofree char *image = h2k_clone_image (clone, layer->number, 0);
-
-  json_object_set_int_member (o, "layer", layer->number);
-  json_object_set_int_member (o, "parent", layer->parent);
-  json_object_set_string_member (o, "image", image);
-  json_object_set_int_member (o, "stored", (gint64)layer->stored);
-  json_object_set_string_member (o, "created", created);
-  json_object_set_boolean_member (o, "current", layer->number == clone->current);
-  json_object_set_boolean_member (o, "base", layer->number == clone->base);
-  if (layer->snapshot)
-    json_object_set_string_member (o, "snapshot", layer->snapshot);
-  if (layer->description)
-    json_object_set_string_member (o, "description", layer->description);
-  return o;
-}
-
-static JsonArray *
-originals_json (const H2kClone *clone)
-{
-  JsonArray *array = json_array_new ();
-
-  for (guint i = 0; i < clone->n_disks; i++)
-    {
-      JsonObject *original = original_of (clone, i);
-      const char *trouble = original_trouble (original);
-      JsonObject *o = json_object_new ();
-      static const char *const keys[] = {"path", "format", "subformat", "serial"};
-
-      for (guint k = 0; k < G_N_ELEMENTS (keys); k++)
-        if (text_of (original, keys[k]))
-          json_object_set_string_member (o, keys[k], text_of (original, keys[k]));
-      json_object_set_string_member (o, "health", trouble ? trouble : "ok");
-      json_array_add_object_element (array, o);
-    }
-  return array;
-}
-
-static void
-add_users (const H2kClone *clone, JsonObject *o)
-{
-  g_autofree char *image = h2k_clone_image (clone, 0, 0);
-  g_autofree char *users = h2k_file_users (image);
-
-  if (users)
-    json_object_set_string_member (o, "users", users);
-}
-
-static void
-add_room (const H2kClone *clone, JsonObject *o)
-{
-  g_autoptr (H2kStorage) storage = h2k_storage_of (clone->dir, NULL);
-
-  if (!storage)
-    return;
-  json_object_set_int_member (o, "available", (gint64)storage->available);
-  json_object_set_string_member (o, "filesystem", storage->type);
-}
-
-static JsonObject *
-details (const H2kClone *clone)
-{
-  JsonObject *o = summary (clone);
-  JsonArray *layers = json_array_new ();
-  static const char *const keys[] = {"uuid", "guest", "firmware", "hyper2kvm"};
-
-  for (guint k = 0; k < G_N_ELEMENTS (keys); k++)
-    if (text_of (clone->root, keys[k]))
-      json_object_set_string_member (o, keys[k], text_of (clone->root, keys[k]));
-  json_object_set_int_member (o, "grown", (gint64)h2k_clone_layer (clone, clone->current)->stored);
-  json_object_set_int_member (o, "depth", h2k_clone_depth (clone, clone->current));
-  add_room (clone, o);
-  add_users (clone, o);
-  json_object_set_array_member (o, "originals", originals_json (clone));
-  json_object_set_array_member (o, "layers", layers);
-  for (guint i = 0; i < clone->layers->len; i++)
-    json_array_add_object_element (layers, layer_json (clone, clone->layers->pdata[i]));
-  return o;
-}
-
-static void
-line (GString *out, const char *name, const char *value)
-{
-  g_autofree char *escaped = value ? h2k_escape_text (value, -1) : NULL;
-
-  if (escaped && *escaped)
-    g_string_append_printf (out, "%-11s %s\n", name, escaped);
-}
-
-static void
-size_line (GString *out, const char *name, guint64 bytes, const char *more)
-{
-  g_autofree char *size = h2k_format_size (bytes);
-
-  g_string_append_printf (out, "%-11s %s%s\n", name, size, more);
-}
-
-static void
-show_snapshots (const H2kClone *clone, GString *out)
-{
-  for (guint i = 0; i < clone->layers->len; i++)
-    {
-      const H2kLayer *layer = clone->layers->pdata[i];
-      g_autofree char *time = time_text (layer->created);
-      g_autofree char *description
-          = layer->description ? h2k_escape_text (layer->description, -1) : g_strdup ("");
-      g_autofree char *size = h2k_format_size (layer->stored);
-
-      if (layer->snapshot)
-        g_string_append_printf (out, "%-11s %s  %s  %s  %s\n", "snapshot:", layer->snapshot, time,
-                                size, description);
-    }
-}
-
-static char *
-show_text (const H2kClone *clone, JsonObject *o)
-{
-  GString *out = g_string_new (NULL);
-  guint depth = h2k_clone_depth (clone, clone->current);
-
-  line (out, "name:", clone->name);
-  line (out, "state:", text_of (o, "state"));
-  line (out, "used by:", text_of (o, "users"));
-  line (out, "guest:", text_of (o, "guest"));
-  line (out, "firmware:", text_of (o, "firmware"));
-  line (out, "created:", text_of (o, "created"));
-  for (guint i = 0; i < clone->n_disks; i++)
-    {
-      JsonObject *original = original_of (clone, i);
-      const char *trouble = original_trouble (original), *path = text_of (original, "path");
-      g_autofree char *text
-          = g_strdup_printf ("%s, %s", path ? path : "?", trouble ? trouble : "as it was");
-      line (out, "original:", text);
-    }
-  size_line (out, "size:", stored_bytes (clone), "");
-  size_line (out, "grown:", h2k_clone_layer (clone, clone->current)->stored,
-             " since the last snapshot or reset");
-  g_string_append_printf (out, "%-11s %u over the original%s\n", "layers:", depth,
-                          depth > H2K_CLONE_LAYERS_WARN
-                              ? ": reads get slower, `hyper2kvm clone merge` makes fewer of them"
-                              : "");
-  show_snapshots (clone, out);
-  line (out, "folder:", clone->dir);
-  return g_string_free (out, FALSE);
-}
-
-char *
-h2k_clones_show (const char *state_dir, const char *name, gboolean json, GError **error)
-{
-  g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
-  g_autoptr (H2kClone) clone = store ? h2k_clone_open (store, name, H2K_CLONE_LOOK, error) : NULL;
-  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
-
-  if (!clone)
-    return NULL;
-  json_node_take_object (node, details (clone));
-  return json ? json_text (node) : show_text (clone, json_node_get_object (node));
-}
-
-/* --- tree ------------------------------------------------------------------------------------- */
-
-static void
-draw_layers (const H2kClone *clone, guint parent, const char *indent, GString *out)
-{
-  guint last = 0;
-
-  for (guint i = 0; i < clone->layers->len; i++)
-    {
-      const H2kLayer *layer = clone->layers->pdata[i];
-      if (layer->parent == parent)
-        last = layer->number;
-    }
-  for (guint i = 0; i < clone->layers->len; i++)
-    {
-      const H2kLayer *layer = clone->layers->pdata[i];
-      g_autofree char *size = h2k_format_size (layer->stored);
-      g_autofree char *below = g_strconcat (indent, layer->number == last ? "    " : "│   ", NULL);
-
-      if (layer->parent != parent)
-        continue;
-      g_string_append_printf (out, "%s%s%s%s%s%s%s  %s\n", indent,
-                              layer->number == last ? "└── " : "├── ",
-                              layer->snapshot ? "snapshot " : "",
-                              layer->snapshot                   ? layer->snapshot
-                              : layer->number == clone->current ? clone->name
-                              : layer->number == clone->base    ? "base"
-                                                                : "layer",
-                              layer->snapshot && layer->number == clone->base ? " (base)" : "",
-                              layer->number == clone->current ? " (now)" : "", "", size);
-      draw_layers (clone, layer->number, below, out);
-    }
-}
-
-static void
-draw (const H2kClone *clone, GString *out)
-{
-  const char *path = text_of (original_of (clone, 0), "path");
-  const char *trouble = health (clone);
-  g_autofree char *escaped = h2k_escape_text (path ? path : "?", -1);
-
-  g_string_append_printf (out, "%s%s%s%s\n", escaped, g_str_equal (trouble, "ok") ? "" : " (",
-                          g_str_equal (trouble, "ok") ? "" : trouble,
-                          g_str_equal (trouble, "ok") ? "" : ")");
-  draw_layers (clone, 0, "", out);
-}
-
-char *
-h2k_clones_tree (const char *state_dir, const char *name, gboolean json, GError **error)
-{
-  g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
-  g_autoptr (GPtrArray) names = NULL;
-  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
-  g_autoptr (GString) out = g_string_new (NULL);
-  JsonArray *array = json_array_new ();
-
-  json_node_take_array (node, array);
-  if (!store)
-    return NULL;
-  if (name)
-    {
-      names = g_ptr_array_new_with_free_func (g_free);
-      g_ptr_array_add (names, g_strdup (name));
-    }
-  else if (!(names = h2k_clone_store_list (store, error)))
-    return NULL;
-  for (guint i = 0; i < names->len; i++)
-    {
-      g_autoptr (GError) local = NULL;
-      g_autoptr (H2kClone) clone = h2k_clone_open (store, names->pdata[i], H2K_CLONE_LOOK, &local);
-
-      if (clone)
-        {
-          json_array_add_object_element (array, details (clone));
-          draw (clone, out);
-        }
-      else if (name)
-        {
-          g_propagate_error (error, g_steal_pointer (&local));
-          return NULL;
-        }
-      else
-        g_warning ("%s", local->message);
-    }
-  return json ? json_text (node) : g_strdup (out->str);
 }
 
 /* --- verify ----------------------------------------------------------------------------------- */
@@ -450,11 +43,11 @@ h2k_clones_tree (const char *state_dir, const char *name, gboolean json, GError 
 static JsonObject *
 fingerprint_of (const H2kClone *clone, guint disk, GError **error)
 {
-  JsonObject *original = original_of (clone, disk);
-  JsonNode *node = original ? json_object_get_member (original, "fingerprint") : NULL;
+  JsonObject *original = h2k_clones_original (clone, disk);
+  JsonObject *fingerprint = h2k_json_object (original, "fingerprint");
 
-  if (node && JSON_NODE_HOLDS_OBJECT (node) && text_of (original, "path"))
-    return json_node_get_object (node);
+  if (fingerprint && h2k_json_string (original, "path"))
+    return fingerprint;
   g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
                "the clone %s does not know what its original was like: its clone.json was lost",
                clone->name);
@@ -466,9 +59,9 @@ h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
                              const H2kCopyOptions *progress, GCancellable *cancellable,
                              GPtrArray **found, GError **error)
 {
-  JsonObject *original = original_of (clone, disk);
+  JsonObject *original = h2k_clones_original (clone, disk);
   JsonObject *before = fingerprint_of (clone, disk, error);
-  const char *path = text_of (original, "path"), *format = text_of (original, "format");
+  const char *path = h2k_json_string (original, "path"), *format = h2k_json_string (original, "format");
   g_autoptr (H2kDisk) source = NULL;
   g_autoptr (JsonObject) now = NULL;
 
@@ -501,7 +94,8 @@ verify_disk (const H2kClone *clone, guint disk, gboolean full, const H2kCopyOpti
   for (guint i = 0; i < found->len; i++)
     json_array_add_string_element (differences, found->pdata[i]);
   o = json_object_new ();
-  json_object_set_string_member (o, "path", text_of (original_of (clone, disk), "path"));
+  json_object_set_string_member (o, "path",
+                                 h2k_json_string (h2k_clones_original (clone, disk), "path"));
   json_object_set_boolean_member (o, "changed", found->len > 0);
   json_object_set_boolean_member (o, "everything-compared", full);
   json_object_set_array_member (o, "differences", differences);
@@ -517,7 +111,7 @@ verify_text (JsonArray *disks)
     {
       JsonObject *o = json_array_get_object_element (disks, i);
       JsonArray *differences = json_object_get_array_member (o, "differences");
-      g_autofree char *path = h2k_escape_text (text_of (o, "path"), -1);
+      g_autofree char *path = h2k_escape_text (h2k_json_string (o, "path"), -1);
       gboolean full = json_object_get_boolean_member (o, "everything-compared");
 
       if (json_array_get_length (differences) == 0)
@@ -556,33 +150,10 @@ h2k_clones_verify (const char *state_dir, const char *name, gboolean full, gbool
       if (changed)
         *changed |= json_object_get_boolean_member (o, "changed");
     }
-  return json ? json_text (node) : verify_text (disks);
+  return json ? h2k_clones_json (node) : verify_text (disks);
 }
 
 /* --- operations ------------------------------------------------------------------------------- */
-
-typedef struct
-{
-  H2kCloneStore *store;
-  H2kClone *clone;
-} Opened;
-
-static void
-opened_clear (Opened *o)
-{
-  g_clear_pointer (&o->clone, h2k_clone_free);
-  g_clear_pointer (&o->store, h2k_clone_store_free);
-}
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Opened, opened_clear)
-
-static gboolean
-open_for_change (const char *state_dir, const char *name, Opened *o, GError **error)
-{
-  o->store = h2k_clone_store_open (state_dir, error);
-  o->clone = o->store ? h2k_clone_open (o->store, name, H2K_CLONE_CHANGE, error) : NULL;
-  return o->clone != NULL;
-}
 
 static void
 warn_of_depth (const H2kClone *clone)
@@ -599,9 +170,9 @@ gboolean
 h2k_clones_snapshot (const char *state_dir, const char *name, const char *snapshot,
                      const char *description, GError **error)
 {
-  g_auto (Opened) o = {0};
+  g_auto (H2kOpenedClone) o = {0};
 
-  if (!open_for_change (state_dir, name, &o, error)
+  if (!h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
       || !h2k_clone_take_snapshot (o.clone, snapshot, description, error))
     return FALSE;
   warn_of_depth (o.clone);
@@ -612,26 +183,28 @@ gboolean
 h2k_clones_drop_snapshot (const char *state_dir, const char *name, const char *snapshot,
                           GError **error)
 {
-  g_auto (Opened) o = {0};
+  g_auto (H2kOpenedClone) o = {0};
 
-  return open_for_change (state_dir, name, &o, error)
+  return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
          && h2k_clone_drop_snapshot (o.clone, snapshot, error);
 }
 
 gboolean
 h2k_clones_reset (const char *state_dir, const char *name, const char *snapshot, GError **error)
 {
-  g_auto (Opened) o = {0};
+  g_auto (H2kOpenedClone) o = {0};
 
-  return open_for_change (state_dir, name, &o, error) && h2k_clone_reset (o.clone, snapshot, error);
+  return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
+         && h2k_clone_reset (o.clone, snapshot, error);
 }
 
 gboolean
 h2k_clones_commit (const char *state_dir, const char *name, GError **error)
 {
-  g_auto (Opened) o = {0};
+  g_auto (H2kOpenedClone) o = {0};
 
-  if (!open_for_change (state_dir, name, &o, error) || !h2k_clone_commit (o.clone, error))
+  if (!h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
+      || !h2k_clone_commit (o.clone, error))
     return FALSE;
   warn_of_depth (o.clone);
   return TRUE;
@@ -641,9 +214,9 @@ gboolean
 h2k_clones_merge (const char *state_dir, const char *name, GCancellable *cancellable, guint *merged,
                   GError **error)
 {
-  g_auto (Opened) o = {0};
+  g_auto (H2kOpenedClone) o = {0};
 
-  return open_for_change (state_dir, name, &o, error)
+  return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
          && h2k_clone_merge (o.clone, cancellable, merged, error);
 }
 

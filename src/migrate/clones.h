@@ -13,3 +13,24 @@
 gboolean h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
                                       const H2kCopyOptions *progress, GCancellable *cancellable,
                                       GPtrArray **found, GError **error);
+
+/* A clone and its store. Start with zeros. */
+typedef struct
+{
+  H2kCloneStore *store;
+  H2kClone *clone;
+} H2kOpenedClone;
+
+void h2k_opened_clone_clear (H2kOpenedClone *o);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (H2kOpenedClone, h2k_opened_clone_clear)
+
+/* Open the clone NAME of the store STATE_DIR (NULL: the user's own). Errors: those of
+ * h2k_clone_store_open() and h2k_clone_open(). */
+gboolean h2k_clones_open (const char *state_dir, const char *name, H2kCloneAccess access,
+                          H2kOpenedClone *o, GError **error);
+
+/* What clone.json knows of the original of disk DISK (0: the first): CLONE's; NULL: nothing. */
+JsonObject *h2k_clones_original (const H2kClone *clone, guint disk);
+
+/* An answer as text, with a line's end. The caller's. */
+char *h2k_clones_json (JsonNode *node);
