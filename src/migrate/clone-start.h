@@ -1,0 +1,18 @@
+/* clone-start.h - what all ways to start a clone's VM share.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#pragma once
+
+#include "domain/domain.h"
+#include "migrate/clones.h"
+
+/* Whether the VM of CLONE may be started now: it does not run, there is room for what it writes,
+ * and its originals are what they were. To be called just before each start, by whatever starts it;
+ * a further condition is a line in the table of checks. UNSAFE: an original that has changed is a
+ * warning only. Errors: H2K_ERROR_OUTPUT (it runs), _NO_SPACE, _VERIFY (an original has changed),
+ * _SOURCE (one is missing). */
+gboolean h2k_clone_prepare_start (const H2kClone *clone, gboolean unsafe, GError **error);
+
+/* The machine as it was defined, on the disks where they are now. The caller's. */
+H2kDomain *h2k_clone_machine (const H2kClone *clone);
