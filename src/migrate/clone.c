@@ -4,14 +4,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "clone/clone.h"
-#include "clone/fingerprint.h"
 #include "clone/storage.h"
-#include "disk/file.h"
 #include "domain/arch.h"
 #include "domain/firmware.h"
+#include "migrate/original.h"
 #include "migrate/pipeline.h"
 #include "migrate/state.h"
-#include "source/attached.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -62,52 +60,20 @@ h2k_clone_options_free (H2kCloneOptions *options)
 /* --- the originals ---------------------------------------------------------------------------- */
 
 static gboolean
-check_whole (const H2kAttached *attached, GError **error)
-{
-  if (!attached->is_partition)
-    return TRUE;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
-               "%s is a partition, which no VM can start from: it belongs to the disk %s, clone "
-               "that one",
-               attached->path, attached->whole_disk);
-  return FALSE;
-}
-
-static gboolean
 check_unused (H2kMigration *m, const H2kAttached *attached, GError **error)
 {
-  g_autofree char *users = h2k_attached_users_text (attached);
+  g_autofree char *users = NULL;
 
-  if (!users)
-    return TRUE;
-  if (m->cloning->options->unsafe)
+  if (!m->cloning->options->unsafe)
+    return h2k_original_check_unused (attached, error);
+  if ((users = h2k_attached_users_text (attached)))
     {
       g_autofree char *text
           = g_strdup_printf ("%s is in use (%s): the clone becomes corrupt when it is written to",
                              attached->path, users);
       h2k_migration_warn (m, text);
-      return TRUE;
     }
-  g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
-               "%s is in use: %s. What is written there would make the clone corrupt: unmount or "
-               "stop it, or clone a snapshot (LVM, btrfs) of it; --force-unsafe takes it all the "
-               "same",
-               attached->path, users);
-  return FALSE;
-}
-
-/* What lies in the store belongs to a clone, which may throw it away. */
-static gboolean
-check_outside (const H2kCloneStore *store, const H2kAttached *attached, GError **error)
-{
-  g_autofree char *prefix = g_strconcat (store->dir, "/", NULL);
-
-  if (!g_str_has_prefix (attached->path, prefix))
-    return TRUE;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
-               "%s belongs to a clone, and goes when that is reset: clone the original of that one",
-               attached->path);
-  return FALSE;
+  return TRUE;
 }
 
 static gboolean
@@ -120,59 +86,13 @@ step_originals (H2kMigration *m, GError **error)
     m->mac_seed = g_strdup (c->uuid);
   for (guint i = 0; i < m->options->sources->len; i++)
     {
-      const char *path = m->options->sources->pdata[i];
-      H2kAttached *attached;
+      H2kAttached *attached = h2k_original_look (c->store, m->options->sources->pdata[i], error);
 
-      if (h2k_file_is_uri (path))
-        {
-          g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                       "%s is on a server: a clone needs its original on this host; fetch it with "
-                       "`hyper2kvm convert`",
-                       path);
-          return FALSE;
-        }
-      if (!(attached = h2k_attached_of_path ("", path, error)))
+      if (!attached)
         return FALSE;
       g_ptr_array_add (c->attached, attached);
-      if (!check_whole (attached, error) || !check_outside (c->store, attached, error)
-          || !check_unused (m, attached, error))
+      if (!check_unused (m, attached, error))
         return FALSE;
-    }
-  return TRUE;
-}
-
-/* What QEMU calls the format of DISK, and reads as this program does; NULL: it does not. */
-static const char *
-qemu_format (const H2kDisk *disk)
-{
-  static const struct
-  {
-    const char *format, *qemu;
-    gboolean chains; /* QEMU follows the images below it */
-  } known[] = {
-      {"raw", "raw", FALSE},   {"qcow2", "qcow2", TRUE}, {"vmdk", "vmdk", TRUE},
-      {"vhdx", "vhdx", FALSE}, {"vhd", "vpc", FALSE},    {"vdi", "vdi", FALSE},
-  };
-
-  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
-    if (g_str_equal (known[i].format, disk->format))
-      return (!disk->backing || known[i].chains) && !disk->origin ? known[i].qemu : NULL;
-  return NULL;
-}
-
-static gboolean
-check_formats (H2kMigration *m, GError **error)
-{
-  for (guint i = 0; i < m->sources->len; i++)
-    {
-      const H2kDisk *disk = m->sources->pdata[i];
-      if (qemu_format (disk))
-        continue;
-      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
-                   "%s is a %s image%s, which QEMU cannot read below an overlay: make a copy by "
-                   "`hyper2kvm convert` and clone that",
-                   disk->name, disk->format, disk->backing ? " with others below it" : "");
-      return FALSE;
     }
   return TRUE;
 }
@@ -185,8 +105,10 @@ step_place (H2kMigration *m, GError **error)
   H2kCloning *c = m->cloning;
 
   c->storage = h2k_storage_of (c->store->clones, error);
-  return c->storage && check_formats (m, error)
-         && h2k_storage_check (c->storage, c->store->clones, 0, error);
+  for (guint i = 0; i < m->sources->len; i++)
+    if (!h2k_original_check_format (m->sources->pdata[i], error))
+      return FALSE;
+  return c->storage && h2k_storage_check (c->storage, c->store->clones, 0, error);
 }
 
 static char *
@@ -297,26 +219,11 @@ static JsonObject *
 describe_original (H2kMigration *m, guint i, GError **error)
 {
   const H2kCloning *c = m->cloning;
-  const H2kAttached *attached = c->attached->pdata[i];
-  H2kDisk *disk = m->sources->pdata[i];
   const H2kCopyOptions progress
       = {.progress = m->options->progress, .progress_data = m->options->progress_data};
-  JsonObject *fingerprint
-      = h2k_fingerprint_new (disk, c->options->full, &progress, m->cancellable, error);
-  JsonObject *o;
 
-  if (!fingerprint)
-    return NULL;
-  o = json_object_new ();
-  json_object_set_string_member (o, "path", attached->by_id ? attached->by_id : attached->path);
-  json_object_set_string_member (o, "format", disk->format);
-  if (disk->subformat)
-    json_object_set_string_member (o, "subformat", disk->subformat);
-  json_object_set_boolean_member (o, "device", attached->is_device);
-  if (attached->serial)
-    json_object_set_string_member (o, "serial", attached->serial);
-  json_object_set_object_member (o, "fingerprint", fingerprint);
-  return o;
+  return h2k_original_describe (c->attached->pdata[i], m->sources->pdata[i], c->options->full,
+                                &progress, m->cancellable, error);
 }
 
 static gboolean
@@ -356,12 +263,10 @@ save_disks (H2kMigration *m, GError **error)
   for (guint i = 0; i < m->disks->len; i++)
     {
       H2kDisk *source = m->sources->pdata[i];
-      const H2kAttached *attached = c->attached->pdata[i];
-      /* The name that a device has at the next start of the host, too. */
-      const char *path = attached->by_id ? attached->by_id : attached->path;
 
-      if (!h2k_clone_draft_add_disk (c->draft, m->disks->pdata[i], path, qemu_format (source),
-                                     m->cancellable, error))
+      if (!h2k_clone_draft_add_disk (c->draft, m->disks->pdata[i],
+                                     h2k_original_path (c->attached->pdata[i]),
+                                     h2k_original_qemu_format (source), m->cancellable, error))
         return FALSE;
     }
   return TRUE;
