@@ -34,6 +34,7 @@ typedef struct
 } H2kSizing;
 
 void h2k_sizing_clear (H2kSizing *sizing);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (H2kSizing, h2k_sizing_clear)
 
 /* What a VM gets on a host with HOST_MIB of memory and HOST_CPUS: what is recommended, at most half
  * of the host's memory and all of its CPUs, at least the minimum. MAX_VCPUS is what the guest can

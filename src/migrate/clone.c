@@ -7,8 +7,10 @@
 #include "clone/storage.h"
 #include "domain/arch.h"
 #include "domain/firmware.h"
+#include "guest/product.h"
 #include "migrate/original.h"
 #include "migrate/pipeline.h"
+#include "migrate/sizing.h"
 #include "migrate/state.h"
 
 #include <errno.h>
@@ -119,19 +121,16 @@ final_path (const H2kCloning *c, const char *name)
 
 /* --- the definition --------------------------------------------------------------------------- */
 
-/* What the guest is to be told of the original's sectors: as it is on the original. */
+/* A device's physical sectors, for which writes are best aligned: as on the original. */
 static void
-set_sectors (H2kMigration *m, guint i, H2kDomainDisk *disk)
+set_physical_sectors (H2kMigration *m, guint i, H2kDomainDisk *disk)
 {
   const H2kAttached *attached = m->cloning->attached->pdata[i];
-  const H2kDisk *source = m->sources->pdata[i];
-  guint32 logical = MAX (source->sector_size, attached->is_device ? attached->logical_sector : 0);
-  guint32 physical = attached->is_device ? attached->physical_sector : logical;
 
-  if (disk->bus == H2K_BUS_IDE || (logical <= 512 && physical <= 512))
+  if (!attached->is_device || attached->physical_sector <= 512)
     return;
-  disk->logical_block = logical;
-  disk->physical_block = MAX (physical, logical);
+  disk->logical_block = MAX (disk->logical_block, 512);
+  disk->physical_block = MAX (attached->physical_sector, disk->logical_block);
 }
 
 /* Firmware of PCs without UEFI reads sectors of 512 bytes only. */
@@ -181,6 +180,22 @@ add_nvram (H2kMigration *m, GError **error)
   return TRUE;
 }
 
+/* What the user does not say: what the guest needs of this host. */
+static void
+set_size (H2kMigration *m)
+{
+  g_autoptr (H2kProduct) product
+      = m->guest && !m->guest->windows ? h2k_guest_product (m->guest) : NULL;
+  g_auto (H2kSizing) sizing = {0};
+
+  h2k_size_guest (m->guest, product ? product->id : NULL, FALSE, h2k_host_memory_mib (),
+                  g_get_num_processors (), &sizing);
+  if (m->options->memory_mib == 0)
+    m->domain->memory_mib = sizing.memory_mib;
+  if (m->options->vcpus == 0)
+    m->domain->vcpus = sizing.vcpus;
+}
+
 static void
 define (H2kMigration *m)
 {
@@ -193,6 +208,7 @@ define (H2kMigration *m)
       .guest = m->guest,
       .repairs = m->repairs,
       .macs = m->macs,
+      .sources = m->sources,
       .disks = disks,
   };
 
@@ -205,11 +221,12 @@ define (H2kMigration *m)
   h2k_migration_take_warnings (m, warnings);
   m->domain->uuid = g_strdup (c->uuid);
   h2k_domain_fix_macs (m->domain);
+  set_size (m);
   for (guint i = 0; i < m->domain->disks->len; i++)
     {
       H2kDomainDisk *disk = m->domain->disks->pdata[i];
       disk->direct = c->storage->can_direct;
-      set_sectors (m, i, disk);
+      set_physical_sectors (m, i, disk);
     }
 }
 

@@ -140,6 +140,39 @@ define_guest (const H2kGuest *guest, H2kDomain *domain)
     domain->osinfo_id = h2k_domain_osinfo_id (guest->distro, guest->version);
 }
 
+/* The logical sectors of disk DISK as the guest knows them. */
+static guint32
+sector_size_of (const H2kDefinition *d, guint i)
+{
+  H2kDisk *source = d->sources->pdata[i];
+  g_autoptr (H2kTable) table = h2k_table_read (source, NULL);
+
+  return MAX (source->sector_size, table ? table->sector_size : 0);
+}
+
+/* Larger sectors than QEMU gives a disk by itself: its partition table counts in them. */
+static void
+define_sectors (const H2kDefinition *d, guint i, H2kDomain *domain, GPtrArray *warnings)
+{
+  H2kDomainDisk *disk = domain->disks->pdata[i];
+  guint32 size = sector_size_of (d, i);
+  const char *why = NULL;
+
+  if (size <= 512)
+    return;
+  if (disk->bus == H2K_BUS_IDE || disk->bus == H2K_BUS_SATA)
+    why = "disks on IDE and SATA have sectors of 512 bytes, so the VM will find nothing on it: "
+          "choose --bus virtio-blk or virtio-scsi";
+  else
+    disk->logical_block = disk->physical_block = size;
+  if (!why && i == 0 && domain->firmware != H2K_FIRMWARE_UEFI)
+    why = "without an EFI system partition there is no firmware that starts a VM from it";
+  if (why)
+    g_ptr_array_add (warnings,
+                     g_strdup_printf ("%s has sectors of %u bytes: %s",
+                                      ((H2kDisk *)d->sources->pdata[i])->name, size, why));
+}
+
 H2kDomain *
 h2k_define (const H2kDefinition *d, GPtrArray *warnings)
 {
@@ -152,6 +185,7 @@ h2k_define (const H2kDefinition *d, GPtrArray *warnings)
     {
       g_autofree char *path = g_canonicalize_filename (d->disks->pdata[i], NULL);
       h2k_domain_add_disk (domain, path, d->options->output_format, d->options->bus);
+      define_sectors (d, i, domain, warnings);
     }
   define_security (d, domain, warnings);
   check_disk_driver (d, warnings);

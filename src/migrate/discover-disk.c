@@ -6,6 +6,7 @@
 #include "disk/remote.h"
 #include "guest/product.h"
 #include "migrate/discover.h"
+#include "migrate/sizing.h"
 #include "migrate/migrate.h"
 #include "source/appliance.h"
 
@@ -296,16 +297,6 @@ set_product (JsonObject *system, H2kGuest *guest)
   discover_set_text (system, "name", name);
 }
 
-static char *
-osinfo_id (const H2kGuest *guest)
-{
-  const H2kWindowsRelease *version = guest->windows ? &guest->windows->version : NULL;
-
-  return version ? h2k_domain_windows_osinfo_id (version->major, version->minor, version->build,
-                                                 version->product != H2K_WINDOWS_CLIENT)
-                 : h2k_domain_osinfo_id (guest->distro, guest->version);
-}
-
 static void
 set_system (JsonObject *disk, H2kGuest *guest)
 {
@@ -495,18 +486,6 @@ judge (JsonObject *disk, const H2kStack *stack, const GError *why)
 
 /* --- memory and CPUs -------------------------------------------------------------------------- */
 
-/* What products need, which libosinfo does not know; of others what is usual for their kind. */
-static void
-product_needs (const char *product, gboolean is_windows, H2kResources *needs)
-{
-  if (product && g_str_equal (product, "proxmox-ve"))
-    *needs = (H2kResources){2048, 4096, 1, 2, g_strdup ("Proxmox VE's requirements")};
-  else if (product)
-    *needs = (H2kResources){2048, 4096, 1, 2, g_strdup ("a server product on Debian")};
-  else if (is_windows && !needs->source)
-    *needs = (H2kResources){2048, 4096, 1, 2, g_strdup ("usual for Windows")};
-}
-
 static void
 set_resources (JsonObject *disk, const DiscoverHost *host, const H2kGuest *guest)
 {
@@ -515,16 +494,11 @@ set_resources (JsonObject *disk, const DiscoverHost *host, const H2kGuest *guest
   const char *product = system && guest                    ? discover_text (system, "product")
                         : name && strstr (name, "Proxmox") ? "proxmox-ve"
                                                            : NULL;
-  g_autofree char *id = guest ? osinfo_id (guest) : NULL;
-  gboolean is_windows = (guest && guest->windows) || (name && g_str_has_prefix (name, "Windows"));
-  g_auto (H2kResources) needs = {0};
-  H2kSizing sizing;
+  gboolean is_windows = name && g_str_has_prefix (name, "Windows");
+  g_autofree char *id = guest ? h2k_guest_osinfo_id (guest) : NULL;
+  g_auto (H2kSizing) sizing = {0};
 
-  if (!product)
-    h2k_resources_of_os (NULL, id, guest ? guest->arch : "x86_64", &needs);
-  product_needs (product, is_windows, &needs);
-  h2k_sizing_choose (&needs, host->memory_mib, host->cpus,
-                     guest && guest->windows ? guest->windows->max_vcpus : 0, &sizing);
+  h2k_size_guest (guest, product, is_windows, host->memory_mib, host->cpus, &sizing);
   object = json_object_new ();
   discover_set_number (object, "memory_mib", sizing.memory_mib);
   discover_set_number (object, "vcpus", sizing.vcpus);
@@ -532,7 +506,6 @@ set_resources (JsonObject *disk, const DiscoverHost *host, const H2kGuest *guest
   discover_set_text (object, "why_vcpus", sizing.why_vcpus);
   discover_set_text (object, "osinfo", id);
   json_object_set_object_member (disk, "resources", object);
-  h2k_sizing_clear (&sizing);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */

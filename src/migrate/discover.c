@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "migrate/discover.h"
+#include "migrate/sizing.h"
 #include "disk/file.h"
 #include "migrate/migrate.h"
 
@@ -341,18 +342,6 @@ add_sources (const H2kDiscoverOptions *options, GPtrArray *sources, GCancellable
 /* --- the host --------------------------------------------------------------------------------- */
 
 /* proc(5): "MemTotal:       24684084 kB". */
-static guint64
-host_memory_mib (void)
-{
-  g_autofree char *text = NULL;
-  const char *line;
-
-  if (!g_file_get_contents ("/proc/meminfo", &text, NULL, NULL))
-    return 0;
-  line = strstr (text, "MemTotal:");
-  return line ? g_ascii_strtoull (line + strlen ("MemTotal:"), NULL, 10) / 1024 : 0;
-}
-
 static JsonObject *
 host_to_json (const DiscoverHost *host)
 {
@@ -372,7 +361,7 @@ crew_new (const H2kDiscoverOptions *options, GCancellable *cancellable)
   g_atomic_ref_count_init (&crew->ref_count);
   g_mutex_init (&crew->lock);
   g_cond_init (&crew->changed);
-  crew->host = (DiscoverHost){host_memory_mib (), g_get_num_processors (),
+  crew->host = (DiscoverHost){h2k_host_memory_mib (), g_get_num_processors (),
                               g_ptr_array_new_with_free_func (g_free)};
   for (guint i = 0; i < options->keys->len; i++)
     g_ptr_array_add (crew->host.keys, g_strdup (options->keys->pdata[i]));

@@ -365,6 +365,7 @@ define_domain (Migration *m)
       .guest = m->guest,
       .repairs = m->repairs,
       .macs = m->macs,
+      .sources = m->sources,
       .disks = disks,
   };
 

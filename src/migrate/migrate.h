@@ -62,6 +62,7 @@ typedef struct
   const H2kGuest *guest;           /* NULL: it was not looked at */
   const H2kRepairContext *repairs; /* NULL: none were made */
   GPtrArray *macs;                 /* char *: of the options, else of the description */
+  GPtrArray *sources;              /* H2kDisk *: what the outputs are of */
   GPtrArray *disks;                /* char *: paths of the outputs */
 } H2kDefinition;
 

@@ -291,10 +291,21 @@ has_known_disks (const H2kMigration *m)
   return m->options->bus == H2K_BUS_SATA || m->options->bus == H2K_BUS_IDE;
 }
 
+/* Controllers that every system has drivers for have disks with sectors of 512 bytes only. */
+static gboolean
+has_large_sectors (const H2kMigration *m)
+{
+  for (guint i = 0; i < m->guest->tables->len; i++)
+    if (((const H2kTable *)m->guest->tables->pdata[i])->sector_size > 512)
+      return TRUE;
+  return FALSE;
+}
+
 gboolean
 h2k_migration_needs_first_boot (const H2kMigration *m)
 {
-  return m->guest && m->guest->windows && m->options->two_phase_boot && !has_known_disks (m);
+  return m->guest && m->guest->windows && m->options->two_phase_boot && !has_known_disks (m)
+         && !has_large_sectors (m);
 }
 
 gboolean
@@ -330,6 +341,11 @@ h2k_step_inspect (H2kMigration *m, GError **error)
                h2k_initramfs_name (m->guest->initramfs), m->guest->kernels->len,
                m->guest->kernels->len == 1 ? "" : "s");
   h2k_migration_take_warnings (m, m->guest->warnings);
+  if (m->guest->windows && m->options->two_phase_boot && !has_known_disks (m)
+      && has_large_sectors (m))
+    h2k_migration_warn (m,
+                        "the disks' sectors are larger than those that SATA has, so there can be "
+                        "no first boot from it: Windows starts from VirtIO at once");
   return TRUE;
 }
 

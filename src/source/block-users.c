@@ -198,7 +198,8 @@ h2k_block_file_user (const BlockHost *host, const char *path, dev_t dev, ino_t i
       g_autofree char *file = h2k_block_attribute (loop, "backing_file");
       g_autofree char *full = file ? g_strconcat (host->root, file, NULL) : NULL;
       struct stat st;
-      if (!full || stat (full, &st) != 0 || st.st_dev != dev || st.st_ino != ino)
+      if (!full || stat (full, &st) != 0 || st.st_dev != dev || st.st_ino != ino
+          || h2k_block_number (node->dir, "ro", 0) != 0)
         continue;
       user->uses |= describe (node, &label);
       add_unique (user->stack, label);

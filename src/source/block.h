@@ -50,7 +50,8 @@ guint64 h2k_block_number (const char *dir, const char *name, guint64 otherwise);
 
 /* Who uses NODE itself and what is stacked on it, not its partitions; NULL: nobody. */
 H2kAttachedUser *h2k_block_user (const BlockNode *node);
-/* The same of the loop devices that the file with DEV and INO is attached as. */
+/* The same of the loop devices that the file with DEV and INO is attached as; not of those that
+ * only read it. */
 H2kAttachedUser *h2k_block_file_user (const BlockHost *host, const char *path, dev_t dev,
                                       ino_t ino);
 

@@ -231,6 +231,7 @@ h2k_gpt_read (H2kTable *table, H2kDisk *disk, guint32 sector_size, GError **erro
   ok = find_copy (&gpt, table, disk, sector_size, error);
   if (ok)
     {
+      table->sector_size = sector_size;
       table->disk_id = format_guid (gpt.header.disk_guid);
       for (guint i = 0; i < gpt.entry_count; i++)
         add_entry (table, disk, i + 1, (const GptEntry *)(gpt.entries + (gsize)i * gpt.entry_size),

@@ -160,6 +160,7 @@ h2k_table_whole (H2kDisk *disk)
 {
   H2kTable *table = table_new ();
 
+  table->sector_size = disk->sector_size;
   if (disk->size > 0)
     h2k_table_add (table, disk, h2k_volume_new (0, 0, disk->size));
   return table;
@@ -171,6 +172,7 @@ h2k_table_read (H2kDisk *disk, GError **error)
   H2kTable *table = table_new ();
   GError *failure = NULL;
 
+  table->sector_size = disk->sector_size;
   read_table (table, disk, &failure);
   if (failure)
     {

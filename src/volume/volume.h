@@ -35,6 +35,8 @@ typedef struct
   H2kTableType type;
   char *disk_id;        /* GPT disk GUID or MBR signature as 8 hex digits; NULL: none */
   gboolean from_backup; /* GPT: the primary header was bad */
+  guint32 sector_size;  /* bytes that its numbers count in: the logical sectors that a VM has to
+                         * have, also when the disk is an image that tells of none */
   GPtrArray *volumes;   /* H2kVolume *, by number */
   GPtrArray *warnings;  /* char *: what was odd and passed over, for the report */
 } H2kTable;

@@ -549,18 +549,68 @@ compare (const H2kClone *clone, const Model *m)
     }
 }
 
+static JsonArray *
+qemu_img_json (JsonParser *parser, const char *const *argv)
+{
+  g_autofree char *text = run (argv);
+
+  g_assert_true (json_parser_load_from_data (parser, text, -1, NULL));
+  return json_node_get_array (json_parser_get_root (parser));
+}
+
+/* How many images lie over the one that BLOCK is in. */
+static guint
+depth_of_block (H2kDisk *disk, guint block)
+{
+  g_autoptr (GError) error = NULL;
+  H2kExtent extent = {0};
+  guint depth = 0;
+
+  for (; disk->backing; disk = disk->backing, depth++)
+    {
+      g_assert_true (
+          h2k_disk_own_extent (disk, (guint64)block * BLOCK, disk->size, &extent, &error));
+      if (extent.kind != H2K_EXTENT_UNALLOCATED)
+        break;
+    }
+  return depth;
+}
+
+/* Every block is in the image of the chain that qemu-img finds it in. */
+static void
+compare_map (const H2kClone *clone, const char *image)
+{
+  const char *argv[] = {"qemu-img", "map", "--output=json", image, NULL};
+  g_autoptr (JsonParser) parser = json_parser_new ();
+  JsonArray *map = qemu_img_json (parser, argv);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (H2kDisk) disk = h2k_disk_open (image, "qcow2", &error);
+  guint checked = 0;
+
+  g_assert_no_error (error);
+  for (guint i = 0; i < json_array_get_length (map); i++)
+    {
+      JsonObject *o = json_array_get_object_element (map, i);
+      gint64 start = json_object_get_int_member (o, "start");
+      gint64 end = start + json_object_get_int_member (o, "length");
+      for (gint64 block = start / BLOCK; block < end / BLOCK; block++, checked++)
+        g_assert_cmpuint (depth_of_block (disk, (guint)block), ==,
+                          json_object_get_int_member (o, "depth"));
+    }
+  g_assert_cmpuint (checked, ==, disk->size / BLOCK);
+}
+
 /* What qemu-img says of the chain: as deep as we think, all of it consistent. */
 static void
 compare_with_qemu_img (const H2kClone *clone)
 {
   g_autofree char *image = h2k_clone_image (clone, 0, 0);
   const char *argv[] = {"qemu-img", "info", "--backing-chain", "--output=json", image, NULL};
-  g_autofree char *text = run (argv);
   g_autoptr (JsonParser) parser = json_parser_new ();
 
-  g_assert_true (json_parser_load_from_data (parser, text, -1, NULL));
-  g_assert_cmpuint (json_array_get_length (json_node_get_array (json_parser_get_root (parser))), ==,
+  g_assert_cmpuint (json_array_get_length (qemu_img_json (parser, argv)), ==,
                     h2k_clone_depth (clone, clone->current) + 1);
+  compare_map (clone, image);
   for (guint i = 0; i < clone->layers->len; i++)
     {
       const H2kLayer *layer = clone->layers->pdata[i];
