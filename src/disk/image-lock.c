@@ -31,18 +31,21 @@ is_locked (int fd, off_t start, off_t length)
 }
 
 H2kImageUse
+h2k_image_use_fd (int fd)
+{
+  if (is_locked (fd, DOES_BASE + PERM_WRITE, 1) || is_locked (fd, DOES_BASE + PERM_RESIZE, 1))
+    return H2K_IMAGE_WRITTEN;
+  return is_locked (fd, DOES_BASE, PERM_ALL) ? H2K_IMAGE_READ : H2K_IMAGE_FREE;
+}
+
+H2kImageUse
 h2k_image_use (const char *path)
 {
   int fd = open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  H2kImageUse use = H2K_IMAGE_FREE;
+  H2kImageUse use = fd < 0 ? H2K_IMAGE_FREE : h2k_image_use_fd (fd);
 
-  if (fd < 0)
-    return use;
-  if (is_locked (fd, DOES_BASE + PERM_WRITE, 1) || is_locked (fd, DOES_BASE + PERM_RESIZE, 1))
-    use = H2K_IMAGE_WRITTEN;
-  else if (is_locked (fd, DOES_BASE, PERM_ALL))
-    use = H2K_IMAGE_READ;
-  close (fd);
+  if (fd >= 0)
+    close (fd);
   return use;
 }
 

@@ -23,6 +23,8 @@ typedef enum
 
 /* What others do with the image PATH. FREE also for what cannot be opened. */
 H2kImageUse h2k_image_use (const char *path);
+/* The same of one that is open as FD. */
+H2kImageUse h2k_image_use_fd (int fd);
 
 /* Hold the image PATH as a QEMU that writes to it would, so that none can start on it. Returns a
  * file descriptor whose close ends this, the caller's, or -1. Errors: H2K_ERROR_SOURCE (it cannot

@@ -1,12 +1,13 @@
 /* attached-open.c - whether somebody holds a device or an image file, which only opening it tells.
  *
  * A filesystem, an array or a pool of the kernel claims its devices: O_EXCL (open(2)) fails with
- * EBUSY then, also on the disk that a claimed partition belongs to. QEMU holds locks on bytes of
- * the images that it has open (QEMU's block/file-posix.c, "image locking").
+ * EBUSY then, also on the disk that a claimed partition belongs to. QEMU holds locks on the images
+ * that it has open: see disk/image-lock.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "source/attached.h"
+#include "disk/image-lock.h"
 #include "source/block.h"
 #include "volume/zfs-label.h"
 
@@ -17,9 +18,8 @@
 
 enum
 {
-  TRIES = 4,         /* who looks as we do holds it no longer than that */
-  WAIT_US = 5000,    /* between them */
-  QEMU_WRITES = 101, /* the byte that is locked while a QEMU may write */
+  TRIES = 4,      /* who looks as we do holds it no longer than that */
+  WAIT_US = 5000, /* between them */
 };
 
 /* The one user of PATH, which is made when there is none. */
@@ -97,14 +97,13 @@ static void
 check_qemu (const char *root, H2kAttached *attached)
 {
   int fd = open_device (attached->is_device ? root : "", attached->path, 0, attached->dev);
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = QEMU_WRITES, .l_len = 1};
 
   if (fd < 0)
     {
       attached->open_errno = errno;
       return;
     }
-  if (fcntl (fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+  if (h2k_image_use_fd (fd) == H2K_IMAGE_WRITTEN)
     add_use (attached, attached->path, H2K_USE_QEMU);
   close (fd);
 }
