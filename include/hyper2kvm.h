@@ -468,6 +468,8 @@ typedef struct
                     * which h2k_clones_verify() can prove that nothing was changed */
   gboolean unsafe; /* default FALSE; TRUE: disks that this host or a VM uses are taken all the same:
                     * when they change, the clone is corrupt */
+  gboolean snapshot; /* default FALSE; TRUE: of an image file that is in use a snapshot is taken,
+                      * which shares its blocks, and the clone is of that */
 } H2kCloneOptions;
 
 H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);

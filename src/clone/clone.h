@@ -163,8 +163,13 @@ typedef struct
 
 /* Errors: H2K_ERROR_USAGE (the name), H2K_ERROR_OUTPUT_EXISTS, _OUTPUT, _NO_SPACE. */
 H2kCloneDraft *h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error);
+/* A snapshot, taken now, of the file PATH that will stand in for the original of disk DISK, in the
+ * clone's folder, where it stays: the blocks are shared, which takes a filesystem with reflinks
+ * (btrfs, XFS), and the store on the same one. Its path for now is returned, the caller's. Errors:
+ * H2K_ERROR_UNSUPPORTED (they cannot be shared), _SOURCE, _OUTPUT, _NO_SPACE. */
+char *h2k_clone_draft_snapshot (H2kCloneDraft *draft, guint disk, const char *path, GError **error);
 /* Save OVERLAY's changes as the base layer's next disk, over ORIGINAL (what QEMU opens: an absolute
- * path, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
+ * path, of a snapshot also, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
 gboolean h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
                                    const char *format, GCancellable *cancellable, GError **error);
 /* Where UEFI's variables go, which the VM's layer gets a copy of. The caller's. */

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,6 +99,55 @@ h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error)
   return make_dirs (draft, error) ? g_steal_pointer (&draft) : NULL;
 }
 
+/* Make TO share the blocks of FROM, the file PATH. */
+static gboolean
+share_blocks (const H2kCloneDraft *draft, const char *path, int from, int to, GError **error)
+{
+  if (ioctl (to, FICLONE, from) != 0)
+    h2k_set_errno (error, errno == ENOSPC ? H2K_ERROR_NO_SPACE : H2K_ERROR_UNSUPPORTED, errno,
+                   "there can be no snapshot of %s in %s: that takes a filesystem with reflinks "
+                   "(btrfs, XFS) and both on the same one; make a snapshot of it yourself and "
+                   "clone that, or choose a folder beside it with --state-dir",
+                   path, draft->store->dir);
+  else if (fsync (to) != 0)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot flush the snapshot of %s", path);
+  else
+    return TRUE;
+  return FALSE;
+}
+
+char *
+h2k_clone_draft_snapshot (H2kCloneDraft *draft, guint disk, const char *path, GError **error)
+{
+  g_autofree char *name
+      = disk == 0 ? g_strdup ("snapshot") : g_strdup_printf ("snapshot-%u", disk + 1);
+  g_autofree char *target = g_build_filename (draft->dir, name, NULL);
+  int from = open (path, O_RDONLY | O_CLOEXEC), to = -1;
+  gboolean ok = FALSE;
+
+  if (from < 0)
+    h2k_set_errno (error, H2K_ERROR_SOURCE, errno, "cannot open %s", path);
+  else if ((to = open (target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400)) < 0)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot make %s", target);
+  else
+    ok = share_blocks (draft, path, from, to, error);
+  if (from >= 0)
+    close (from);
+  if (to >= 0)
+    close (to);
+  return ok ? g_steal_pointer (&target) : NULL;
+}
+
+/* How the clone's folder gets to ORIGINAL: what lies in it moves with it. */
+static const char *
+link_target (const H2kCloneDraft *draft, const char *original)
+{
+  gsize length = strlen (draft->dir);
+
+  return g_str_has_prefix (original, draft->dir) && original[length] == '/' ? original + length + 1
+                                                                            : original;
+}
+
 gboolean
 h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
                           const char *format, GCancellable *cancellable, GError **error)
@@ -107,7 +158,7 @@ h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *or
   g_autofree char *link = g_build_filename (draft->dir, relative + strlen ("../../"), NULL);
   gboolean is_file = g_path_is_absolute (original);
 
-  if (is_file && !h2k_clone_set_link (link, original, error))
+  if (is_file && !h2k_clone_set_link (link, link_target (draft, original), error))
     return FALSE;
   if (!h2k_qcow2_save_overlay (overlay, path, 0600, is_file ? relative : original, format,
                                cancellable, error))

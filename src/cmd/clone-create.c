@@ -89,6 +89,8 @@ cmd_clone_create (int argc, char **argv)
        "the disks' format (default: found by content)", "FMT"},
       {"force-unsafe", 0, 0, G_OPTION_ARG_NONE, &options->unsafe,
        "take a disk that is in use: the clone is corrupt when it changes", NULL},
+      {"snapshot", 0, 0, G_OPTION_ARG_NONE, &options->snapshot,
+       "of an image that is in use take a snapshot (btrfs, XFS), and clone that", NULL},
       {"full", 0, 0, G_OPTION_ARG_NONE, &options->full,
        "read the whole disks for a digest, for `clone verify --full`", NULL},
       {"no-repair", 0, 0, G_OPTION_ARG_NONE, &flags.no_repair,

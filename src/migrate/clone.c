@@ -62,19 +62,78 @@ h2k_clone_options_free (H2kCloneOptions *options)
 /* --- the originals ---------------------------------------------------------------------------- */
 
 static gboolean
-check_unused (H2kMigration *m, const H2kAttached *attached, GError **error)
+make_draft (H2kCloning *c, GError **error)
 {
-  g_autofree char *users = NULL;
+  if (!c->draft)
+    c->draft = h2k_clone_draft_new (c->store, c->options->name, error);
+  return c->draft != NULL;
+}
 
+/* A snapshot is of one file. */
+static gboolean
+check_one_file (const H2kMigration *m, const char *path, GError **error)
+{
+  g_autoptr (H2kDisk) disk = h2k_disk_open (path, m->options->source_format, error);
+
+  if (!disk)
+    return FALSE;
+  if (disk->files->len == 1 && !disk->backing)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "%s is in use, and consists of several files, of which there can be no snapshot at "
+               "once: make one of the filesystem they are on, or stop who uses them",
+               path);
+  return FALSE;
+}
+
+/* Disk I, which is in use, is as it is now. */
+static gboolean
+take_snapshot (H2kMigration *m, guint i, GError **error)
+{
+  H2kCloning *c = m->cloning;
+  H2kAttached *attached = c->attached->pdata[i];
+  g_autofree char *path = NULL;
+
+  if (attached->is_device)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s is a device, and snapshots are made of image files only: make one of it "
+                   "(lvcreate --snapshot, zfs snapshot) and clone that",
+                   attached->path);
+      return FALSE;
+    }
+  if (m->options->dry_run)
+    return TRUE;
+  if (!check_one_file (m, attached->path, error) || !make_draft (c, error)
+      || !(path = h2k_clone_draft_snapshot (c->draft, i, attached->path, error)))
+    return FALSE;
+  g_message ("%s is in use: the clone is of a snapshot of it", attached->path);
+  attached = h2k_attached_of_path ("", path, error);
+  if (!attached)
+    return FALSE;
+  h2k_attached_free (c->attached->pdata[i]);
+  c->attached->pdata[i] = attached;
+  g_free (m->paths->pdata[i]);
+  m->paths->pdata[i] = g_steal_pointer (&path);
+  return TRUE;
+}
+
+static gboolean
+check_unused (H2kMigration *m, guint i, GError **error)
+{
+  const H2kAttached *attached = m->cloning->attached->pdata[i];
+  g_autofree char *users = h2k_attached_users_text (attached);
+  g_autofree char *text = NULL;
+
+  if (!users)
+    return TRUE;
+  if (m->cloning->options->snapshot)
+    return take_snapshot (m, i, error);
   if (!m->cloning->options->unsafe)
     return h2k_original_check_unused (attached, error);
-  if ((users = h2k_attached_users_text (attached)))
-    {
-      g_autofree char *text
-          = g_strdup_printf ("%s is in use (%s): the clone becomes corrupt when it is written to",
-                             attached->path, users);
-      h2k_migration_warn (m, text);
-    }
+  text = g_strdup_printf ("%s is in use (%s): the clone becomes corrupt when it is written to",
+                          attached->path, users);
+  h2k_migration_warn (m, text);
   return TRUE;
 }
 
@@ -86,14 +145,14 @@ step_originals (H2kMigration *m, GError **error)
   /* Clone and original may be on one network. */
   if (m->options->macs->len == 0)
     m->mac_seed = g_strdup (c->uuid);
-  for (guint i = 0; i < m->options->sources->len; i++)
+  for (guint i = 0; i < m->paths->len; i++)
     {
-      H2kAttached *attached = h2k_original_look (c->store, m->options->sources->pdata[i], error);
+      H2kAttached *attached = h2k_original_look (c->store, m->paths->pdata[i], error);
 
       if (!attached)
         return FALSE;
       g_ptr_array_add (c->attached, attached);
-      if (!check_unused (m, attached, error))
+      if (!check_unused (m, i, error))
         return FALSE;
     }
   return TRUE;
@@ -238,9 +297,13 @@ describe_original (H2kMigration *m, guint i, GError **error)
   const H2kCloning *c = m->cloning;
   const H2kCopyOptions progress
       = {.progress = m->options->progress, .progress_data = m->options->progress_data};
+  JsonObject *original = h2k_original_describe (c->attached->pdata[i], m->sources->pdata[i],
+                                                c->options->full, &progress, m->cancellable, error);
 
-  return h2k_original_describe (c->attached->pdata[i], m->sources->pdata[i], c->options->full,
-                                &progress, m->cancellable, error);
+  /* A snapshot gets its final name with the clone. */
+  if (original)
+    h2k_original_move (original, c->draft->dir, c->draft->final_dir);
+  return original;
 }
 
 static gboolean
@@ -342,8 +405,7 @@ step_save (H2kMigration *m, GError **error)
   for (guint i = 0; i < m->sources->len; i++)
     if (!h2k_source_check (m->sources->pdata[i], m->states->pdata[i], error))
       return FALSE;
-  c->draft = h2k_clone_draft_new (c->store, c->options->name, error);
-  if (!c->draft)
+  if (!make_draft (c, error))
     return FALSE;
   define (m);
   if (!check_firmware (m, error) || !save_disks (m, error) || !add_nvram (m, error)

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "migrate/original.h"
+#include "util/json.h"
 #include "clone/fingerprint.h"
 #include "disk/file.h"
 
@@ -62,8 +63,8 @@ h2k_original_check_unused (const H2kAttached *attached, GError **error)
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
                "%s is in use: %s. What is written there would make the clone corrupt: unmount or "
-               "stop it, or clone a snapshot (LVM, btrfs) of it; --force-unsafe takes it all the "
-               "same",
+               "stop it, clone a snapshot of it (--snapshot takes one of an image file on btrfs or "
+               "XFS), or take it all the same with --force-unsafe",
                attached->path, users);
   return FALSE;
 }
@@ -125,4 +126,28 @@ h2k_original_describe (const H2kAttached *attached, H2kDisk *disk, gboolean full
     json_object_set_string_member (o, "serial", attached->serial);
   json_object_set_object_member (o, "fingerprint", fingerprint);
   return o;
+}
+
+static void
+move_path (JsonObject *o, const char *from, const char *to)
+{
+  const char *path = h2k_json_string (o, "path");
+  gsize length = strlen (from);
+  g_autofree char *moved = NULL;
+
+  if (!path || !g_str_has_prefix (path, from) || path[length] != '/')
+    return;
+  moved = g_strconcat (to, path + length, NULL);
+  json_object_set_string_member (o, "path", moved);
+}
+
+void
+h2k_original_move (JsonObject *original, const char *from, const char *to)
+{
+  JsonArray *files = h2k_json_array (h2k_json_object (original, "fingerprint"), "file");
+
+  move_path (original, from, to);
+  for (guint i = 0; files && i < json_array_get_length (files); i++)
+    if (h2k_json_element (files, i))
+      move_path (h2k_json_element (files, i), from, to);
 }

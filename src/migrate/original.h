@@ -30,3 +30,5 @@ gboolean h2k_original_check_format (const H2kDisk *disk, GError **error);
 JsonObject *h2k_original_describe (const H2kAttached *attached, H2kDisk *disk, gboolean full,
                                    const H2kCopyOptions *progress, GCancellable *cancellable,
                                    GError **error);
+/* The files of ORIGINAL, such an element, that lie in the folder FROM will be in the folder TO. */
+void h2k_original_move (JsonObject *original, const char *from, const char *to);

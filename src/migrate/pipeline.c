@@ -33,6 +33,7 @@ migration_clear (H2kMigration *m)
   g_clear_pointer (&m->guest, h2k_guest_free);
   g_clear_pointer (&m->disks, g_ptr_array_unref);
   g_clear_pointer (&m->sources, g_ptr_array_unref);
+  g_clear_pointer (&m->paths, g_ptr_array_unref);
   g_clear_pointer (&m->states, g_ptr_array_unref);
   g_clear_pointer (&m->appliance, h2k_appliance_free);
   g_clear_pointer (&m->domain, h2k_domain_free);
@@ -228,10 +229,10 @@ h2k_step_open (H2kMigration *m, GError **error)
   m->keys = h2k_keys_parse (m->options->keys, error);
   if (!m->keys || (m->options->appliance && !open_appliance (m, error)))
     return FALSE;
-  for (guint i = 0; i < m->options->sources->len; i++)
+  for (guint i = 0; i < m->paths->len; i++)
     {
       g_autoptr (H2kDisk) disk
-          = h2k_disk_open (m->options->sources->pdata[i], m->options->source_format, error);
+          = h2k_disk_open (m->paths->pdata[i], m->options->source_format, error);
 
       if (!disk)
         return FALSE;
@@ -529,6 +530,12 @@ save_report (H2kMigration *m, gboolean ok, GError **error)
   return FALSE;
 }
 
+static gpointer
+copy_text (gconstpointer text, gpointer data)
+{
+  return g_strdup (text);
+}
+
 gboolean
 h2k_migration_run (const H2kMigrateOptions *options, H2kCloning *cloning, const H2kStep *steps,
                    guint n_steps, GCancellable *cancellable, H2kReport **report, GError **error)
@@ -540,6 +547,8 @@ h2k_migration_run (const H2kMigrateOptions *options, H2kCloning *cloning, const 
 
   record = m.report = h2k_report_new ();
   m.macs = g_ptr_array_new_with_free_func (g_free);
+  m.paths = g_ptr_array_copy (options->sources, copy_text, NULL);
+  g_ptr_array_set_free_func (m.paths, g_free);
   m.states = g_ptr_array_new_with_free_func (g_free);
   m.sources = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
   m.disks = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);

@@ -24,6 +24,7 @@ typedef struct
   GError *digest_error;
   GPtrArray *macs;    /* char *: of the options, else of the description */
   H2kKeys *keys;      /* of the options */
+  GPtrArray *paths;   /* char *: what is opened: the options' sources, or a step's stand-ins */
   GPtrArray *states;  /* char *: of the sources when they were opened */
   GPtrArray *sources; /* H2kDisk * as opened */
   GPtrArray *disks;   /* H2kDisk *: overlays over the sources */

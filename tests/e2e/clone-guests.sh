@@ -10,9 +10,13 @@ small=$(guest debian12-vmware raw)
 large=$(guest debian12-uefi-4k raw)
 sums=$(sha256sum "$small" "$large")
 devices=()
+mounts=()
 
 detach() {
-    local device
+    local device i
+    for ((i = ${#mounts[@]} - 1; i >= 0; i--)); do
+        umount "${mounts[i]}"
+    done
     for device in "${devices[@]}"; do
         losetup -d "$device"
     done
@@ -108,6 +112,31 @@ was_only_read() {
     ! grep -F "$disk4096" "$work/trace" | grep -vE 'O_RDONLY|ENOENT'
 }
 
+# An image that is in use: the clone is of a snapshot, which stays as it is.
+of_a_snapshot() {
+    local dir=$work/btrfs image inner
+    truncate -s 8G "$work/btrfs.img" && mkfs.btrfs -q "$work/btrfs.img" && mkdir "$dir" &&
+        mount -o loop "$work/btrfs.img" "$dir" && mounts+=("$dir") || return 1
+    image=$dir/used.raw
+    truncate -s 200M "$image" && mkfs.ext4 -q "$image" && mkdir "$work/inner" &&
+        mount -o loop "$image" "$work/inner" && mounts+=("$work/inner") || return 1
+    echo before >"$work/inner/file" && sync
+    mkdir -m 700 "$dir/store"
+    refused 3 "in use.*--snapshot" "$H2K" clone create --no-repair --state-dir "$dir/store" "$image" used &&
+        refused 5 'no snapshot.*reflinks' "$H2K" clone create --no-repair --snapshot --state-dir "$store" "$image" used &&
+        [ -z "$(find "$store/clones" -name '.*')" ] &&
+        "$H2K" -q clone create --no-repair --snapshot --state-dir "$dir/store" "$image" used || return 1
+    echo after >"$work/inner/file" && sync
+    inner=$dir/store/clones/used
+    [ "$(readlink "$inner/original")" = snapshot ] && [ "$(stat -c %a "$inner/snapshot")" = 400 ] &&
+        "$H2K" -q clone verify --state-dir "$dir/store" used &&
+        "$H2K" -q clone list --state-dir "$dir/store" | grep -q 'used.*shut off' &&
+        qemu-img convert -O raw "$inner/current/disk.qcow2" "$work/state.raw" &&
+        e2fsck -fy "$work/state.raw" >/dev/null
+    [ $? -le 1 ] && [ "$(debugfs -R 'cat file' "$work/state.raw" 2>/dev/null)" = before ] &&
+        "$H2K" -q clone delete --state-dir "$dir/store" used && empty "$dir/store/clones"
+}
+
 # UEFI's variables are the state's: a reset has them as they were.
 has_its_variables() {
     local base=$store/clones/large/base/nvram.fd now=$store/clones/large/current/nvram.fd
@@ -127,6 +156,7 @@ claim "clones of disks with sectors of 512 and of 4096 bytes are made" are_made
 claim "the VM gets the disk's sectors, and UEFI for large ones" sectors_are_told
 claim "an image of a disk with large sectors is known by its partition table" sectors_of_an_image
 claim "so it is in a migration" sectors_of_a_copy
+claim "of an image in use there is a clone by a snapshot, where blocks can be shared" of_a_snapshot
 claim "two clones of one original run at once, with a network" run_at_once
 claim "each has what it wrote" each_wrote_its_own
 claim "what was written is gone after a reset, of this clone alone" is_gone_after_a_reset
