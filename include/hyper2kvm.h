@@ -519,6 +519,37 @@ H2K_PUBLIC gboolean h2k_clones_merge (const char *state_dir, const char *name,
  * or its firmware is missing). */
 H2K_PUBLIC char **h2k_clones_run_args (const char *state_dir, const char *name, gboolean screen,
                                        gboolean unsafe, GError **error);
+/* A state of a clone as images that need neither the clone nor its original. */
+typedef struct
+{
+  char *name;
+  char *state_dir;
+  char *snapshot;             /* NULL (default): the present state, on which no VM may run */
+  char *output;               /* the image, or the folder of an export; further disks have "-disk2"
+                               * and so on before the extension */
+  char *output_format;        /* default "qcow2"; as of h2k_convert() */
+  H2kCompression compression; /* default none; qcow2 only */
+  gboolean force;             /* default FALSE; TRUE: existing images are replaced */
+  guint threads;              /* 0 (default): one a core; at most 64 */
+  H2kProgressFunc progress;   /* may be NULL; phases "copy" and "checksum" */
+  gpointer progress_data;
+} H2kFlattenOptions;
+
+H2K_PUBLIC H2kFlattenOptions *h2k_flatten_options_new (void);
+H2K_PUBLIC void h2k_flatten_options_free (H2kFlattenOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFlattenOptions, h2k_flatten_options_free)
+
+/* Copy each disk into one image, mode 0600: all of them, or none. Nothing of the clone, and nothing
+ * in the store, is written. Errors: H2K_ERROR_VERIFY (an original is not what it was), _SOURCE (one
+ * is missing, no such snapshot), _OUTPUT (a VM runs on the clone, and no snapshot is named),
+ * _OUTPUT_EXISTS, _USAGE, _NO_SPACE (the message has both numbers), _CANCELLED. */
+H2K_PUBLIC gboolean h2k_clones_flatten (const H2kFlattenOptions *options, GCancellable *cancellable,
+                                        GError **error);
+/* Make the folder OUTPUT, which must not be there or be empty: the disks (qcow2 or raw), definitions
+ * that name them where they are there, UEFI's variables, SHA256SUMS. UUID and MACs are the clone's.
+ * Errors: as above. */
+H2K_PUBLIC gboolean h2k_clones_export (const H2kFlattenOptions *options, GCancellable *cancellable,
+                                       GError **error);
 /* Remove the clone and all of its states; its original stays as it is. */
 H2K_PUBLIC gboolean h2k_clones_delete (const char *state_dir, const char *name, GError **error);
 

@@ -58,8 +58,10 @@ _hyper2kvm_clone() {
     snapshot) words="--name --description --drop $common" ;;
     reset) words="--to $common" ;;
     verify) words="--full --json $common" ;;
+    flatten) words="--to --snapshot --out-format --compress --threads --force $common" ;;
+    export) words="--to --snapshot --out-format --compress --threads $common" ;;
     commit | merge | delete) words=$common ;;
-    *) words="create list show tree run snapshot reset commit merge verify delete --help" ;;
+    *) words="create list show tree run snapshot reset commit merge verify flatten export delete --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
@@ -71,7 +73,7 @@ _hyper2kvm_reply() {
     --progress) words="auto bar plain json none" ;;
     --out-format | -O)
         words="qcow2 raw"
-        if [ "$command" = convert ]; then words="$words vmdk vhdx vhd"; fi
+        if [ "$command" = convert ] || [ "$verb" = flatten ]; then words="$words vmdk vhdx vhd"; fi
         ;;
     --format | --second-format | --backing-format | -f | -F) words="raw vmdk qcow2 vhd vhdx vdi qed qcow parallels bochs cloop dmg" ;;
     --bus) words="virtio-blk virtio-scsi sata ide" ;;
@@ -81,7 +83,11 @@ _hyper2kvm_reply() {
     --backend) words="auto native guestfs" ;;
     --io-priority) words="idle best-effort" ;;
     --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --key | --memory | --vcpus) return ;;
-    --to | --drop | --description) return ;;
+    --to)
+        if [ "$verb" != reset ]; then mapfile -t COMPREPLY < <(compgen -f -- "$current"); fi
+        return
+        ;;
+    --drop | --description) return ;;
     --temp-dir | --state-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return

@@ -294,8 +294,8 @@ h2k_clone_take_snapshot (H2kClone *clone, const char *name, const char *descript
                            error);
 }
 
-static const H2kLayer *
-find_snapshot (const H2kClone *clone, const char *name, GError **error)
+const H2kLayer *
+h2k_clone_find_snapshot (const H2kClone *clone, const char *name, GError **error)
 {
   const H2kLayer *layer = h2k_clone_snapshot (clone, name);
 
@@ -312,8 +312,8 @@ find_snapshot (const H2kClone *clone, const char *name, GError **error)
 gboolean
 h2k_clone_reset (H2kClone *clone, const char *snapshot, GError **error)
 {
-  const H2kLayer *to
-      = snapshot ? find_snapshot (clone, snapshot, error) : h2k_clone_layer (clone, clone->base);
+  const H2kLayer *to = snapshot ? h2k_clone_find_snapshot (clone, snapshot, error)
+                                : h2k_clone_layer (clone, clone->base);
   g_autoptr (ImageLocks) locks = to ? h2k_clone_lock_images (clone, error) : NULL;
 
   return locks && h2k_clone_settle (clone, go_on_from (clone, to->number, error), error);
@@ -322,7 +322,7 @@ h2k_clone_reset (H2kClone *clone, const char *snapshot, GError **error)
 gboolean
 h2k_clone_drop_snapshot (H2kClone *clone, const char *snapshot, GError **error)
 {
-  const H2kLayer *layer = find_snapshot (clone, snapshot, error);
+  const H2kLayer *layer = h2k_clone_find_snapshot (clone, snapshot, error);
   g_autofree char *dir = NULL;
   g_autofree char *path = NULL;
 

@@ -111,6 +111,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kClone, h2k_clone_free)
 /* The layer NUMBER, or the one of SNAPSHOT; NULL: there is none. CLONE's. */
 const H2kLayer *h2k_clone_layer (const H2kClone *clone, guint number);
 const H2kLayer *h2k_clone_snapshot (const H2kClone *clone, const char *snapshot);
+/* The same for what a user named. Errors: H2K_ERROR_SOURCE: there is none. */
+const H2kLayer *h2k_clone_find_snapshot (const H2kClone *clone, const char *snapshot,
+                                         GError **error);
 /* How many layers there are from NUMBER down to the original. */
 guint h2k_clone_depth (const H2kClone *clone, guint number);
 /* The image of DISK (0: the first) in layer NUMBER, or, for 0, the current one by the name that

@@ -68,6 +68,8 @@ static const Command verbs[] = {
     {"commit", "make the present state what resets go back to", cmd_clone_commit},
     {"merge", "make fewer layers", cmd_clone_merge},
     {"verify", "compare the original with what it was", cmd_clone_verify},
+    {"flatten", "make one image of it that needs nothing else", cmd_clone_flatten},
+    {"export", "make a VM of it for another host", cmd_clone_export},
     {"delete", "remove clones", cmd_clone_delete},
 };
 

@@ -42,4 +42,6 @@ int cmd_clone_snapshot (int argc, char **argv);
 int cmd_clone_reset (int argc, char **argv);
 int cmd_clone_commit (int argc, char **argv);
 int cmd_clone_merge (int argc, char **argv);
+int cmd_clone_flatten (int argc, char **argv);
+int cmd_clone_export (int argc, char **argv);
 int cmd_clone_delete (int argc, char **argv);

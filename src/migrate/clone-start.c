@@ -7,9 +7,8 @@
 
 #include <unistd.h>
 
-/* An overlay over an original that has changed is a corrupt disk: it must not be started. */
-static gboolean
-check_originals (const H2kClone *clone, GError **error)
+gboolean
+h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **error)
 {
   for (guint i = 0; i < clone->n_disks; i++)
     {
@@ -24,12 +23,19 @@ check_originals (const H2kClone *clone, GError **error)
       all = g_strjoinv ("; ", (char **)found->pdata);
       g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY,
                    "the original of the clone %s is not what it was: %s. The clone's disk would be "
-                   "corrupt: bring the original back, or make another clone of it; --force-unsafe "
-                   "starts it all the same",
-                   clone->name, all);
+                   "corrupt: bring the original back, or %s",
+                   clone->name, all, advice);
       return FALSE;
     }
   return TRUE;
+}
+
+/* An overlay over an original that has changed is a corrupt disk: it must not be started. */
+static gboolean
+check_originals (const H2kClone *clone, GError **error)
+{
+  return h2k_clone_check_originals (
+      clone, "make another clone of it; --force-unsafe starts it all the same", error);
 }
 
 static gboolean

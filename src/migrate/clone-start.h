@@ -14,5 +14,9 @@
  * _SOURCE (one is missing). */
 gboolean h2k_clone_prepare_start (const H2kClone *clone, gboolean unsafe, GError **error);
 
+/* Whether the originals are what they were; ADVICE is what the message says that can be done when
+ * they cannot be brought back. Errors: H2K_ERROR_VERIFY, _SOURCE, as above. */
+gboolean h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **error);
+
 /* The machine as it was defined, on the disks where they are now. The caller's. */
 H2kDomain *h2k_clone_machine (const H2kClone *clone);
