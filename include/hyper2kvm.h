@@ -512,6 +512,32 @@ H2K_PUBLIC gboolean h2k_clones_commit (const char *state_dir, const char *name, 
  * how many are gone. Errors: H2K_ERROR_NO_SPACE, _CANCELLED, too. */
 H2K_PUBLIC gboolean h2k_clones_merge (const char *state_dir, const char *name,
                                       GCancellable *cancellable, guint *merged, GError **error);
+
+typedef struct
+{
+  const char *name, *state_dir;
+  const char *from;  /* a snapshot; NULL: what a reset goes back to */
+  const char *to;    /* a snapshot; NULL: the present state */
+  gboolean original; /* from the original, below what the repair changed; FROM is NULL then */
+  gboolean blocks;   /* where blocks differ; no file is looked at */
+  gboolean json;
+  GPtrArray *keys; /* char *, for the guest's containers, as for h2k_files_open(); may be NULL */
+  H2kBackend backend;
+} H2kCloneDiffOptions;
+
+/* Gets an answer piece by piece. */
+typedef void (*H2kTextFunc) (const char *text, gpointer data);
+
+/* What differs between two states of a clone, which is not changed: the blocks, and the files that
+ * were added, changed and removed. WRITE gets the answer, which is complete only when TRUE is
+ * returned. DIFFER (may be NULL) is set to whether a byte of the disks does. Two snapshots can be
+ * compared while a VM runs on the clone. Errors: H2K_ERROR_OUTPUT (the present state is being
+ * written to), H2K_ERROR_SOURCE (no such snapshot), _USAGE, _CANCELLED, those of the disks. */
+H2K_PUBLIC gboolean h2k_clones_diff (const H2kCloneDiffOptions *options, H2kTextFunc write,
+                                     gpointer data, H2kProgressFunc progress,
+                                     gpointer progress_data, GCancellable *cancellable,
+                                     gboolean *differ, GError **error);
+
 /* The command line, program first, that starts the clone's VM with QEMU, its console on standard
  * input and output: for hosts without libvirt. SCREEN: its screen is on VNC, for this host alone.
  * The caller's; g_strfreev(). Errors: H2K_ERROR_VERIFY (an original is not what it was; with UNSAFE

@@ -57,11 +57,12 @@ _hyper2kvm_clone() {
     run) words="--vnc --force-unsafe --print $common" ;;
     snapshot) words="--name --description --drop $common" ;;
     reset) words="--to $common" ;;
+    diff) words="--to --original --blocks --exit-code --key --backend --json $common" ;;
     verify) words="--full --json $common" ;;
     flatten) words="--to --snapshot --out-format --compress --threads --force $common" ;;
     export) words="--to --snapshot --out-format --compress --threads $common" ;;
     commit | merge | delete) words=$common ;;
-    *) words="create list show tree run snapshot reset commit merge verify flatten export delete --help" ;;
+    *) words="create list show tree run snapshot reset commit merge diff verify flatten export delete --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

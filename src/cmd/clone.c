@@ -67,6 +67,7 @@ static const Command verbs[] = {
     {"reset", "throw away what the VM has written", cmd_clone_reset},
     {"commit", "make the present state what resets go back to", cmd_clone_commit},
     {"merge", "make fewer layers", cmd_clone_merge},
+    {"diff", "which files and blocks differ between two states", cmd_clone_diff},
     {"verify", "compare the original with what it was", cmd_clone_verify},
     {"flatten", "make one image of it that needs nothing else", cmd_clone_flatten},
     {"export", "make a VM of it for another host", cmd_clone_export},

@@ -44,4 +44,5 @@ int cmd_clone_commit (int argc, char **argv);
 int cmd_clone_merge (int argc, char **argv);
 int cmd_clone_flatten (int argc, char **argv);
 int cmd_clone_export (int argc, char **argv);
+int cmd_clone_diff (int argc, char **argv);
 int cmd_clone_delete (int argc, char **argv);

@@ -125,6 +125,8 @@ read_inode (BtrfsFs *fs, const BtrfsRoot *root, guint64 number, BtrfsInode *inod
       .atime = (gint64)h2k_le64 (item + INODE_ATIME),
       .mtime = (gint64)h2k_le64 (item + INODE_MTIME),
       .ctime = (gint64)h2k_le64 (item + INODE_CTIME),
+      .mtime_nsec = h2k_le32 (item + INODE_MTIME + 8),
+      .ctime_nsec = h2k_le32 (item + INODE_CTIME + 8),
       .has_no_sums = (h2k_le64 (item + INODE_FLAGS) & INODE_FLAG_NODATASUM) != 0,
   };
   return inode->size <= G_MAXINT64
@@ -275,6 +277,8 @@ btrfs_lstat (H2kFs *base, const char *path, H2kStat *st, GError **error)
       .atime = inode.atime,
       .mtime = inode.mtime,
       .ctime = inode.ctime,
+      .mtime_nsec = inode.mtime_nsec,
+      .ctime_nsec = inode.ctime_nsec,
   };
   if (S_ISCHR (st->mode) || S_ISBLK (st->mode))
     st->rdev = inode.rdev;

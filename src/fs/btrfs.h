@@ -64,6 +64,7 @@ typedef struct
   guint32 mode, uid, gid, nlink;
   guint64 size, rdev;
   gint64 atime, mtime, ctime;
+  guint32 mtime_nsec, ctime_nsec;
   gboolean has_no_sums; /* the file's data are not checked */
 } BtrfsInode;
 

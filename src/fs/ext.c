@@ -251,6 +251,12 @@ device_number (const struct ext2_inode *inode)
   return makedev ((new >> 8) & 0xfff, (new & 0xff) | ((new >> 12) & 0xfff00));
 }
 
+static guint32
+nanoseconds (guint32 extra, gboolean has_extra)
+{
+  return has_extra ? MIN (extra >> 2, 999999999u) : 0;
+}
+
 static gboolean
 ext_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
 {
@@ -273,6 +279,8 @@ ext_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
       .atime = full_time (large->i_atime, large->i_atime_extra, extra >= 20),
       .mtime = full_time (large->i_mtime, large->i_mtime_extra, extra >= 12),
       .ctime = full_time (large->i_ctime, large->i_ctime_extra, extra >= 8),
+      .mtime_nsec = nanoseconds (large->i_mtime_extra, extra >= 12),
+      .ctime_nsec = nanoseconds (large->i_ctime_extra, extra >= 8),
   };
   if (S_ISCHR (st->mode) || S_ISBLK (st->mode))
     st->rdev = device_number (&inode.small);
@@ -782,6 +790,7 @@ const H2kFsOps h2k_ext_ops = {
     .list = ext_list,
     .readlink = ext_readlink,
     .read = ext_read,
+    .places = h2k_ext_swap_places,
     .write = h2k_ext_write,
     .truncate = h2k_ext_truncate,
     .create = h2k_ext_create,

@@ -39,7 +39,8 @@ typedef struct
   guint64 inode;
   guint64 rdev; /* major:minor of device nodes as makedev() */
   guint32 nlink;
-  gint64 atime, mtime, ctime; /* seconds */
+  gint64 atime, mtime, ctime;     /* seconds */
+  guint32 mtime_nsec, ctime_nsec; /* what is above them; 0 where that is not kept */
 } H2kStat;
 
 /* A tree of files within a filesystem that can be mounted by itself. */
@@ -96,6 +97,10 @@ typedef struct
   gboolean (*set_xattr) (H2kFs *fs, const char *path, const char *name, GBytes *value,
                          GError **error);
 
+  /* Add to PLACES (H2kExtent) where the bytes START to END of a regular file lie on the volume,
+   * whole blocks only. FALSE: that is not clear. NULL: never. */
+  gboolean (*places) (H2kFs *fs, const char *path, guint64 start, guint64 end, GArray *places);
+
   /* Bytes that new files can take. */
   guint64 (*free_space) (H2kFs *fs);
   /* Write everything that is cached to the volume. */
@@ -128,6 +133,9 @@ gboolean h2k_fs_check_writable (H2kFs *fs, GError **error);
 void h2k_fs_free (H2kFs *fs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFs, h2k_fs_free)
 
+/* The filesystem that FS is a folder of by h2k_fs_subtree_new(), and which one: ROOT gets its path,
+ * FS's. FS itself and "" when it is none. */
+H2kFs *h2k_fs_whole (H2kFs *fs, const char **root);
 /* The folder ROOT of WHOLE, which has to live longer, as a filesystem of its own. Flushing it
  * flushes WHOLE. */
 H2kFs *h2k_fs_subtree_new (H2kFs *whole, const char *root);

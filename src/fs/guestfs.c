@@ -82,7 +82,9 @@ ask_lstat (GuestfsFs *fs, guestfs_h *g, const char *path, H2kStat *st, GError **
                   .nlink = (guint32)s->st_nlink,
                   .atime = s->st_atime_sec,
                   .mtime = s->st_mtime_sec,
-                  .ctime = s->st_ctime_sec};
+                  .ctime = s->st_ctime_sec,
+                  .mtime_nsec = (guint32)s->st_mtime_nsec,
+                  .ctime_nsec = (guint32)s->st_ctime_nsec};
   guestfs_free_statns (s);
   return TRUE;
 }

@@ -257,6 +257,12 @@ h2k_ntfs_seconds (ntfs_time when)
   return seconds - (ticks % TICKS < 0) - SECONDS_TO_1970;
 }
 
+static guint32
+nanoseconds (ntfs_time when)
+{
+  return (guint32)(h2k_le64 (&when) % TICKS * (1000000000 / TICKS));
+}
+
 ntfs_time
 h2k_ntfs_time (gint64 seconds)
 {
@@ -322,6 +328,8 @@ ntfs_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
   st->mtime = h2k_ntfs_seconds (ni->last_data_change_time);
   st->atime = h2k_ntfs_seconds (ni->last_access_time);
   st->ctime = h2k_ntfs_seconds (ni->last_mft_change_time);
+  st->mtime_nsec = nanoseconds (ni->last_data_change_time);
+  st->ctime_nsec = nanoseconds (ni->last_mft_change_time);
   return TRUE;
 }
 

@@ -53,6 +53,14 @@ subtree_read (H2kFs *fs, const char *path, guint64 offset, gsize length, GError 
 }
 
 static gboolean
+subtree_places (H2kFs *fs, const char *path, guint64 start, guint64 end, GArray *places)
+{
+  g_autofree char *p = on_whole ((Subtree *)fs, path);
+
+  return WHOLE (fs)->ops->places (WHOLE (fs), p, start, end, places);
+}
+
+static gboolean
 subtree_write (H2kFs *fs, const char *path, guint64 offset, gconstpointer data, gsize length,
                GError **error)
 {
@@ -161,6 +169,7 @@ make_ops (const H2kFsOps *whole)
       .list = subtree_list,
       .readlink = subtree_readlink,
       .read = subtree_read,
+      .places = whole->places ? subtree_places : NULL,
       .write = whole->write ? subtree_write : NULL,
       .truncate = whole->truncate ? subtree_truncate : NULL,
       .create = whole->create ? subtree_create : NULL,
@@ -178,15 +187,27 @@ make_ops (const H2kFsOps *whole)
 }
 
 H2kFs *
+h2k_fs_whole (H2kFs *fs, const char **root)
+{
+  gboolean is_part = fs->ops->close == subtree_close;
+
+  *root = is_part ? ((Subtree *)fs)->root : "";
+  return is_part ? WHOLE (fs) : fs;
+}
+
+H2kFs *
 h2k_fs_subtree_new (H2kFs *whole, const char *root)
 {
+  const char *above;
+  H2kFs *top = h2k_fs_whole (whole, &above);
   Subtree *sub = g_new0 (Subtree, 1);
-  g_autofree char *path = g_canonicalize_filename (root, "/");
+  g_autofree char *below = g_canonicalize_filename (root, "/");
+  g_autofree char *path = g_strconcat (above, strcmp (below, "/") == 0 ? "" : below, NULL);
 
   h2k_fs_init (&sub->base, make_ops (whole->ops), whole->volume, &whole->id);
   sub->base.writable = whole->writable;
   sub->base.frozen = g_strdup (whole->frozen);
-  sub->whole = whole;
-  sub->root = g_strdup (strcmp (path, "/") == 0 ? "" : path);
+  sub->whole = top;
+  sub->root = g_steal_pointer (&path);
   return &sub->base;
 }

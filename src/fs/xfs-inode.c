@@ -120,6 +120,14 @@ get_time (const guint8 *raw, guint at)
   return (gint32)h2k_be32 (raw + at);
 }
 
+static guint32
+get_nanoseconds (const guint8 *raw, guint at)
+{
+  if (flags2 (raw) & FLAG2_BIGTIME)
+    return (guint32)(h2k_be64 (raw + at) % 1000000000);
+  return h2k_be32 (raw + at + 4);
+}
+
 static gboolean
 inode_is_good (const XfsFs *xfs, const guint8 *raw, guint64 number)
 {
@@ -160,6 +168,8 @@ h2k_xfs_read_inode (XfsFs *xfs, guint64 number, XfsInode *inode, GError **error)
   inode->atime = get_time (raw, DI_ATIME);
   inode->mtime = get_time (raw, DI_MTIME);
   inode->ctime = get_time (raw, DI_CTIME);
+  inode->mtime_nsec = get_nanoseconds (raw, DI_MTIME);
+  inode->ctime_nsec = get_nanoseconds (raw, DI_CTIME);
   inode->realtime = S_ISREG (inode->mode) && (h2k_be16 (raw + DI_FLAGS) & FLAG_REALTIME);
   return inode->size <= G_MAXINT64 || h2k_xfs_corrupt (xfs, error, "a file's size makes no sense");
 }

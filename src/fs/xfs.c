@@ -108,6 +108,8 @@ xfs_lstat (H2kFs *fs, const char *path, H2kStat *st, GError **error)
       .atime = inode.atime,
       .mtime = inode.mtime,
       .ctime = inode.ctime,
+      .mtime_nsec = inode.mtime_nsec,
+      .ctime_nsec = inode.ctime_nsec,
   };
   if (S_ISCHR (st->mode) || S_ISBLK (st->mode))
     st->rdev = device_number (xfs, &inode);
@@ -344,6 +346,7 @@ const H2kFsOps h2k_xfs_ops = {
     .list = xfs_list,
     .readlink = xfs_readlink,
     .read = xfs_read,
+    .places = h2k_xfs_swap_places,
     .list_xattr = xfs_list_xattr,
     .get_xattr = xfs_get_xattr,
     .free_space = xfs_free_space,

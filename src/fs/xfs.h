@@ -98,6 +98,7 @@ typedef struct
   guint32 mode, uid, gid, nlink;
   guint64 size;
   gint64 atime, mtime, ctime;
+  guint32 mtime_nsec, ctime_nsec;
   gboolean realtime;
   guint8 raw[H2K_XFS_MAX_INODE];
 } XfsInode;

@@ -290,6 +290,16 @@ h2k_tree_mount (H2kTree *tree, const char *path, H2kFs *fs)
   g_ptr_array_add (tree->mounts, mount);
 }
 
+H2kFs *
+h2k_tree_get_mount (H2kTree *tree, guint number, const char **path)
+{
+  const Mount *mount = number < tree->mounts->len ? tree->mounts->pdata[number] : NULL;
+
+  if (mount)
+    *path = mount->path;
+  return mount ? mount->fs : NULL;
+}
+
 /* --- looking ---------------------------------------------------------------------------------- */
 
 gboolean

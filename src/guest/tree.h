@@ -23,6 +23,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kTree, h2k_tree_free)
 /* Mount FS (not owned, must outlive the tree) at PATH; "/" comes first. */
 void h2k_tree_mount (H2kTree *tree, const char *path, H2kFs *fs);
 
+/* The filesystem that was mounted as the NUMBERth one (from 0) and where, TREE's; NULL: there are
+ * not so many. */
+H2kFs *h2k_tree_get_mount (H2kTree *tree, guint number, const char **path);
+
 /* What is at PATH, a directory, as a filesystem of its own; the caller's. Errors: as of
  * h2k_tree_stat(). */
 H2kFs *h2k_tree_subtree (H2kTree *tree, const char *path, GError **error);
