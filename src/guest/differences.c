@@ -265,8 +265,8 @@ compare_stats (const Entry *entry)
   H2kAspects aspects = 0;
 
   if ((a->mode & S_IFMT) != (b->mode & S_IFMT))
-    aspects |= H2K_ASPECT_TYPE;
-  else if (devices && a->rdev != b->rdev)
+    return H2K_ASPECT_TYPE;
+  if (devices && a->rdev != b->rdev)
     aspects |= H2K_ASPECT_DEVICE;
   if ((a->mode & 07777) != (b->mode & 07777))
     aspects |= H2K_ASPECT_MODE;
