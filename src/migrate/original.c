@@ -51,6 +51,11 @@ h2k_original_look (const H2kCloneStore *store, const char *path, GError **error)
   attached = h2k_attached_of_path ("", path, error);
   if (!attached || !check_whole (attached, error) || !check_outside (store, attached, error))
     return NULL;
+  if (attached->is_device && !attached->by_id)
+    g_warning ("%s has no name below /dev/disk/by-id that stays the same: after a restart of this "
+               "host, another disk may have it, and `hyper2kvm clone verify` tells; `clone rebase` "
+               "then names the right one",
+               path);
   return g_steal_pointer (&attached);
 }
 
