@@ -67,6 +67,8 @@ typedef enum
   H2K_REPAIR_VIRTIO = 1 << 6,    /* VirtIO drivers are installed, storage's started at boot */
   H2K_REPAIR_FIRSTBOOT = 1 << 7, /* a service ends at the first boot what needs a running system */
   H2K_REPAIR_AUTO = 0xff,
+  /* Not made by itself: see new_identity and hostname of H2kMigrateOptions, which select it. */
+  H2K_REPAIR_IDENTITY = 1 << 8, /* ids, keys and name are other than those of the original */
 } H2kRepairSet;
 
 /* What reads and changes the guest's files. */
@@ -141,6 +143,9 @@ typedef struct
   gboolean require_windows;   /* default FALSE; TRUE: another system is an error */
   gboolean dry_run;           /* default FALSE; TRUE: plan only, nothing is written */
   gboolean flatten;           /* default FALSE; TRUE: that a chain becomes one disk is no news */
+  gboolean new_identity;      /* default FALSE; TRUE: the guest's ids and host keys are new ones */
+  char *hostname;             /* the guest's name; NULL: it stays, or with new_identity a clone has
+                               * one that is made from the clone's name */
   GPtrArray *macs;            /* char *: MACs of the NICs in order; empty: found or made */
   GPtrArray *keys;            /* char *: of LUKS containers, "DEVICE:file:PATH" or
                                * "DEVICE:env:NAME"; DEVICE is the guest's (/dev/sda2,

@@ -49,7 +49,7 @@ _hyper2kvm_clone() {
     fi
     case $verb in
     create)
-        words="--disk --format --force-unsafe --snapshot --full --no-repair --dry-run --report --qemu-test
+        words="--disk --format --force-unsafe --snapshot --full --new-identity --hostname --no-repair --dry-run --report --qemu-test
             --boot-timeout --memory --vcpus --bus --mac --key --backend --skip-fsck --virtio-win-iso
             --virtio-config --qga --firstboot --no-two-phase-boot --force-dirty --temp-dir --json $common"
         ;;
@@ -83,7 +83,7 @@ _hyper2kvm_reply() {
     --compress) words="zlib zstd" ;;
     --backend) words="auto native guestfs" ;;
     --io-priority) words="idle best-effort" ;;
-    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --key | --memory | --vcpus) return ;;
+    --name | --port | --export-name | --connections | --threads | --bwlimit | --cluster-size | --level | -L | --boot-timeout | --mac | --key | --memory | --vcpus | --hostname) return ;;
     --to)
         if [ "$verb" != reset ]; then mapfile -t COMPREPLY < <(compgen -f -- "$current"); fi
         return
@@ -116,7 +116,7 @@ _hyper2kvm_reply() {
                 --compress --no-compress --verify --checksum --resume --bwlimit --io-priority --fast --flatten
                 --no-sparsify --drop-swap --threads
                 --temp-dir --no-guest-inspection --skip-fsck --qemu-test --no-test --headless --window
-                --boot-timeout --bus --mac --key --backend --memory --vcpus --json
+                --boot-timeout --bus --mac --key --backend --memory --vcpus --new-identity --hostname --json
                 --fix-fstab --fix-bootloader --use-uuid --add-virtio-modules --fix-network
                 --clean-udev-rules --disable-tools --inject-virtio --first-boot-service
                 --windows --virtio-win-iso --virtio-config --two-phase-boot --no-two-phase-boot

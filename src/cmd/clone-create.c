@@ -40,6 +40,9 @@ fill_options (H2kCloneOptions *options, const Flags *flags, char **argv)
   if ((flags->memory < 1 && flags->memory != UNSET) || (flags->vcpus < 1 && flags->vcpus != UNSET)
       || flags->timeout < 0)
     return cmd_usage ("clone create", "memory and CPUs are at least 1, and no time is negative");
+  if (flags->no_repair && (vm->new_identity || vm->hostname))
+    return cmd_usage ("clone create", "--no-repair does not look inside, as --new-identity and "
+                                      "--hostname have to");
   g_ptr_array_add (vm->sources, g_strdup (argv[1]));
   add_all (vm->sources, flags->disks);
   add_all (vm->macs, flags->macs);
@@ -103,6 +106,10 @@ cmd_clone_create (int argc, char **argv)
        "boot a throw-away overlay of the clone and wait for proof", NULL},
       {"boot-timeout", 0, 0, G_OPTION_ARG_INT, &flags.timeout,
        "seconds (default: 300 under KVM, 900 under emulation)", "S"},
+      {"new-identity", 0, 0, G_OPTION_ARG_NONE, &vm->new_identity,
+       "new ids, SSH host keys and host name, to run beside the original", NULL},
+      {"hostname", 0, 0, G_OPTION_ARG_STRING, &vm->hostname,
+       "the guest's name (default with --new-identity: NAME)", "HOST"},
       {"memory", 0, 0, G_OPTION_ARG_INT, &flags.memory,
        "the VM's memory in MiB (default: what the guest needs of this host's)", "MIB"},
       {"vcpus", 0, 0, G_OPTION_ARG_INT, &flags.vcpus,

@@ -12,6 +12,7 @@
 #include "migrate/pipeline.h"
 #include "migrate/sizing.h"
 #include "migrate/state.h"
+#include "repair/hostname.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -137,10 +138,31 @@ check_unused (H2kMigration *m, guint i, GError **error)
   return TRUE;
 }
 
+/* A guest that gets an identity, but no name of its own, has the clone's. */
+static void
+choose_hostname (H2kMigration *m)
+{
+  const char *name = m->cloning->options->name, *problem = h2k_hostname_problem (name);
+
+  if (!m->options->new_identity || m->options->hostname)
+    return;
+  m->hostname = h2k_hostname_make (name);
+  if (problem)
+    {
+      g_autofree char *text = g_strdup_printf (
+          "the guest is to be called %s, since \"%s\" %s, so that it is no host's name; --hostname "
+          "gives it another one",
+          m->hostname, name, problem);
+      h2k_migration_warn (m, text);
+    }
+}
+
 static gboolean
 step_originals (H2kMigration *m, GError **error)
 {
   H2kCloning *c = m->cloning;
+
+  choose_hostname (m);
 
   /* Clone and original may be on one network. */
   if (m->options->macs->len == 0)
@@ -441,7 +463,8 @@ check_options (const H2kCloneOptions *options, GError **error)
     wrong = "there is room for four disks on IDE: give --bus sata or virtio-blk";
   if (wrong)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, wrong);
-  return !wrong && h2k_clone_check_name ("a clone", options->name, error);
+  return !wrong && h2k_clone_check_name ("a clone", options->name, error)
+         && h2k_migration_check_identity (vm, error);
 }
 
 gboolean

@@ -82,7 +82,7 @@ check_options (const H2kMigrateOptions *o, GError **error)
     }
   if (!o->inspect && o->repairs != H2K_REPAIR_AUTO && o->repairs != 0)
     return usage (error, "repairs need the inspection: leave out --no-guest-inspection");
-  return TRUE;
+  return h2k_migration_check_identity (o, error);
 }
 
 static gboolean

@@ -41,6 +41,7 @@ h2k_migrate_options_free (H2kMigrateOptions *options)
   g_free (options->output);
   g_free (options->output_format);
   g_free (options->name);
+  g_free (options->hostname);
   g_free (options->temp_dir);
   g_free (options->report);
   g_free (options);

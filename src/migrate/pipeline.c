@@ -8,6 +8,7 @@
 #include "migrate/pipeline.h"
 #include "disk/file.h"
 #include "migrate/state.h"
+#include "repair/hostname.h"
 #include "repair/windows/session.h"
 
 #include <sys/stat.h>
@@ -42,6 +43,7 @@ migration_clear (H2kMigration *m)
   g_clear_pointer (&m->xml_path, g_free);
   g_clear_pointer (&m->sums_path, g_free);
   g_clear_pointer (&m->mac_seed, g_free);
+  g_clear_pointer (&m->hostname, g_free);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (H2kMigration, migration_clear)
@@ -397,10 +399,32 @@ overlay_bytes (H2kMigration *m)
 }
 
 gboolean
+h2k_migration_check_identity (const H2kMigrateOptions *options, GError **error)
+{
+  const char *problem = options->hostname ? h2k_hostname_problem (options->hostname) : NULL;
+
+  if (problem)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE, "\"%s\" is no host's name: it %s",
+                 options->hostname, problem);
+  else if ((options->hostname || options->new_identity) && !options->inspect)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                 "a new identity or name needs a look inside: leave out what forbids that");
+  else
+    return TRUE;
+  return FALSE;
+}
+
+gboolean
 h2k_step_repair (H2kMigration *m, GError **error)
 {
+  const char *hostname = m->hostname ? m->hostname : m->options->hostname;
+  gboolean identity = hostname || m->options->new_identity;
+  H2kRepairSet set = m->options->repairs | (identity ? H2K_REPAIR_IDENTITY : 0);
   H2kRepairOptions options = {
       .mac_seed = m->mac_seed,
+      .hostname = hostname,
+      .hostname_made = m->hostname != NULL,
+      .new_ids = m->options->new_identity,
       .virtio_win = m->options->virtio_win,
       .virtio_config = m->options->virtio_config,
       .guest_agent = m->options->guest_agent,
@@ -417,10 +441,10 @@ h2k_step_repair (H2kMigration *m, GError **error)
   m->repairs = h2k_repair_context_new (m->guest, &options);
   for (guint i = 0; i < m->macs->len; i++)
     g_ptr_array_add (m->repairs->macs, g_strdup (m->macs->pdata[i]));
-  ok = h2k_repair_run (m->repairs, m->options->repairs, error);
+  ok = h2k_repair_run (m->repairs, set, error);
   ok = h2k_check_filesystems_changed (&checks, ok, error);
 
-  h2k_report_repairs (m->report, m->repairs, m->options->repairs);
+  h2k_report_repairs (m->report, m->repairs, set);
   h2k_migration_take_warnings (m, m->repairs->warnings);
   json_object_set_int_member (m->report->root, "overlay_bytes", (gint64)overlay_bytes (m));
   size = h2k_format_size (overlay_bytes (m));

@@ -39,6 +39,7 @@ typedef struct
   gboolean may_report; /* the report has a name of its own */
   H2kDomain *domain;
   H2kTwoPhase *first_boot; /* NULL: the guest needs none, or none is wanted */
+  char *hostname;          /* made for the guest; NULL: that of the options, if any */
   char *mac_seed;          /* see H2kRepairOptions; NULL: the NICs have the MACs that they had */
   H2kCloning *cloning;     /* clone.c's; NULL: the disks are copied */
 } H2kMigration;
@@ -67,6 +68,8 @@ GPtrArray *h2k_migration_source_files (H2kMigration *m);
  * folder that takes files. Errors: H2K_ERROR_USAGE, _OUTPUT. */
 gboolean h2k_migration_check_side_file (H2kMigration *m, const char *path, const char *what,
                                         GError **error);
+/* What OPTIONS say of the guest's identity can be done. Errors: H2K_ERROR_USAGE. */
+gboolean h2k_migration_check_identity (const H2kMigrateOptions *options, GError **error);
 /* How the guest is opened, now and when it is looked at again. */
 H2kGuestOptions h2k_migration_guest_options (const H2kMigration *m);
 /* Whether the VM is a Windows that has to meet VirtIO in a running system before it starts from it:

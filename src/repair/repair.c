@@ -13,20 +13,14 @@
 
 /* clang-format off: one a line */
 static const H2kRepair *const linux_repairs[] = {
-    &h2k_repair_fstab,
-    &h2k_repair_bootloader,
-    &h2k_repair_initramfs,
-    &h2k_repair_udev,
-    &h2k_repair_network,
-    &h2k_repair_tools,
-    NULL,
+    &h2k_repair_fstab,   &h2k_repair_bootloader, &h2k_repair_initramfs, &h2k_repair_udev,
+    &h2k_repair_network, &h2k_repair_tools,      &h2k_repair_identity,  NULL,
 };
 
 static const H2kRepair *const windows_repairs[] = {
-    &h2k_repair_windows_storage,    &h2k_repair_windows_controllers,
-    &h2k_repair_windows_boot,       &h2k_repair_windows_leftovers,
-    &h2k_repair_windows_drivers,    &h2k_repair_windows_network,
-    &h2k_repair_windows_first_boot, NULL,
+    &h2k_repair_windows_storage,    &h2k_repair_windows_controllers, &h2k_repair_windows_boot,
+    &h2k_repair_windows_leftovers,  &h2k_repair_windows_drivers,     &h2k_repair_windows_network,
+    &h2k_repair_windows_first_boot, &h2k_repair_windows_identity,    NULL,
 };
 /* clang-format on */
 

@@ -45,6 +45,11 @@ typedef struct
   /* Every network card gets a MAC that is made from this, as the VM must not have those of the
    * system that it is a copy of. */
   const char *mac_seed;
+  /* H2K_REPAIR_IDENTITY: the name of the host, which is valid; whether it was only made up, so that
+   * nothing is to break for it; whether ids and keys are new, too. */
+  const char *hostname;
+  gboolean hostname_made;
+  gboolean new_ids;
   /* Of Windows: */
   const char *virtio_win; /* drivers: as of h2k_driver_source_open() */
   const char *virtio_config;

@@ -13,6 +13,7 @@ extern const H2kRepair h2k_repair_initramfs;
 extern const H2kRepair h2k_repair_udev;
 extern const H2kRepair h2k_repair_network;
 extern const H2kRepair h2k_repair_tools;
+extern const H2kRepair h2k_repair_identity;
 
 extern const H2kRepair h2k_repair_windows_storage;
 extern const H2kRepair h2k_repair_windows_controllers;
@@ -21,3 +22,4 @@ extern const H2kRepair h2k_repair_windows_leftovers;
 extern const H2kRepair h2k_repair_windows_drivers;
 extern const H2kRepair h2k_repair_windows_network;
 extern const H2kRepair h2k_repair_windows_first_boot;
+extern const H2kRepair h2k_repair_windows_identity;

@@ -253,6 +253,9 @@ def _network(g, control, enum, services):
     tcpip = services.key("Tcpip\\Parameters")
     tcpip.sz("Hostname", g.hostname).sz("NV Hostname", g.hostname)
     tcpip.sz("Domain", g.domain).sz("NV Domain", g.domain).sz("NameServer", "")
+    # Members of a domain start it by themselves.
+    if g.domain:
+        services.key("Netlogon").dword("Start", 2).dword("Type", 0x20)
     tcpip.expand("DataBasePath", "%SystemRoot%\\System32\\drivers\\etc")
     tcpip.dword("IPEnableRouter", 0)
     if g.release.vista and g.nics:
