@@ -193,6 +193,8 @@ h2k_fingerprint_new (H2kDisk *disk, gboolean full, const H2kCopyOptions *progres
 
   json_object_set_int_member (root, "size", (gint64)disk->size);
   add_files (root, disk);
+  if (disk->version)
+    json_object_set_string_member (root, "version", disk->version);
   if (disk->size == 0)
     return g_steal_pointer (&root);
   if (!add_table (root, disk, error) || !add_volumes (root, disk, error)
@@ -296,6 +298,9 @@ h2k_fingerprint_compare (JsonObject *before, JsonObject *now)
     add (found, "the disk had %" G_GINT64_FORMAT " bytes and has %" G_GINT64_FORMAT,
          h2k_json_int (before, "size", -1), h2k_json_int (now, "size", -1));
   compare_files (h2k_json_array (before, "file"), h2k_json_array (now, "file"), found);
+  if (differs (before, now, "version"))
+    add (found, "the server had %s of it and has %s", h2k_json_string (before, "version"),
+         h2k_json_string (now, "version"));
   if (differs (before, now, "table"))
     add (found, "the partition table, or what is beside it, was changed");
   compare_volumes (h2k_json_array (before, "volumes"), h2k_json_array (now, "volumes"), found);

@@ -3,13 +3,15 @@
  * An overlay over a base that has changed is a corrupt disk. So a clone knows, of each original:
  *
  *   file      size, time of the last change and inode of the files that it lies in
+ *   version   of an image on a server: its length, and what the server tells one content from
+ *             another by, which is an ETag or a date
  *   table     a digest of the partition tables, both copies
  *   volumes   of each filesystem and each physical volume its kind, UUID, and a digest of its
  *             beginning, where the counters are that every mount and every write changes
  *   samples   a digest of blocks spread over the disk
  *   content   a digest of everything; only when that was asked for
  *
- * The first four are read in milliseconds whatever the disk's size. The kinds and names of the keys
+ * All but the last are read in milliseconds whatever the disk's size. The kinds and names of the keys
  * of the JSON object are those above.
  *
  * Thread-safety: any number of threads, each with a disk of its own.

@@ -55,6 +55,9 @@ typedef struct Opening
 
 static _Thread_local const Opening *openings;
 
+static H2kBackingFinder backing_finder;
+static _Thread_local gboolean finding;
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static const H2kDiskFormat *
@@ -213,6 +216,9 @@ set_origin (H2kDisk *disk, const H2kFile *file)
 
   g_ptr_array_set_size (disk->files, 0);
   g_free (disk->origin);
+  g_free (disk->version);
+  disk->version = g_strdup_printf ("%" G_GUINT64_FORMAT " bytes%s%s", file->size,
+                                   file->version ? ", " : "", file->version ? file->version : "");
   disk->origin = file->version ? g_strdup_printf ("%s: %s", file->name, file->version)
                                : g_strdup_printf ("%s: may have changed since, opened as %s",
                                                   file->name, once);
@@ -250,6 +256,29 @@ h2k_disk_open (const char *path, const char *format, GError **error)
   g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
   return file ? h2k_disk_open_file (file, format, error) : NULL;
+}
+
+void
+h2k_disk_set_backing_finder (H2kBackingFinder finder)
+{
+  backing_finder = finder;
+}
+
+H2kDisk *
+h2k_disk_find_backing (const char *path, const char *name, GError **error)
+{
+  const Opening *outer = openings;
+  H2kDisk *disk;
+
+  /* What it opens names nothing of that kind in turn: this ends. */
+  if (!backing_finder || finding)
+    return NULL;
+  finding = TRUE;
+  openings = NULL;
+  disk = backing_finder (path, name, error);
+  openings = outer;
+  finding = FALSE;
+  return disk;
 }
 
 gboolean
@@ -314,6 +343,7 @@ h2k_disk_unref (H2kDisk *disk)
       g_free (disk->subformat);
       g_free (disk->name);
       g_free (disk->origin);
+      g_free (disk->version);
       g_ptr_array_unref (disk->files);
       g_free (disk);
       disk = backing;

@@ -95,6 +95,8 @@ struct _H2kDisk
                         * user; empty when that is on a server */
   char *origin;        /* of an image on a server: its name and version, never the same for what may
                         * be other content; else NULL */
+  char *version;       /* of an image on a server: length and what else tells its content from
+                        * another, the same as long as it is the same; else NULL */
   H2kDisk *backing;    /* the parent in a chain or under an overlay, a reference; may be NULL */
   guint64 paths;       /* in how many ways it comes down to disks that lie on no others; at most
                         * G_MAXUINT32; 0: it is one of those */
@@ -123,6 +125,14 @@ typedef struct
 H2kDisk *h2k_disk_open (const char *path, const char *format, GError **error);
 /* The same for the image in FILE (a member of an archive). */
 H2kDisk *h2k_disk_open_file (H2kFile *file, const char *format, GError **error);
+
+/* A name that an image has for the file below it, and that is no file's, is not followed: a guest
+ * may have written it. A finder says which ones are known all the same: the disk that the image at
+ * PATH means by NAME, a reference; NULL without an error: it does not know, either. It opens disks
+ * as if no other one were being opened. */
+typedef H2kDisk *(*H2kBackingFinder) (const char *path, const char *name, GError **error);
+/* Have FINDER asked, one for the whole process; before any disk is opened. */
+void h2k_disk_set_backing_finder (H2kBackingFinder finder);
 
 H2kDisk *h2k_disk_ref (H2kDisk *disk);
 void h2k_disk_unref (H2kDisk *disk);

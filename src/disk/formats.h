@@ -19,6 +19,10 @@ extern const H2kDiskFormat h2k_vhdx_format;
  * known format (FORMAT NULL) by another one must not name further files itself. Backends should
  * therefore pass the format that the image records. */
 
+/* What the finder of disk.h knows of NAME, which the image at PATH has for the file below it; NULL
+ * without an error: nothing. */
+H2kDisk *h2k_disk_find_backing (const char *path, const char *name, GError **error);
+
 /* Set H2K_ERROR_FORMAT: the image NAME (already escaped) of KIND ("qcow2") is corrupt, and in what.
  * Always FALSE. */
 gboolean h2k_set_corrupt (GError **error, const char *kind, const char *name, const char *format,

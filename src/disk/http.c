@@ -585,9 +585,11 @@ try_stream (H2kRemote *remote, gpointer link, gpointer job, H2kTrouble *trouble,
 static char *
 version_of (const Http *http)
 {
-  const char *what = http->pinned.etag ? http->pinned.etag : http->pinned.date;
+  const char *etag = http->pinned.etag, *date = http->pinned.date;
+  g_autofree char *what
+      = g_strjoin (etag && date ? ", " : "", etag ? etag : "", date ? date : "", NULL);
 
-  return what ? h2k_escape_text (what, -1) : NULL;
+  return *what ? h2k_escape_text (what, -1) : NULL;
 }
 
 /* A copy of the file that has no name, when it is small enough. */

@@ -609,19 +609,35 @@ set_missing_backing (const Qcow2 *q, const char *path, GError **error)
   return h2k_set_missing (error, q->disk.name, "backing file", q->header.backing_name, place);
 }
 
+/* A name that is no file's, which is WHY it is not followed: unless somebody knows it. */
+static gboolean
+find_backing (Qcow2 *q, const GError *why, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (!q->file->server)
+    q->disk.backing = h2k_disk_find_backing (q->file->path, q->header.backing_name, &local);
+  if (q->disk.backing)
+    h2k_disk_add_files (&q->disk, q->disk.backing);
+  else
+    g_propagate_error (error, local ? g_steal_pointer (&local) : g_error_copy (why));
+  return q->disk.backing != NULL;
+}
+
 /* Without a recorded format it is found by content; h2k_disk_open() then sees to it that what a
  * guest wrote onto a raw disk names no further files. */
 static gboolean
 open_backing (Qcow2 *q, GError **error)
 {
   g_autofree char *backing = NULL;
+  g_autoptr (GError) local = NULL;
   const char *format = q->header.backing_format;
 
   if (!q->header.backing_name)
     return TRUE;
-  backing = resolve_backing (q->file->path, q->header.backing_name, error);
+  backing = resolve_backing (q->file->path, q->header.backing_name, &local);
   if (!backing)
-    return FALSE;
+    return find_backing (q, local, error);
   /* Old QEMUs recorded the protocol instead. */
   if (format && (g_str_equal (format, "file") || g_str_equal (format, "host_device")))
     format = "raw";

@@ -356,6 +356,7 @@ h2k_tar_open (H2kFile *archive, const H2kTarMember *member)
   g_free (file->file.name);
   file->file.name = g_strdup_printf ("%s: %s", archive->name, name);
   file->file.server = archive->server;
+  file->file.version = g_strdup (archive->version);
   file->file.dev = archive->dev;
   /* Not the archive itself, so that a chain may have several members of it. */
   file->file.ino = archive->ino ^ (member->offset + 1) << 32;
