@@ -194,9 +194,9 @@ static const struct
   const char *scheme;
   H2kFile *(*open) (const char *uri, GError **error);
 } schemes[] = {
-    {"nbd", h2k_nbd_open},       {"nbds", h2k_nbd_open},       {"nbd+unix", h2k_nbd_open},
-    {"nbds+unix", h2k_nbd_open}, {"https", h2k_http_open},     {"http", h2k_http_open},
-    {"ssh", h2k_qemu_open_uri},  {"iscsi", h2k_qemu_open_uri},
+    {"nbd", h2k_nbd_open},       {"nbds", h2k_nbd_open},   {"nbd+unix", h2k_nbd_open},
+    {"nbds+unix", h2k_nbd_open}, {"https", h2k_http_open}, {"http", h2k_http_open},
+    {"ssh", h2k_sftp_open},      {"sftp", h2k_sftp_open},  {"iscsi", h2k_qemu_open_uri},
 };
 
 gboolean

@@ -16,6 +16,7 @@
 /* How the kinds open URI. Errors: H2K_ERROR_USAGE (the URI), _SOURCE, _UNSUPPORTED, _TOOL. */
 H2kFile *h2k_nbd_open (const char *uri, GError **error);
 H2kFile *h2k_http_open (const char *uri, GError **error);
+H2kFile *h2k_sftp_open (const char *uri, GError **error);
 H2kFile *h2k_qemu_open_uri (const char *uri, GError **error);
 
 /* NBD with LINKS connections that are made at once; none is made later. */
