@@ -481,8 +481,9 @@ H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);
 H2K_PUBLIC void h2k_clone_options_free (H2kCloneOptions *options);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCloneOptions, h2k_clone_options_free)
 
-/* Make a clone. The disks are whole disks or images that QEMU reads (raw, qcow2, VMDK, VDI, VHD,
- * VHDX). REPORT as of h2k_migrate_vm(). Errors: every H2kError. */
+/* Make a clone. The disks are whole disks or images in any format and place that this library
+ * reads, or those of an exported VM (the options' appliance). REPORT as of h2k_migrate_vm().
+ * Errors: every H2kError. */
 H2K_PUBLIC gboolean h2k_clones_create (const H2kCloneOptions *options, GCancellable *cancellable,
                                        H2kReport **report, GError **error);
 /* All clones of the store. Errors: H2K_ERROR_OUTPUT (the store cannot be used), _SOURCE. */
@@ -581,6 +582,33 @@ H2K_PUBLIC gboolean h2k_clones_flatten (const H2kFlattenOptions *options, GCance
  * Errors: as above. */
 H2K_PUBLIC gboolean h2k_clones_export (const H2kFlattenOptions *options, GCancellable *cancellable,
                                        GError **error);
+/* Originals that QEMU does not read itself (disks of an OVA, images on servers, differencing VHDs)
+ * are read by this program and offered to QEMU over NBD by a process of its own, which has to be
+ * there before a VM is started on such a clone, and ends some seconds after its last client. */
+typedef enum
+{
+  H2K_CLONE_SERVE_UNSAFE = 1 << 0,     /* also originals that are not what they were */
+  H2K_CLONE_SERVE_PERSISTENT = 1 << 1, /* until it is stopped */
+} H2kCloneServeFlags;
+
+/* Start that process unless it is there, and wait until it answers; of a clone whose originals QEMU
+ * reads there is none, and nothing to do. It is the program hyper2kvm. Errors: those of the disks,
+ * H2K_ERROR_VERIFY (an original is not what it was), _OUTPUT, _TOOL, _CANCELLED. */
+H2K_PUBLIC gboolean h2k_clones_serve (const char *state_dir, const char *name,
+                                      H2kCloneServeFlags flags, GCancellable *cancellable,
+                                      GError **error);
+/* What is called when clients can connect, at URIS (a NULL at the end); FALSE with an error ends
+ * it. */
+typedef gboolean (*H2kCloneServedFunc) (const char *const *uris, gpointer data, GError **error);
+/* Be that process, until nobody needs it any more or CANCELLABLE is cancelled. Errors: as above. */
+H2K_PUBLIC gboolean h2k_clones_serve_here (const char *state_dir, const char *name,
+                                           H2kCloneServeFlags flags, H2kCloneServedFunc ready,
+                                           gpointer data, GCancellable *cancellable,
+                                           GError **error);
+/* End that process. FORCE: also while somebody is connected, who then gets I/O errors. Errors:
+ * H2K_ERROR_OUTPUT. */
+H2K_PUBLIC gboolean h2k_clones_serve_stop (const char *state_dir, const char *name, gboolean force,
+                                           GError **error);
 /* Remove the clone and all of its states; its original stays as it is. */
 H2K_PUBLIC gboolean h2k_clones_delete (const char *state_dir, const char *name, GError **error);
 

@@ -55,6 +55,7 @@ _hyper2kvm_clone() {
         ;;
     list | show | tree) words="--json $common" ;;
     run) words="--vnc --force-unsafe --print $common" ;;
+    serve) words="--foreground --persistent --force-unsafe --stop --force $common" ;;
     snapshot) words="--name --description --drop $common" ;;
     reset) words="--to $common" ;;
     diff) words="--to --original --blocks --exit-code --key --backend --json $common" ;;
@@ -62,7 +63,7 @@ _hyper2kvm_clone() {
     flatten) words="--to --snapshot --out-format --compress --threads --force $common" ;;
     export) words="--to --snapshot --out-format --compress --threads $common" ;;
     commit | merge | delete) words=$common ;;
-    *) words="create list show tree run snapshot reset commit merge diff verify flatten export delete --help" ;;
+    *) words="create list show tree run serve snapshot reset commit merge diff verify flatten export delete --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

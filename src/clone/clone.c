@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "clone/private.h"
+#include "clone/server.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -387,6 +388,8 @@ remove_clone (H2kCloneStore *store, const char *name, const char *dir, GError **
       g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the clone %s runs: stop it first", name);
       return FALSE;
     }
+  if (!h2k_clone_server_stop (dir, FALSE, error))
+    return FALSE;
   if (rename (dir, gone) != 0)
     {
       h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot remove %s", dir);

@@ -175,6 +175,10 @@ char *h2k_clone_draft_snapshot (H2kCloneDraft *draft, guint disk, const char *pa
  * path, of a snapshot also, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
 gboolean h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
                                    const char *format, GCancellable *cancellable, GError **error);
+/* Note, for people and for a clone.json that is lost, that the original of DISK (0: the first),
+ * which its image names by a URI, is at TARGET. Errors: H2K_ERROR_OUTPUT. */
+gboolean h2k_clone_draft_link (H2kCloneDraft *draft, guint disk, const char *target,
+                               GError **error);
 /* Where UEFI's variables go, which the VM's layer gets a copy of. The caller's. */
 char *h2k_clone_draft_nvram (const H2kCloneDraft *draft);
 /* Make the layer for the VM, write clone.json, and give the clone its name. */

@@ -167,6 +167,15 @@ h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *or
   return TRUE;
 }
 
+gboolean
+h2k_clone_draft_link (H2kCloneDraft *draft, guint disk, const char *target, GError **error)
+{
+  g_autofree char *relative = h2k_clone_original_name (disk);
+  g_autofree char *link = g_build_filename (draft->dir, relative + strlen ("../../"), NULL);
+
+  return h2k_clone_set_link (link, link_target (draft, target), error);
+}
+
 static gboolean
 set_links (H2kCloneDraft *draft, GError **error)
 {

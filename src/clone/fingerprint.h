@@ -11,8 +11,8 @@
  *   samples   a digest of blocks spread over the disk
  *   content   a digest of everything; only when that was asked for
  *
- * All but the last are read in milliseconds whatever the disk's size. The kinds and names of the keys
- * of the JSON object are those above.
+ * All but the last are read in milliseconds whatever the disk's size. The kinds and names of the
+ * keys of the JSON object are those above.
  *
  * Thread-safety: any number of threads, each with a disk of its own.
  *

@@ -32,6 +32,23 @@ add_all (GPtrArray *array, char *const *words)
     g_ptr_array_add (array, g_strdup (*words));
 }
 
+/* DISK, or the description of an exported VM, whose name says so. */
+static void
+take_source (H2kMigrateOptions *vm, const char *path)
+{
+  static const char *const kinds[] = {"ova", "ovf", "vmx"};
+  const char *dot = strrchr (path, '.');
+
+  for (guint i = 0; dot && i < G_N_ELEMENTS (kinds); i++)
+    if (g_ascii_strcasecmp (dot + 1, kinds[i]) == 0)
+      {
+        vm->appliance = g_strdup (path);
+        vm->appliance_kind = g_strdup (kinds[i]);
+        return;
+      }
+  g_ptr_array_add (vm->sources, g_strdup (path));
+}
+
 static int
 fill_options (H2kCloneOptions *options, const Flags *flags, char **argv)
 {
@@ -43,7 +60,7 @@ fill_options (H2kCloneOptions *options, const Flags *flags, char **argv)
   if (flags->no_repair && (vm->new_identity || vm->hostname))
     return cmd_usage ("clone create", "--no-repair does not look inside, as --new-identity and "
                                       "--hostname have to");
-  g_ptr_array_add (vm->sources, g_strdup (argv[1]));
+  take_source (vm, argv[1]);
   add_all (vm->sources, flags->disks);
   add_all (vm->macs, flags->macs);
   add_all (vm->keys, flags->keys);
@@ -133,9 +150,9 @@ cmd_clone_create (int argc, char **argv)
   g_autoptr (H2kReport) report = NULL;
   g_autoptr (GError) error = NULL;
   int code = cmd_parse (&argc, &argv, "DISK NAME",
-                        "Makes a VM of an installed system on DISK, a whole disk or an image, "
-                        "which is never written:\nrepairs, and all that the VM writes, lie in "
-                        "overlays.",
+                        "Makes a VM of an installed system on DISK, a whole disk, an image, a URI "
+                        "or an exported VM\n(.ova, .ovf, .vmx), which is never written: repairs, "
+                        "and all that the VM writes, lie in overlays.",
                         entries, cmd_windows_entries, NULL);
   gboolean ok;
 

@@ -63,6 +63,7 @@ static const Command verbs[] = {
     {"show", "one of them", cmd_clone_show},
     {"tree", "what lies on what", cmd_clone_tree},
     {"run", "start it with QEMU, without libvirt", cmd_clone_run},
+    {"serve", "offer originals to QEMU that it does not read itself", cmd_clone_serve},
     {"snapshot", "keep the present state", cmd_clone_snapshot},
     {"reset", "throw away what the VM has written", cmd_clone_reset},
     {"commit", "make the present state what resets go back to", cmd_clone_commit},

@@ -38,6 +38,7 @@ int cmd_clone_show (int argc, char **argv);
 int cmd_clone_tree (int argc, char **argv);
 int cmd_clone_verify (int argc, char **argv);
 int cmd_clone_run (int argc, char **argv);
+int cmd_clone_serve (int argc, char **argv);
 int cmd_clone_snapshot (int argc, char **argv);
 int cmd_clone_reset (int argc, char **argv);
 int cmd_clone_commit (int argc, char **argv);

@@ -574,6 +574,17 @@ h2k_nbd_server_socket (H2kNbdServer *server)
   return server->socket;
 }
 
+guint
+h2k_nbd_server_clients (H2kNbdServer *server)
+{
+  guint users;
+
+  g_mutex_lock (&server->lock);
+  users = server->users;
+  g_mutex_unlock (&server->lock);
+  return users;
+}
+
 static void
 wake_waiting (GCancellable *cancellable, gpointer data)
 {

@@ -7,7 +7,7 @@
  * socket.
  *
  * Thread-safety: the functions may be called by one thread at a time, but for
- * h2k_nbd_server_wait(), _check(), _requests() and _stop(), which may be called by any.
+ * h2k_nbd_server_wait(), _check(), _clients(), _requests() and _stop(), which may be called by any.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -53,6 +53,8 @@ const char *h2k_nbd_server_socket (H2kNbdServer *server);
  * nobody to tell. */
 gboolean h2k_nbd_server_check (H2kNbdServer *server, GError **error);
 
+/* How many are connected that have begun to use the export. */
+guint h2k_nbd_server_clients (H2kNbdServer *server);
 /* How many requests were taken from clients; it begins again at 0 after G_MAXUINT. */
 guint h2k_nbd_server_requests (H2kNbdServer *server);
 

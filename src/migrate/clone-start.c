@@ -4,6 +4,8 @@
  */
 #include "migrate/clone-start.h"
 #include "clone/storage.h"
+#include "migrate/clone-serve.h"
+#include "util/json.h"
 
 #include <unistd.h>
 
@@ -15,6 +17,9 @@ h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **e
       g_autoptr (GPtrArray) found = NULL;
       g_autofree char *all = NULL;
 
+      /* Whoever serves it compares it. */
+      if (h2k_json_string (h2k_clones_original (clone, i), "served"))
+        continue;
       if (!h2k_clones_original_differs (clone, i, FALSE, NULL, NULL, &found, error))
         return FALSE;
       if (found->len == 0)
@@ -87,7 +92,8 @@ h2k_clone_prepare_start (const H2kClone *clone, gboolean unsafe, GError **error)
         }
       g_warning ("%s", local->message);
     }
-  return TRUE;
+  return h2k_clone_serve (clone, unsafe ? H2K_CLONE_SERVE_UNSAFE : 0, g_cancellable_get_current (),
+                          error);
 }
 
 /* --- the machine ------------------------------------------------------------------------------ */

@@ -8,7 +8,8 @@
 #include "migrate/clones.h"
 
 /* Whether the VM of CLONE may be started now: it does not run, there is room for what it writes,
- * and its originals are what they were. To be called just before each start, by whatever starts it;
+ * and its originals are what they were; those that QEMU does not read itself are served from then
+ * on, for a minute at least. To be called just before each start, by whatever starts it;
  * a further condition is a line in the table of checks. UNSAFE: an original that has changed is a
  * warning only. Errors: H2K_ERROR_OUTPUT (it runs), _NO_SPACE, _VERIFY (an original has changed),
  * _SOURCE (one is missing). */

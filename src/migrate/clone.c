@@ -4,11 +4,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "clone/clone.h"
+#include "clone/server.h"
 #include "clone/storage.h"
 #include "domain/arch.h"
 #include "domain/firmware.h"
 #include "guest/product.h"
-#include "migrate/original.h"
+#include "migrate/original-reader.h"
 #include "migrate/pipeline.h"
 #include "migrate/sizing.h"
 #include "migrate/state.h"
@@ -24,7 +25,8 @@ struct _H2kCloning
   H2kCloneStore *store;
   H2kStorage *storage;
   H2kCloneDraft *draft;
-  GPtrArray *attached; /* H2kAttached *: of the originals */
+  GPtrArray *named;     /* H2kOriginal *: what the user named */
+  GPtrArray *originals; /* H2kOriginal *: of each disk */
   char *uuid;
 };
 
@@ -34,7 +36,8 @@ cloning_clear (H2kCloning *c)
   g_clear_pointer (&c->draft, h2k_clone_draft_free);
   g_clear_pointer (&c->storage, h2k_storage_free);
   g_clear_pointer (&c->store, h2k_clone_store_free);
-  g_clear_pointer (&c->attached, g_ptr_array_unref);
+  g_clear_pointer (&c->named, g_ptr_array_unref);
+  g_clear_pointer (&c->originals, g_ptr_array_unref);
   g_clear_pointer (&c->uuid, g_free);
 }
 
@@ -92,48 +95,47 @@ static gboolean
 take_snapshot (H2kMigration *m, guint i, GError **error)
 {
   H2kCloning *c = m->cloning;
-  H2kAttached *attached = c->attached->pdata[i];
-  g_autofree char *path = NULL;
+  const H2kOriginal *original = c->named->pdata[i];
+  const char *path = original->attached->path;
+  g_autofree char *copy = NULL;
 
-  if (attached->is_device)
+  if (original->attached->is_device)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                    "%s is a device, and snapshots are made of image files only: make one of it "
                    "(lvcreate --snapshot, zfs snapshot) and clone that",
-                   attached->path);
+                   path);
       return FALSE;
     }
   if (m->options->dry_run)
     return TRUE;
-  if (!check_one_file (m, attached->path, error) || !make_draft (c, error)
-      || !(path = h2k_clone_draft_snapshot (c->draft, i, attached->path, error)))
+  if (!check_one_file (m, path, error) || !make_draft (c, error)
+      || !(copy = h2k_clone_draft_snapshot (c->draft, i, path, error)))
     return FALSE;
-  g_message ("%s is in use: the clone is of a snapshot of it", attached->path);
-  attached = h2k_attached_of_path ("", path, error);
-  if (!attached)
-    return FALSE;
-  h2k_attached_free (c->attached->pdata[i]);
-  c->attached->pdata[i] = attached;
+  g_message ("%s is in use: the clone is of a snapshot of it", path);
+  h2k_original_free (g_steal_pointer (&c->named->pdata[i]));
+  c->named->pdata[i] = h2k_original_new (NULL, copy, error);
   g_free (m->paths->pdata[i]);
-  m->paths->pdata[i] = g_steal_pointer (&path);
-  return TRUE;
+  m->paths->pdata[i] = g_steal_pointer (&copy);
+  return c->named->pdata[i] != NULL;
 }
 
+/* What the user named as number I. */
 static gboolean
 check_unused (H2kMigration *m, guint i, GError **error)
 {
-  const H2kAttached *attached = m->cloning->attached->pdata[i];
-  g_autofree char *users = h2k_attached_users_text (attached);
+  const H2kOriginal *original = m->cloning->named->pdata[i];
+  g_autofree char *users = h2k_attached_users_text (original->attached);
   g_autofree char *text = NULL;
 
   if (!users)
     return TRUE;
-  if (m->cloning->options->snapshot)
+  if (m->cloning->options->snapshot && !m->options->appliance)
     return take_snapshot (m, i, error);
   if (!m->cloning->options->unsafe)
-    return h2k_original_check_unused (attached, error);
+    return h2k_original_check_unused (original->attached, error);
   text = g_strdup_printf ("%s is in use (%s): the clone becomes corrupt when it is written to",
-                          attached->path, users);
+                          original->path, users);
   h2k_migration_warn (m, text);
   return TRUE;
 }
@@ -157,25 +159,92 @@ choose_hostname (H2kMigration *m)
     }
 }
 
+/* What is named before anything of it is read. */
+static gboolean
+name_original (H2kMigration *m, const char *path, GError **error)
+{
+  H2kCloning *c = m->cloning;
+  H2kOriginal *original = h2k_original_new (c->store, path, error);
+
+  if (!original)
+    return FALSE;
+  g_ptr_array_add (c->named, original);
+  return !original->attached || check_unused (m, c->named->len - 1, error);
+}
+
 static gboolean
 step_originals (H2kMigration *m, GError **error)
 {
-  H2kCloning *c = m->cloning;
-
   choose_hostname (m);
-
   /* Clone and original may be on one network. */
   if (m->options->macs->len == 0)
-    m->mac_seed = g_strdup (c->uuid);
+    m->mac_seed = g_strdup (m->cloning->uuid);
+  if (m->options->appliance && !name_original (m, m->options->appliance, error))
+    return FALSE;
   for (guint i = 0; i < m->paths->len; i++)
-    {
-      H2kAttached *attached = h2k_original_look (c->store, m->paths->pdata[i], error);
+    if (!name_original (m, m->paths->pdata[i], error))
+      return FALSE;
+  return TRUE;
+}
 
-      if (!attached)
+/* The digests of an appliance's manifest take as long as reading all of it does: that is for those
+ * who want everything read. */
+static void
+skip_digests (H2kMigration *m)
+{
+  if (!m->digests || m->cloning->options->full)
+    return;
+  g_cancellable_cancel (m->stop_digests);
+  g_thread_join (g_steal_pointer (&m->digests));
+  g_clear_error (&m->digest_error);
+  g_message ("the appliance is not compared with its manifest: --full does that");
+}
+
+static gboolean
+finish_digests (H2kMigration *m, GError **error)
+{
+  if (!m->digests)
+    return TRUE;
+  g_thread_join (g_steal_pointer (&m->digests));
+  if (!m->digest_error)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&m->digest_error));
+  return FALSE;
+}
+
+/* As many NICs as the description has, but those of another VM. */
+static void
+renew_macs (H2kMigration *m)
+{
+  for (guint i = 0; m->mac_seed && i < m->macs->len; i++)
+    {
+      g_free (m->macs->pdata[i]);
+      m->macs->pdata[i] = h2k_mac_from_seed (m->mac_seed, i);
+    }
+}
+
+/* Who reads each of the disks, now that they are open. */
+static gboolean
+step_readers (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+
+  skip_digests (m);
+  renew_macs (m);
+  for (guint i = 0; i < m->sources->len; i++)
+    {
+      H2kDisk *disk = m->sources->pdata[i];
+      H2kOriginal *original
+          = m->appliance ? h2k_original_new_member (c->store, c->named->pdata[0], m->appliance,
+                                                    m->options->appliance_kind, i, error)
+                         : g_ptr_array_steal_index (c->named, 0);
+
+      if (!original)
         return FALSE;
-      g_ptr_array_add (c->attached, attached);
-      if (!check_unused (m, i, error))
-        return FALSE;
+      g_ptr_array_add (c->originals, original);
+      h2k_original_choose_reader (original, disk, c->uuid, i);
+      if (original->socket)
+        g_message ("%s: QEMU does not read it itself, it is served while the VM runs", disk->name);
     }
   return TRUE;
 }
@@ -188,9 +257,6 @@ step_place (H2kMigration *m, GError **error)
   H2kCloning *c = m->cloning;
 
   c->storage = h2k_storage_of (c->store->clones, error);
-  for (guint i = 0; i < m->sources->len; i++)
-    if (!h2k_original_check_format (m->sources->pdata[i], error))
-      return FALSE;
   return c->storage && h2k_storage_check (c->storage, c->store->clones, 0, error);
 }
 
@@ -206,9 +272,10 @@ final_path (const H2kCloning *c, const char *name)
 static void
 set_physical_sectors (H2kMigration *m, guint i, H2kDomainDisk *disk)
 {
-  const H2kAttached *attached = m->cloning->attached->pdata[i];
+  const H2kOriginal *original = m->cloning->originals->pdata[i];
+  const H2kAttached *attached = original->attached;
 
-  if (!attached->is_device || attached->physical_sector <= 512)
+  if (!attached || !attached->is_device || attached->physical_sector <= 512)
     return;
   disk->logical_block = MAX (disk->logical_block, 512);
   disk->physical_block = MAX (attached->physical_sector, disk->logical_block);
@@ -261,19 +328,20 @@ add_nvram (H2kMigration *m, GError **error)
   return TRUE;
 }
 
-/* What the user does not say: what the guest needs of this host. */
+/* What neither the user nor a description says: what the guest needs of this host. */
 static void
 set_size (H2kMigration *m)
 {
   g_autoptr (H2kProduct) product
       = m->guest && !m->guest->windows ? h2k_guest_product (m->guest) : NULL;
+  const H2kVm *vm = m->appliance ? m->appliance->vm : NULL;
   g_auto (H2kSizing) sizing = {0};
 
   h2k_size_guest (m->guest, product ? product->id : NULL, FALSE, h2k_host_memory_mib (),
                   g_get_num_processors (), &sizing);
-  if (m->options->memory_mib == 0)
+  if (m->options->memory_mib == 0 && !(vm && vm->memory_mib))
     m->domain->memory_mib = sizing.memory_mib;
-  if (m->options->vcpus == 0)
+  if (m->options->vcpus == 0 && !(vm && vm->vcpus))
     m->domain->vcpus = sizing.vcpus;
 }
 
@@ -286,6 +354,7 @@ define (H2kMigration *m)
   H2kDefinition definition = {
       .options = m->options,
       .name = c->options->name,
+      .vm = m->appliance ? m->appliance->vm : NULL,
       .guest = m->guest,
       .repairs = m->repairs,
       .macs = m->macs,
@@ -319,13 +388,16 @@ describe_original (H2kMigration *m, guint i, GError **error)
   const H2kCloning *c = m->cloning;
   const H2kCopyOptions progress
       = {.progress = m->options->progress, .progress_data = m->options->progress_data};
-  JsonObject *original = h2k_original_describe (c->attached->pdata[i], m->sources->pdata[i],
-                                                c->options->full, &progress, m->cancellable, error);
+  const H2kOriginal *original = c->originals->pdata[i];
+  JsonObject *o = h2k_original_describe (original->attached, m->sources->pdata[i], c->options->full,
+                                         &progress, m->cancellable, error);
 
+  if (!o)
+    return NULL;
+  h2k_original_to_json (original, o);
   /* A snapshot gets its final name with the clone. */
-  if (original)
-    h2k_original_move (original, c->draft->dir, c->draft->final_dir);
-  return original;
+  h2k_original_move (o, c->draft->dir, c->draft->final_dir);
+  return o;
 }
 
 static gboolean
@@ -364,11 +436,12 @@ save_disks (H2kMigration *m, GError **error)
 
   for (guint i = 0; i < m->disks->len; i++)
     {
-      H2kDisk *source = m->sources->pdata[i];
+      const H2kOriginal *original = c->originals->pdata[i];
+      g_autofree char *uri = original->socket ? h2k_clone_server_uri (original->socket) : NULL;
 
-      if (!h2k_clone_draft_add_disk (c->draft, m->disks->pdata[i],
-                                     h2k_original_path (c->attached->pdata[i]),
-                                     h2k_original_qemu_format (source), m->cancellable, error))
+      if (!h2k_clone_draft_add_disk (c->draft, m->disks->pdata[i], uri ? uri : original->path,
+                                     original->qemu, m->cancellable, error)
+          || (uri && !h2k_clone_draft_link (c->draft, i, original->path, error)))
         return FALSE;
     }
   return TRUE;
@@ -424,6 +497,8 @@ step_save (H2kMigration *m, GError **error)
 {
   H2kCloning *c = m->cloning;
 
+  if (!finish_digests (m, error))
+    return FALSE;
   for (guint i = 0; i < m->sources->len; i++)
     if (!h2k_source_check (m->sources->pdata[i], m->states->pdata[i], error))
       return FALSE;
@@ -439,12 +514,28 @@ step_save (H2kMigration *m, GError **error)
   return TRUE;
 }
 
+static gboolean
+step_boot (H2kMigration *m, GError **error)
+{
+  const H2kCloneOptions *options = m->cloning->options;
+
+  if (m->options->boot_test != H2K_BOOT_TEST_NONE
+      && !h2k_clones_serve (options->state_dir, options->name, 0, m->cancellable, error))
+    return FALSE;
+  return h2k_step_boot (m, error);
+}
+
 static const H2kStep steps[] = {
-    {"originals", step_originals, FALSE}, {"open", h2k_step_open, FALSE},
-    {"place", step_place, TRUE},          {"inspect", h2k_step_inspect, FALSE},
-    {"check", h2k_step_check, FALSE},     {"repair", h2k_step_repair, FALSE},
-    {"recheck", h2k_step_recheck, FALSE}, {"save", step_save, TRUE},
-    {"boot", h2k_step_boot, TRUE},
+    {"originals", step_originals, FALSE},
+    {"open", h2k_step_open, FALSE},
+    {"readers", step_readers, FALSE},
+    {"place", step_place, TRUE},
+    {"inspect", h2k_step_inspect, FALSE},
+    {"check", h2k_step_check, FALSE},
+    {"repair", h2k_step_repair, FALSE},
+    {"recheck", h2k_step_recheck, FALSE},
+    {"save", step_save, TRUE},
+    {"boot", step_boot, TRUE},
 };
 
 static gboolean
@@ -455,8 +546,10 @@ check_options (const H2kCloneOptions *options, GError **error)
 
   if (!options->name)
     wrong = "the clone has no name";
-  else if (vm->appliance || vm->sources->len == 0)
-    wrong = "name the disk that is to be cloned";
+  else if (vm->appliance ? vm->sources->len > 0 : vm->sources->len == 0)
+    wrong = "name the disk that is to be cloned, or an exported VM alone";
+  else if (vm->appliance && !vm->appliance_kind)
+    wrong = "a VM's description is an OVA, an OVF or a .vmx";
   else if (vm->report && !h2k_report_format (vm->report))
     wrong = "the report's name must end in .md, .json or .html";
   else if (vm->bus == H2K_BUS_IDE && vm->sources->len > 4)
@@ -476,7 +569,8 @@ h2k_clones_create (const H2kCloneOptions *options, GCancellable *cancellable, H2
   if (!check_options (options, error)
       || !(c.store = h2k_clone_store_open (options->state_dir, error)))
     return FALSE;
-  c.attached = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_attached_free);
+  c.named = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_original_free);
+  c.originals = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_original_free);
   c.uuid = g_uuid_string_random ();
   return h2k_clone_check_new (c.store, options->name, error)
          && h2k_migration_run (options->vm, &c, steps, G_N_ELEMENTS (steps), cancellable, report,

@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "clone/fingerprint.h"
+#include "clone/server.h"
 #include "clone/storage.h"
+#include "disk/file.h"
 #include "migrate/clones.h"
 #include "util/json.h"
 
@@ -40,6 +42,9 @@ original_trouble (JsonObject *original)
   JsonObject *fingerprint = h2k_json_object (original, "fingerprint");
   struct stat st;
 
+  /* A list asks no servers. */
+  if (path && h2k_file_is_uri (path))
+    return "not known";
   if (!path || stat (path, &st) != 0)
     return "missing";
   if (!fingerprint)
@@ -103,8 +108,9 @@ list_text (JsonArray *clones)
   guint width = (guint)strlen ("NAME");
 
   for (guint i = 0; i < json_array_get_length (clones); i++)
-    width = MAX (width,
-                 (guint)strlen (h2k_json_string (json_array_get_object_element (clones, i), "name")));
+    width
+        = MAX (width,
+               (guint)strlen (h2k_json_string (json_array_get_object_element (clones, i), "name")));
   g_string_append_printf (out, "%-*s  STATE     SIZE        SNAPSHOTS  ORIGINAL\n", (int)width,
                           "NAME");
   for (guint i = 0; i < json_array_get_length (clones); i++)
@@ -187,7 +193,7 @@ originals_json (const H2kClone *clone)
       JsonObject *original = h2k_clones_original (clone, i);
       const char *trouble = original_trouble (original);
       JsonObject *o = json_object_new ();
-      static const char *const keys[] = {"path", "format", "subformat", "serial"};
+      static const char *const keys[] = {"path", "format", "subformat", "serial", "served"};
 
       for (guint k = 0; k < G_N_ELEMENTS (keys); k++)
         if (h2k_json_string (original, keys[k]))
@@ -206,6 +212,15 @@ add_users (const H2kClone *clone, JsonObject *o)
 
   if (users)
     json_object_set_string_member (o, "users", users);
+}
+
+static void
+add_server (const H2kClone *clone, JsonObject *o)
+{
+  int pid;
+
+  if (h2k_clone_server_use (clone->dir, &pid) != H2K_SERVER_NONE)
+    json_object_set_int_member (o, "server", pid);
 }
 
 static void
@@ -233,6 +248,7 @@ details (const H2kClone *clone)
   json_object_set_int_member (o, "depth", h2k_clone_depth (clone, clone->current));
   add_room (clone, o);
   add_users (clone, o);
+  add_server (clone, o);
   json_object_set_array_member (o, "originals", originals_json (clone));
   json_object_set_array_member (o, "layers", layers);
   for (guint i = 0; i < clone->layers->len; i++)
@@ -283,6 +299,9 @@ show_text (const H2kClone *clone, JsonObject *o)
   line (out, "name:", clone->name);
   line (out, "state:", h2k_json_string (o, "state"));
   line (out, "used by:", h2k_json_string (o, "users"));
+  if (json_object_has_member (o, "server"))
+    g_string_append_printf (out, "%-11s PID %" G_GINT64_FORMAT " reads the original for QEMU\n",
+                            "server:", json_object_get_int_member (o, "server"));
   line (out, "guest:", h2k_json_string (o, "guest"));
   line (out, "firmware:", h2k_json_string (o, "firmware"));
   line (out, "created:", h2k_json_string (o, "created"));

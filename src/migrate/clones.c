@@ -4,6 +4,7 @@
  */
 #include "migrate/clones.h"
 #include "clone/fingerprint.h"
+#include "migrate/original-reader.h"
 #include "util/json.h"
 
 /* --- what all of them need --- */
@@ -55,14 +56,11 @@ fingerprint_of (const H2kClone *clone, guint disk, GError **error)
 }
 
 gboolean
-h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
+h2k_clones_compare_original (const H2kClone *clone, guint disk, H2kDisk *source, gboolean full,
                              const H2kCopyOptions *progress, GCancellable *cancellable,
                              GPtrArray **found, GError **error)
 {
-  JsonObject *original = h2k_clones_original (clone, disk);
   JsonObject *before = fingerprint_of (clone, disk, error);
-  const char *path = h2k_json_string (original, "path"), *format = h2k_json_string (original, "format");
-  g_autoptr (H2kDisk) source = NULL;
   g_autoptr (JsonObject) now = NULL;
 
   if (before && full && !json_object_has_member (before, "content"))
@@ -70,13 +68,24 @@ h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
                  "the clone %s was made without --full, so there is no digest of everything to "
                  "compare with; without --full, verify compares what there is",
                  clone->name);
-  else if (before && path)
-    source = h2k_disk_open (path, format, error);
-  now = source ? h2k_fingerprint_new (source, full, progress, cancellable, error) : NULL;
+  else if (before)
+    now = h2k_fingerprint_new (source, full, progress, cancellable, error);
   if (!now)
     return FALSE;
   *found = h2k_fingerprint_compare (before, now);
   return TRUE;
+}
+
+gboolean
+h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
+                             const H2kCopyOptions *progress, GCancellable *cancellable,
+                             GPtrArray **found, GError **error)
+{
+  g_autoptr (H2kDisk) source = h2k_original_open (h2k_clones_original (clone, disk), error);
+
+  return source
+         && h2k_clones_compare_original (clone, disk, source, full, progress, cancellable, found,
+                                         error);
 }
 
 /* The differences of disk DISK, as an object for the answer. */

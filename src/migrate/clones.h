@@ -14,6 +14,11 @@ gboolean h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolea
                                       const H2kCopyOptions *progress, GCancellable *cancellable,
                                       GPtrArray **found, GError **error);
 
+/* The same of SOURCE, which is that original, opened. */
+gboolean h2k_clones_compare_original (const H2kClone *clone, guint disk, H2kDisk *source,
+                                      gboolean full, const H2kCopyOptions *progress,
+                                      GCancellable *cancellable, GPtrArray **found, GError **error);
+
 /* A clone and its store. Start with zeros. */
 typedef struct
 {

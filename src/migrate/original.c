@@ -49,7 +49,8 @@ h2k_original_look (const H2kCloneStore *store, const char *path, GError **error)
       return NULL;
     }
   attached = h2k_attached_of_path ("", path, error);
-  if (!attached || !check_whole (attached, error) || !check_outside (store, attached, error))
+  if (!attached || !check_whole (attached, error)
+      || (store && !check_outside (store, attached, error)))
     return NULL;
   if (attached->is_device && !attached->by_id)
     g_warning ("%s has no name below /dev/disk/by-id that stays the same: after a restart of this "
@@ -94,6 +95,9 @@ h2k_original_qemu_format (const H2kDisk *disk)
       {"vhdx", "vhdx", FALSE}, {"vhd", "vpc", FALSE},    {"vdi", "vdi", FALSE},
   };
 
+  /* What QEMU's own tools read for this program. */
+  if (g_str_has_prefix (disk->format, "qemu:"))
+    return disk->format + strlen ("qemu:");
   for (guint i = 0; i < G_N_ELEMENTS (known); i++)
     if (g_str_equal (known[i].format, disk->format))
       return (!disk->backing || known[i].chains) && !disk->origin ? known[i].qemu : NULL;
@@ -122,12 +126,16 @@ h2k_original_describe (const H2kAttached *attached, H2kDisk *disk, gboolean full
   if (!fingerprint)
     return NULL;
   o = json_object_new ();
-  json_object_set_string_member (o, "path", h2k_original_path (attached));
-  json_object_set_string_member (o, "format", disk->format);
+  if (attached)
+    json_object_set_string_member (o, "path", h2k_original_path (attached));
+  json_object_set_string_member (o, "format",
+                                 disk->format
+                                     + (g_str_has_prefix (disk->format, "qemu:") ? strlen ("qemu:")
+                                                                                 : 0));
   if (disk->subformat)
     json_object_set_string_member (o, "subformat", disk->subformat);
-  json_object_set_boolean_member (o, "device", attached->is_device);
-  if (attached->serial)
+  json_object_set_boolean_member (o, "device", attached && attached->is_device);
+  if (attached && attached->serial)
     json_object_set_string_member (o, "serial", attached->serial);
   json_object_set_object_member (o, "fingerprint", fingerprint);
   return o;

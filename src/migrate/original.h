@@ -11,8 +11,8 @@
 #include "source/attached.h"
 
 /* What PATH is: a whole disk or an image on this host, and nothing that belongs to a clone of
- * STORE. The caller's. Errors: H2K_ERROR_UNSUPPORTED (it is on a server), _USAGE (a partition, or a
- * clone's own), those of h2k_attached_of_path(). */
+ * STORE (NULL: it may lie anywhere). The caller's. Errors: H2K_ERROR_UNSUPPORTED (it is on a
+ * server), _USAGE (a partition, or a clone's own), those of h2k_attached_of_path(). */
 H2kAttached *h2k_original_look (const H2kCloneStore *store, const char *path, GError **error);
 /* Whether neither this host nor a VM uses it. Errors: H2K_ERROR_SOURCE; the message says who. */
 gboolean h2k_original_check_unused (const H2kAttached *attached, GError **error);
@@ -24,9 +24,9 @@ const char *h2k_original_qemu_format (const H2kDisk *disk);
 /* Errors: H2K_ERROR_UNSUPPORTED: QEMU does not read DISK as this program does. */
 gboolean h2k_original_check_format (const H2kDisk *disk, GError **error);
 
-/* An element of "originals" of a clone.json (docs/clone.md): DISK, which was opened from ATTACHED,
- * with its fingerprint. FULL, PROGRESS, CANCELLABLE and errors as of h2k_fingerprint_new(). The
- * caller's. */
+/* An element of "originals" of a clone.json (docs/clone.md): DISK, which was opened from ATTACHED
+ * (NULL: it is on a server, and the path is for the caller to add), with its fingerprint. FULL,
+ * PROGRESS, CANCELLABLE and errors as of h2k_fingerprint_new(). The caller's. */
 JsonObject *h2k_original_describe (const H2kAttached *attached, H2kDisk *disk, gboolean full,
                                    const H2kCopyOptions *progress, GCancellable *cancellable,
                                    GError **error);
