@@ -577,9 +577,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kFlattenOptions, h2k_flatten_options_free)
  * _OUTPUT_EXISTS, _USAGE, _NO_SPACE (the message has both numbers), _CANCELLED. */
 H2K_PUBLIC gboolean h2k_clones_flatten (const H2kFlattenOptions *options, GCancellable *cancellable,
                                         GError **error);
-/* Make the folder OUTPUT, which must not be there or be empty: the disks (qcow2 or raw), definitions
- * that name them where they are there, UEFI's variables, SHA256SUMS. UUID and MACs are the clone's.
- * Errors: as above. */
+/* Make the folder OUTPUT, which must not be there or be empty: the disks (qcow2 or raw),
+ * definitions that name them where they are there, UEFI's variables, SHA256SUMS. UUID and MACs are
+ * the clone's. Errors: as above. */
 H2K_PUBLIC gboolean h2k_clones_export (const H2kFlattenOptions *options, GCancellable *cancellable,
                                        GError **error);
 /* Originals that QEMU does not read itself (disks of an OVA, images on servers, differencing VHDs)
@@ -609,6 +609,32 @@ H2K_PUBLIC gboolean h2k_clones_serve_here (const char *state_dir, const char *na
  * H2K_ERROR_OUTPUT. */
 H2K_PUBLIC gboolean h2k_clones_serve_stop (const char *state_dir, const char *name, gboolean force,
                                            GError **error);
+/* Other originals for a clone. */
+typedef struct
+{
+  char *name;
+  char *state_dir;
+  GPtrArray *disks;      /* char *: one for each disk of the clone; the same one again is none the
+                          * worse for it */
+  char *format;          /* theirs; NULL (default): found by content */
+  gboolean full;         /* default FALSE; TRUE: every byte is compared */
+  gboolean keep_content; /* default FALSE; TRUE: they may have another content: what differs from
+                          * the old original goes into the clone's lowest layer */
+  gboolean unsafe;       /* as of H2kCloneOptions */
+  H2kProgressFunc progress; /* may be NULL; phases "compare" and "digest" */
+  gpointer progress_data;
+} H2kRebaseOptions;
+
+H2K_PUBLIC H2kRebaseOptions *h2k_rebase_options_new (void);
+H2K_PUBLIC void h2k_rebase_options_free (H2kRebaseOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kRebaseOptions, h2k_rebase_options_free)
+
+/* Put a clone over originals that lie elsewhere, or are of another format. They must not be
+ * smaller; of a larger one the clone sees as much as before. Errors: H2K_ERROR_VERIFY (the content
+ * is another one; nothing is changed), _USAGE (there is nothing to compare every byte with; not one
+ * for each disk), those of h2k_clones_create() for originals. */
+H2K_PUBLIC gboolean h2k_clones_rebase (const H2kRebaseOptions *options, GCancellable *cancellable,
+                                       GError **error);
 /* Remove the clone and all of its states; its original stays as it is. */
 H2K_PUBLIC gboolean h2k_clones_delete (const char *state_dir, const char *name, GError **error);
 

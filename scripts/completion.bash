@@ -62,8 +62,9 @@ _hyper2kvm_clone() {
     verify) words="--full --json $common" ;;
     flatten) words="--to --snapshot --out-format --compress --threads --force $common" ;;
     export) words="--to --snapshot --out-format --compress --threads $common" ;;
+    rebase) words="--disk --format --full --keep-content --force-unsafe $common" ;;
     commit | merge | delete) words=$common ;;
-    *) words="create list show tree run serve snapshot reset commit merge diff verify flatten export delete --help" ;;
+    *) words="create list show tree run serve snapshot reset commit merge diff verify flatten export rebase delete --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

@@ -52,9 +52,7 @@ rebuild_state (const H2kClone *clone)
 
   for (guint i = 0; i < clone->n_disks; i++)
     {
-      g_autofree char *name = h2k_clone_original_name (i);
-      g_autofree char *link = g_build_filename (clone->dir, name + strlen ("../../"), NULL);
-      g_autofree char *target = g_file_read_link (link, NULL);
+      g_autofree char *target = h2k_clone_original_target (clone, i);
       JsonObject *original = json_object_new ();
 
       json_object_set_string_member (original, "path", target ? target : "");
@@ -94,7 +92,8 @@ h2k_clone_open (H2kCloneStore *store, const char *name, H2kCloneAccess access, G
       || (access == H2K_CLONE_CHANGE
           && (clone->lock_fd = lock_clone (name, clone->dir, error)) < 0))
     return NULL;
-  if (!h2k_clone_scan (clone, error) || !read_state (clone, error))
+  if (!h2k_clone_scan (clone, error) || !read_state (clone, error)
+      || !h2k_clone_settle_originals (clone, error))
     return NULL;
   if (access == H2K_CLONE_CHANGE)
     h2k_clone_collect (clone);

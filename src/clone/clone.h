@@ -149,6 +149,24 @@ gboolean h2k_clone_commit (H2kClone *clone, GError **error);
  * _NO_SPACE, _CANCELLED. */
 gboolean h2k_clone_merge (H2kClone *clone, GCancellable *cancellable, guint *count, GError **error);
 
+/* An original that a disk is put over. */
+typedef struct
+{
+  JsonObject *original; /* what clone.json will say of it, with its path; "link" is added */
+  const char *format;   /* as QEMU calls it */
+  /* NULL: it has the same content, as far as the clone's disk goes. Else the old and the new one,
+   * not smaller than that: where they differ, what is in the old one is kept in the layers. */
+  H2kDisk *before, *after;
+} H2kCloneOriginal;
+
+/* Put disk DISK over another original. All states read the same as before, if that is as TO says.
+ * Errors: the disks', H2K_ERROR_OUTPUT, _NO_SPACE, _CANCELLED. */
+gboolean h2k_clone_rebase (H2kClone *clone, guint disk, const H2kCloneOriginal *to,
+                           GCancellable *cancellable, GError **error);
+/* The original of disk DISK, as the layers over it find it. The caller's. Errors: as of
+ * h2k_disk_open(). */
+H2kDisk *h2k_clone_open_original (const H2kClone *clone, guint disk, GError **error);
+
 /* --- making one ------------------------------------------------------------------------------- */
 
 /* A clone that has no name yet: a folder that goes away when it is freed without a commit. */

@@ -72,6 +72,7 @@ static const Command verbs[] = {
     {"verify", "compare the original with what it was", cmd_clone_verify},
     {"flatten", "make one image of it that needs nothing else", cmd_clone_flatten},
     {"export", "make a VM of it for another host", cmd_clone_export},
+    {"rebase", "put it over an original that lies elsewhere", cmd_clone_rebase},
     {"delete", "remove clones", cmd_clone_delete},
 };
 

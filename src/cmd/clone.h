@@ -46,4 +46,5 @@ int cmd_clone_merge (int argc, char **argv);
 int cmd_clone_flatten (int argc, char **argv);
 int cmd_clone_export (int argc, char **argv);
 int cmd_clone_diff (int argc, char **argv);
+int cmd_clone_rebase (int argc, char **argv);
 int cmd_clone_delete (int argc, char **argv);

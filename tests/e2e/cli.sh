@@ -25,7 +25,7 @@ documented() {
     local command option missing=0
     for command in local inspect boot-test convert info check compare nbd-serve ls tree cat get put discover \
         "clone create" "clone list" "clone show" "clone tree" "clone run" "clone serve" "clone snapshot" "clone reset" \
-        "clone commit" "clone merge" "clone diff" "clone verify" "clone flatten" "clone export" "clone delete"; do
+        "clone commit" "clone merge" "clone diff" "clone verify" "clone flatten" "clone export" "clone rebase" "clone delete"; do
         # shellcheck disable=SC2086
         for option in $("$H2K" $command --help | grep -oE '^ +(-[a-z], )?--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+'); do
             [ "$option" = --help ] && continue

@@ -176,7 +176,7 @@ exports() {
     clone export two --to "$work/vm" --snapshot s && cd "$work/vm" && sha256sum --quiet -c SHA256SUMS &&
         [ "$(find . -type f -printf '%f\n' | sort | xargs)" = "SHA256SUMS domain.xml two-disk2.qcow2 two.qcow2" ] &&
         same two.qcow2 qcow2 "$(layer_of two s)" qcow2 && virt-xml-validate domain.xml domain &&
-        grep -qF "file=\"$work/vm/two.qcow2\"" domain.xml && grep -qF "file=\"$work/vm/two-disk2.qcow2\"" domain.xml &&
+        virsh -c test:///default define domain.xml && grep -qF "file=\"$work/vm/two.qcow2\"" domain.xml && grep -qF "file=\"$work/vm/two-disk2.qcow2\"" domain.xml &&
         [ "$(grep -E '<uuid>|<mac ' domain.xml)" = "$(grep -E '<uuid>|<mac ' "$store/clones/two/domain.xml")" ] &&
         ! grep -qF "$store" domain.xml
 }
@@ -193,6 +193,85 @@ exports_a_guest() {
     clone create "$raw" web && clone export web --to "$work/web" && rm -rf "$store/clones/web" &&
         "$H2K" -q inspect "$work/web/web.qcow2" | grep -q Debian && qemu-img check -q "$work/web/web.qcow2" &&
         virt-xml-validate "$work/web/domain.xml" domain
+}
+
+# --- rebase -------------------------------------------------------------------------------------
+
+# What every state of both disks reads.
+states() {
+    local image
+    for image in "$store"/clones/two/layers/*/disk*.qcow2; do
+        qemu-img check -q -f qcow2 "$image" && qemu-img convert -f qcow2 -O raw "$image" "$work/state" || return 1
+        echo "${image##*/layers/} $(sha256sum <"$work/state")"
+    done
+    rm "$work/state"
+}
+
+rebases() { # DISK DISK-2 [OPTION...]
+    local first=$1 second=$2
+    shift 2
+    clone rebase two "$first" --disk "$second" "$@" && [ "$(states)" = "$before" ] &&
+        clone show two --json >"$work/show.json" &&
+        json "$work/show.json" "[o['path'] for o in d['originals']] == ['$first', '$second'] and d['original-health'] == 'ok'" &&
+        clone verify two && qemu-img info --backing-chain --output=json "$(disk_of two '')" >"$work/chain.json" &&
+        json "$work/chain.json" "d[-1]['filename'].endswith('original') or d[-1]['filename'].endswith('original.b') or d[-1]['filename'] == '$first'"
+}
+
+# Moved away: the same content is found without the old original.
+moved() {
+    before=$(states)
+    mkdir "$work/new" && mv "$work/a.raw" "$work/new/" && mv "$work/b.raw" "$work/new/" &&
+        refused 3 'a.raw' "$H2K" clone run --print --state-dir "$store" two &&
+        rebases "$work/new/a.raw" "$work/new/b.raw" --full && clone verify two --full &&
+        [ -L "$store/clones/two/original" ]
+}
+
+converted() { # FORMAT
+    local qemu=$1
+    [ "$1" = vhd ] && qemu=vpc
+    rm -f "$work/new/a.$1" "$work/new/b.$1"
+    qemu-img convert -O "$qemu" -f raw "$work/keep-a.raw" "$work/new/a.$1" &&
+        qemu-img convert -O "$qemu" -f raw "$work/keep-b.raw" "$work/new/b.$1" &&
+        rebases "$work/new/a.$1" "$work/new/b.$1" &&
+        qemu-img info --backing-chain --output=json "$(disk_of two -2)" >"$work/chain.json" &&
+        json "$work/chain.json" "d[-1]['format'] == '$qemu' and d[-2]['backing-filename-format'] == '$qemu'"
+}
+
+another_content() {
+    local sums
+    cp --sparse=always "$work/keep-a.raw" "$work/c.raw" && cp "$work/keep-b.raw" "$work/d.raw" &&
+        printf x | dd of="$work/c.raw" bs=1 seek=12345678 conv=notrunc status=none
+    sums=$(find "$store/clones/two" -type f -exec sha256sum {} +; readlink "$store"/clones/two/original*)
+    status 0 "$H2K" -q clone verify two --state-dir "$store" || return 1
+    refused 12 'first difference is at byte 12345678.*--keep-content' "$H2K" clone rebase two "$work/c.raw" --disk "$work/d.raw" --full --state-dir "$store" || return 1
+    dd if=/dev/urandom of="$work/c.raw" bs=64k count=16 seek=16 conv=notrunc status=none
+    refused 12 'c.raw is not what.*(changed|differs)' "$H2K" clone rebase two "$work/c.raw" --disk "$work/d.raw" --state-dir "$store" &&
+        refused 12 'smaller.*nothing was changed' "$H2K" clone rebase two "$work/d.raw" --disk "$work/d.raw" --state-dir "$store" &&
+        [ "$sums" = "$(find "$store/clones/two" -type f -exec sha256sum {} +; readlink "$store"/clones/two/original*)" ] &&
+        rebases "$work/c.raw" "$work/d.raw" --keep-content
+}
+
+# The second disk only with another content, and larger.
+larger() {
+    cp --sparse=always "$work/c.raw" "$work/e.raw" && truncate -s 200M "$work/e.raw" && rebases "$work/e.raw" "$work/d.raw"
+}
+
+bad_originals() {
+    local dev ok=0
+    refused 2 'has 2 disks, and 1 is named' "$H2K" clone rebase two "$work/c.raw" --state-dir "$store" &&
+        refused 2 'belongs to a clone' "$H2K" clone rebase two "$(disk_of two '')" --disk "$work/d.raw" --state-dir "$store" &&
+        mkdir -p "$work/x/y" && ln "$store/clones/two/layers/1/disk.qcow2" "$work/x/y/own.qcow2" &&
+        cp -d "$store"/clones/two/original* "$work/" &&
+        refused 2 'layer of the clone itself' "$H2K" clone rebase two "$work/x/y/own.qcow2" --disk "$work/d.raw" --state-dir "$store" &&
+        refused 5 'on a server' "$H2K" clone rebase two nbd://127.0.0.1/x --disk "$work/d.raw" --state-dir "$store" &&
+        refused 3 'nothing.raw' "$H2K" clone rebase two "$work/nothing.raw" --disk "$work/d.raw" --state-dir "$store" || return 1
+    has_loop_devices || return 0
+    truncate -s 64M "$work/used.img" && mkfs.ext4 -q "$work/used.img" && mkdir -p "$work/used" &&
+        dev=$(losetup -f --show "$work/used.img") && mount "$dev" "$work/used" || return 1
+    refused 3 "in use.*mounted on $work/used" "$H2K" clone rebase two "$dev" --disk "$work/d.raw" --state-dir "$store" || ok=1
+    umount "$work/used"
+    losetup -d "$dev"
+    return "$ok"
 }
 
 claim "a clone of two disks" make_two
@@ -214,5 +293,14 @@ fi
 claim "killed or interrupted, there is all or nothing" interrupted
 claim "an export is a VM with valid definition and digests" exports
 claim "an export goes into a new or empty folder only" folder_is_free
+cp --sparse=always "$work/a.raw" "$work/keep-a.raw" && cp "$work/b.raw" "$work/keep-b.raw"
+before=
+claim "an original that was moved is found again by its content" moved
+for format in qcow2 vmdk vhdx raw; do
+    claim "the original can have become $format" converted "$format"
+done
+claim "another content is refused, or kept in the lowest layer" another_content
+claim "a larger original changes nothing" larger
+claim "what cannot be an original is refused" bad_originals
 claim "a real guest is exported, and found there" exports_a_guest
 finish
