@@ -64,12 +64,15 @@ escape_name (const char *name)
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 
+/* OBJECT, which becomes this function's, as the next element. */
 static void
 put_element (Diff *d, JsonObject *object)
 {
-  g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), object);
-  g_autofree char *text = json_to_string (node, FALSE);
+  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+  g_autofree char *text = NULL;
 
+  json_node_take_object (node, object);
+  text = json_to_string (node, FALSE);
   put (d, "%s\n    %s", d->started ? "," : "", text);
   d->started = TRUE;
 }
