@@ -98,7 +98,7 @@ typedef struct
                          GError **error);
 
   /* Add to PLACES (H2kExtent) where the bytes START to END of a regular file lie on the volume,
-   * whole blocks only. FALSE: that is not clear. NULL: never. */
+   * whole blocks only, or all that it lies on. FALSE: that is not clear. NULL: never. */
   gboolean (*places) (H2kFs *fs, const char *path, guint64 start, guint64 end, GArray *places);
 
   /* Bytes that new files can take. */

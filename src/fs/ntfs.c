@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/ntfs-private.h"
+#include "fs/usage.h"
 
 /* Reads of more than this at once are refused: whoever reads bigger files reads pieces. */
 #define MAX_READ ((guint64)2 << 30)
@@ -570,6 +571,69 @@ h2k_ntfs_force (H2kFs *fs, GError **error)
   return TRUE;
 }
 
+/* --- where files lie -------------------------------------------------------------------------- */
+
+/* LENGTH bytes from the byte AT of the master file table on, which lie in one cluster. */
+static gboolean
+add_record (const ntfs_volume *vol, guint64 at, guint32 length, GArray *places)
+{
+  LCN lcn = ntfs_rl_vcn_to_lcn (vol->mft_na->rl, (VCN)(at >> vol->cluster_size_bits));
+
+  return lcn >= 0 && lcn < vol->nr_clusters
+         && h2k_swap_files_add (places,
+                                ((guint64)lcn << vol->cluster_size_bits)
+                                    + (at & (vol->cluster_size - 1)),
+                                length);
+}
+
+/* The file's record, which may hold all of it. */
+static gboolean
+add_records (const ntfs_inode *ni, GArray *places)
+{
+  const ntfs_volume *vol = ni->vol;
+  guint32 piece = MIN (vol->mft_record_size, vol->cluster_size);
+  guint64 start = (guint64)ni->mft_no << vol->mft_record_size_bits;
+
+  for (guint32 done = 0; done < vol->mft_record_size; done += piece)
+    if (!add_record (vol, start + done, piece, places))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+add_runs (const ntfs_volume *vol, const runlist_element *rl, GArray *places)
+{
+  for (; rl && rl->length > 0; rl++)
+    if (rl->lcn >= 0
+        && (rl->lcn >= vol->nr_clusters || rl->length > vol->nr_clusters - rl->lcn
+            || !h2k_swap_files_add (places, (guint64)rl->lcn << vol->cluster_size_bits,
+                                    (guint64)rl->length << vol->cluster_size_bits)))
+      return FALSE;
+  return rl != NULL;
+}
+
+/* All of the file, whatever of it is asked for. */
+static gboolean
+ntfs_places (H2kFs *fs, const char *path, guint64 start, guint64 end, GArray *places)
+{
+  NtfsFs *ntfs = (NtfsFs *)fs;
+  g_autoptr (ntfs_inode) ni = NULL;
+  g_autoptr (ntfs_attr) na = NULL;
+  gboolean is_wof;
+
+  h2k_ntfs_begin (ntfs);
+  ni = h2k_ntfs_open_path (ntfs, path, NULL);
+  if (!ni || !h2k_ntfs_check_plain (ntfs, ni, path, &is_wof, NULL) || is_wof
+      || !add_records (ni, places))
+    return FALSE;
+  na = ntfs_attr_open (ni, AT_DATA, AT_UNNAMED, 0);
+  if (!na)
+    return FALSE;
+  if (!NAttrNonResident (na))
+    return !NInoAttrList (ni);
+  return ntfs_attr_map_whole_runlist (na) == 0 && add_runs (ni->vol, na->rl, places);
+}
+
 const H2kFsOps h2k_ntfs_ops = {
     .name = "ntfs",
     .takes = ntfs_takes,
@@ -578,6 +642,7 @@ const H2kFsOps h2k_ntfs_ops = {
     .list = ntfs_list,
     .readlink = ntfs_read_link,
     .read = ntfs_read,
+    .places = ntfs_places,
     .write = h2k_ntfs_write,
     .truncate = h2k_ntfs_truncate,
     .create = h2k_ntfs_create,
