@@ -10,7 +10,7 @@
  */
 #pragma once
 
-#include "disk/disk.h"
+#include "disk/image-key.h"
 
 typedef struct _H2kOutput H2kOutput;
 
@@ -33,6 +33,7 @@ typedef struct
   gboolean files_only;        /* PATH is a file's name, whatever it looks like */
   const char *backing;        /* qcow2: only what differs from this image is written; or NULL */
   const char *backing_format; /* NULL: found by content */
+  const H2kImageLuks *luks;   /* qcow2: how it is encrypted, during the output's life; or NULL */
   /* What h2k_output_options_parse() fills; 0: the format's default. */
   guint32 cluster_size;     /* qcow2 */
   guint32 compat;           /* qcow2: its version, 2 or 3 */
@@ -134,3 +135,9 @@ gboolean h2k_verify (H2kOutput *output, const H2kCopyOptions *options, GCancella
 gboolean h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, int mode, const char *backing,
                                  const char *backing_format, GCancellable *cancellable,
                                  GError **error);
+/* The same, encrypted with LUKS (may be NULL). One that is locked does for an overlay without
+ * changes. */
+gboolean h2k_qcow2_save_encrypted (H2kDisk *overlay, const char *path, int mode,
+                                   const char *backing, const char *backing_format,
+                                   const H2kImageLuks *luks, GCancellable *cancellable,
+                                   GError **error);

@@ -12,6 +12,9 @@
  * Compressed clusters are packed byte by byte into host clusters of their own, each of which counts
  * the compressed clusters that touch it.
  *
+ * An encrypted image has its LUKS header behind its own; each cluster is encrypted when its place
+ * is known, which is what the numbers of its sectors are made from.
+ *
  * Over a backing file only the clusters that differ from it are stored. With preallocation every
  * cluster gets a place, in the disk's order.
  *
@@ -28,6 +31,8 @@
 #define QCOW2_COMPRESSION_ZSTD 1
 #define QCOW2_EXT_END 0
 #define QCOW2_EXT_BACKING_FORMAT 0xe2792acau
+#define QCOW2_EXT_LUKS 0x0537be77u
+#define QCOW2_CRYPT_LUKS 2
 #define QCOW2_COPIED (1ull << 63)
 #define QCOW2_COMPRESSED (1ull << 62)
 #define QCOW2_ZERO 1ull
@@ -119,6 +124,12 @@ refcounts_per_block (const Qcow2Writer *q)
   return q->cluster * 8ull / (1u << QCOW2_REFCOUNT_ORDER);
 }
 
+static guint64
+clusters_for (const Qcow2Writer *q, guint64 bytes)
+{
+  return (bytes + q->cluster - 1) >> q->cluster_bits;
+}
+
 /* --- creation --------------------------------------------------------------------------------- */
 
 static gboolean
@@ -148,7 +159,7 @@ check_geometry (H2kOutput *output, guint32 cluster, GError **error)
 static gboolean
 check_backing (H2kOutput *output, guint32 cluster, GError **error)
 {
-  gsize room = cluster - sizeof (Qcow2Header) - 2 * sizeof (Qcow2Extension) - 16, most;
+  gsize room = cluster - sizeof (Qcow2Header) - 3 * sizeof (Qcow2Extension) - 32, most;
 
   if (!output->backing)
     return TRUE;
@@ -176,12 +187,49 @@ check_combination (H2kOutput *output, GError **error)
   else if (o->preallocation && o->compression)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
                          "compressed clusters have no place beforehand: leave out preallocation");
+  else if (o->luks && (o->compression || o->preallocation || o->compat == 2))
+    g_set_error_literal (
+        error, H2K_ERROR, H2K_ERROR_USAGE,
+        "an encrypted qcow2 is neither compressed nor preallocated, nor of the old "
+        "version");
   else if (o->preallocation && output->backing)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE,
                          "preallocation would hide the backing file: leave out one of the two");
   else
     return TRUE;
   return FALSE;
+}
+
+/* The clusters that the LUKS header takes: those of the first refcount block have to do. */
+static gboolean
+place_luks (Qcow2Writer *q, const H2kImageLuks *luks, GError **error)
+{
+  guint64 clusters = luks ? clusters_for (q, g_bytes_get_size (luks->header)) : 0;
+
+  if (1 + clusters >= refcounts_per_block (q))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_USAGE,
+                   "qcow2 clusters of %u bytes are too small for encryption; choose larger ones",
+                   q->cluster);
+      return FALSE;
+    }
+  for (guint64 i = 0; i < clusters; i++)
+    q->refcount[q->next++] = 1;
+  return TRUE;
+}
+
+static void
+qcow2_free (H2kWriter *writer)
+{
+  Qcow2Writer *q = (Qcow2Writer *)writer;
+
+  free (q->l2);
+  g_free (q->l1);
+  g_free (q->refcount);
+  g_array_unref (q->reftable);
+  g_ptr_array_unref (q->spare);
+  g_mutex_clear (&q->lock);
+  g_free (q);
 }
 
 static H2kWriter *
@@ -204,7 +252,7 @@ qcow2_create (H2kOutput *output, GError **error)
   q->preallocate = q->parent.all_chunks = o->preallocation != H2K_PREALLOCATION_OFF;
   if (!q->preallocate && !q->parent.may_pack)
     q->parent.reserve = H2K_RESERVE_START;
-  q->parent.may_share = !q->parent.may_pack;
+  q->parent.may_share = !q->parent.may_pack && !o->luks;
   q->output = output;
   q->cluster = cluster;
   q->cluster_bits = (guint)g_bit_nth_lsf (cluster, -1);
@@ -219,21 +267,10 @@ qcow2_create (H2kOutput *output, GError **error)
   q->next = 1;
   g_mutex_init (&q->lock);
   q->spare = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_chunk_free);
-  return &q->parent;
-}
-
-static void
-qcow2_free (H2kWriter *writer)
-{
-  Qcow2Writer *q = (Qcow2Writer *)writer;
-
-  free (q->l2);
-  g_free (q->l1);
-  g_free (q->refcount);
-  g_array_unref (q->reftable);
-  g_ptr_array_unref (q->spare);
-  g_mutex_clear (&q->lock);
-  g_free (q);
+  if (place_luks (q, o->luks, error))
+    return &q->parent;
+  qcow2_free (&q->parent);
+  return NULL;
 }
 
 /* --- any thread ------------------------------------------------------------------------------- */
@@ -424,12 +461,34 @@ write_l2 (Qcow2Writer *q, H2kChunk *chunk)
   q->l2_index = G_MAXUINT64;
 }
 
-static void
-place_unit (Qcow2Writer *q, H2kChunk *chunk, guint i)
+/* The bytes of unit I as they are in the file at AT. NULL: an error. */
+static const guint8 *
+encrypt_unit (Qcow2Writer *q, H2kChunk *chunk, guint i, guint64 at, GError **error)
+{
+  const H2kImageLuks *luks = q->output->options.luks;
+  const guint8 *plain = chunk->data + (gsize)i * q->cluster;
+  guint8 *own;
+
+  if (!luks)
+    return plain;
+  if (!luks->cipher)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
+                   "%s: is encrypted, and its key was not given", q->output->given);
+      return NULL;
+    }
+  own = h2k_chunk_add_buffer (chunk, q->cluster);
+  memcpy (own, plain, q->cluster);
+  return h2k_luks_cipher_run (luks->cipher, at / 512, own, q->cluster, TRUE, error) ? own : NULL;
+}
+
+static gboolean
+place_unit (Qcow2Writer *q, H2kChunk *chunk, guint i, GError **error)
 {
   const H2kUnit *unit = &chunk->units[i];
   guint64 index = (chunk->offset >> q->cluster_bits) + i;
   guint64 entry = QCOW2_ZERO, at;
+  const guint8 *bytes;
 
   if (index / q->l2_entries != q->l2_index)
     {
@@ -441,7 +500,10 @@ place_unit (Qcow2Writer *q, H2kChunk *chunk, guint i)
   if (unit->kind == H2K_UNIT_PLAIN)
     {
       at = allocate (q, chunk) << q->cluster_bits;
-      h2k_chunk_add_segment (chunk, at, chunk->data + (gsize)i * q->cluster, q->cluster);
+      bytes = encrypt_unit (q, chunk, i, at, error);
+      if (!bytes)
+        return FALSE;
+      h2k_chunk_add_segment (chunk, at, bytes, q->cluster);
       entry = at | QCOW2_COPIED;
     }
   else if (unit->kind == H2K_UNIT_PACKED)
@@ -457,6 +519,7 @@ place_unit (Qcow2Writer *q, H2kChunk *chunk, guint i)
       entry = at | QCOW2_COPIED;
     }
   q->l2[index % q->l2_entries] = GUINT64_TO_BE (entry);
+  return TRUE;
 }
 
 static gboolean
@@ -486,8 +549,9 @@ qcow2_place (H2kWriter *writer, H2kChunk *chunk, GError **error)
           gboolean stored = kind == H2K_UNIT_PLAIN || kind == H2K_UNIT_PACKED
                             || (kind == H2K_UNIT_ZERO && q->output->backing) || q->preallocate;
 
-          if (stored && (kind == H2K_UNIT_PACKED) == (pass == 0))
-            place_unit (q, chunk, i);
+          if (stored && (kind == H2K_UNIT_PACKED) == (pass == 0)
+              && !place_unit (q, chunk, i, error))
+            return FALSE;
         }
   return check_reftable (q, q->reftable->len, error);
 }
@@ -504,6 +568,33 @@ add_extension (guint8 *header, gsize at, guint32 type, const char *text)
   if (length)
     memcpy (header + at + sizeof extension, text, length);
   return at + sizeof extension + (length + 7) / 8 * 8;
+}
+
+/* The LUKS header behind the image's own, and the extension that leads to it, at AT of HEADER. */
+static gsize
+add_luks (Qcow2Writer *q, H2kChunk *chunk, guint8 *header, gsize at)
+{
+  const H2kImageLuks *luks = q->output->options.luks;
+  gsize length;
+  const guint8 *data = g_bytes_get_data (luks->header, &length);
+  Qcow2Extension extension = {GUINT32_TO_BE (QCOW2_EXT_LUKS), GUINT32_TO_BE (16)};
+  const guint64 place[2] = {GUINT64_TO_BE (q->cluster), GUINT64_TO_BE ((guint64)length)};
+
+  /* Most of it is key slots that are not in use. */
+  for (gsize done = 0; done < length; done += q->cluster)
+    {
+      gsize n = MIN (q->cluster, length - done);
+      guint8 *copy = NULL;
+
+      if (h2k_is_zero (data + done, n))
+        continue;
+      copy = h2k_chunk_add_buffer (chunk, q->cluster);
+      memcpy (copy, data + done, n);
+      h2k_chunk_add_segment (chunk, q->cluster + done, copy, q->cluster);
+    }
+  memcpy (header + at, &extension, sizeof extension);
+  memcpy (header + at + sizeof extension, place, sizeof place);
+  return at + sizeof extension + sizeof place;
 }
 
 static void
@@ -530,6 +621,11 @@ add_header (Qcow2Writer *q, H2kChunk *chunk, guint64 l1_at, guint64 table_at,
       .compression_type = zstd ? QCOW2_COMPRESSION_ZSTD : 0,
   };
 
+  if (o->luks)
+    {
+      h.crypt_method = GUINT32_TO_BE (QCOW2_CRYPT_LUKS);
+      at = add_luks (q, chunk, header, at);
+    }
   if (q->output->backing)
     {
       at = add_extension (header, at, QCOW2_EXT_BACKING_FORMAT, q->output->backing_format);
@@ -540,12 +636,6 @@ add_header (Qcow2Writer *q, H2kChunk *chunk, guint64 l1_at, guint64 table_at,
     }
   memcpy (header, &h, size);
   h2k_chunk_add_segment (chunk, 0, header, q->cluster);
-}
-
-static guint64
-clusters_for (const Qcow2Writer *q, guint64 bytes)
-{
-  return (bytes + q->cluster - 1) >> q->cluster_bits;
 }
 
 /* The tail of the file, all of it in consecutive clusters after what is allocated already:

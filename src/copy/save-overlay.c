@@ -22,10 +22,11 @@ change_extent (H2kDisk *overlay, guint64 offset, guint64 limit, H2kExtent *exten
 }
 
 gboolean
-h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, int mode, const char *backing,
-                        const char *backing_format, GCancellable *cancellable, GError **error)
+h2k_qcow2_save_encrypted (H2kDisk *overlay, const char *path, int mode, const char *backing,
+                          const char *backing_format, const H2kImageLuks *luks,
+                          GCancellable *cancellable, GError **error)
 {
-  const H2kOutputOptions options = {.format = "qcow2", .sync = TRUE};
+  const H2kOutputOptions options = {.format = "qcow2", .sync = TRUE, .luks = luks};
   const H2kCopyOptions copy = {.threads = 1};
   g_autoptr (H2kOutput) output = NULL;
 
@@ -34,4 +35,12 @@ h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, int mode, const char
   return output
          && h2k_copy_extents (overlay, change_extent, output, &copy, cancellable, NULL, error)
          && h2k_output_commit (output, error);
+}
+
+gboolean
+h2k_qcow2_save_overlay (H2kDisk *overlay, const char *path, int mode, const char *backing,
+                        const char *backing_format, GCancellable *cancellable, GError **error)
+{
+  return h2k_qcow2_save_encrypted (overlay, path, mode, backing, backing_format, NULL, cancellable,
+                                   error);
 }

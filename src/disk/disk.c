@@ -50,6 +50,7 @@ typedef struct Opening
   const H2kFile *file;
   guint64 dev, ino;
   guint depth;
+  H2kImageKey *key; /* not owned; may be NULL */
   gboolean guessed; /* named by another image, which does not say its format */
 } Opening;
 
@@ -224,10 +225,16 @@ set_origin (H2kDisk *disk, const H2kFile *file)
                                                   file->name, once);
 }
 
-H2kDisk *
-h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
+H2kImageKey *
+h2k_opening_key (void)
 {
-  Opening opening = {.outer = openings, .file = file};
+  return openings ? openings->key : NULL;
+}
+
+static H2kDisk *
+open_with (H2kFile *file, const char *format, H2kImageKey *key, GError **error)
+{
+  Opening opening = {.outer = openings, .file = file, .key = key};
   const H2kDiskFormat *ours = NULL;
   const char *qemu = NULL;
   H2kDisk *disk = NULL;
@@ -251,11 +258,23 @@ h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
 }
 
 H2kDisk *
-h2k_disk_open (const char *path, const char *format, GError **error)
+h2k_disk_open_file (H2kFile *file, const char *format, GError **error)
+{
+  return open_with (file, format, h2k_opening_key (), error);
+}
+
+H2kDisk *
+h2k_disk_open_with (const char *path, const char *format, H2kImageKey *key, GError **error)
 {
   g_autoptr (H2kFile) file = h2k_file_open (path, error);
 
-  return file ? h2k_disk_open_file (file, format, error) : NULL;
+  return file ? open_with (file, format, key, error) : NULL;
+}
+
+H2kDisk *
+h2k_disk_open (const char *path, const char *format, GError **error)
+{
+  return h2k_disk_open_with (path, format, h2k_opening_key (), error);
 }
 
 void

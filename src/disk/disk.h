@@ -16,8 +16,9 @@
 #include "util/util.h"
 
 typedef struct _H2kDisk H2kDisk;
-typedef struct _H2kFile H2kFile;   /* file.h */
-typedef struct _H2kCheck H2kCheck; /* check.h */
+typedef struct _H2kFile H2kFile;         /* file.h */
+typedef struct _H2kCheck H2kCheck;       /* check.h */
+typedef struct _H2kImageKey H2kImageKey; /* image-key.h */
 
 typedef enum
 {
@@ -123,6 +124,10 @@ typedef struct
  * _UNSUPPORTED (encrypted, unknown features or format name), _USAGE (a malformed URI), _TOOL (a
  * format that needs qemu-nbd, which is missing). */
 H2kDisk *h2k_disk_open (const char *path, const char *format, GError **error);
+/* The same, with KEY (may be NULL) for what of the chain is encrypted. Errors: H2K_ERROR_SOURCE,
+ * too, when it does not open it. */
+H2kDisk *h2k_disk_open_with (const char *path, const char *format, H2kImageKey *key,
+                             GError **error);
 /* The same for the image in FILE (a member of an archive). */
 H2kDisk *h2k_disk_open_file (H2kFile *file, const char *format, GError **error);
 

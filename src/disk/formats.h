@@ -5,6 +5,7 @@
 #pragma once
 
 #include "disk/file.h"
+#include "disk/image-key.h"
 
 extern const H2kDiskFormat h2k_raw_format;
 extern const H2kDiskFormat h2k_qcow2_format;
@@ -31,6 +32,11 @@ gboolean h2k_set_corrupt (GError **error, const char *kind, const char *name, co
 /* Whether the image whose opening is under way in this thread, if any, may name the further file
  * PATH: not when either of them is on a server. Errors: H2K_ERROR_UNSUPPORTED. */
 gboolean h2k_may_name_files (const char *path, GError **error);
+
+/* What the encrypted images of the chain that is opened in this thread are opened with; NULL:
+ * nothing.
+ */
+H2kImageKey *h2k_opening_key (void);
 
 /* Formats that QEMU reads and nothing here does; see qemu-nbd.c. The one that FILE begins (or ends)
  * with, or NULL. */

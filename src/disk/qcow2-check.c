@@ -541,6 +541,7 @@ static gboolean
 walk (Check *c, GError **error)
 {
   claim (c, USE_META, 0, cluster_size (c), "the header", 0);
+  claim (c, USE_META, c->header.luks_offset, c->header.luks_length, "the LUKS header", 0);
   walk_refcounts (c);
   return walk_l1 (c, c->header.l1_offset, c->header.l1_entries, TRUE, 0, error)
          && walk_snapshots (c, error) && walk_bitmaps (c, error);

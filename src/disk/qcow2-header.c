@@ -15,6 +15,7 @@
 #define EXTENSION_FEATURE_NAMES 0x6803f857u
 #define EXTENSION_BITMAPS 0x23852875u
 #define EXTENSION_DATA_FILE 0x44415441u
+#define EXTENSION_LUKS 0x0537be77u
 
 /* The head of a file: its first cluster, or all of a smaller file. */
 typedef struct
@@ -22,6 +23,7 @@ typedef struct
   const char *name; /* the file's */
   const guint8 *data;
   gsize length;
+  guint64 file_size;
   gboolean allow_corrupt;
 } Head;
 
@@ -77,6 +79,40 @@ parse_bitmaps (H2kQcow2Header *header, const guint8 *data, gsize length)
   header->bitmaps_offset = h2k_be64 (data + 16);
 }
 
+/* Where the LUKS header is. */
+static gboolean
+parse_luks (H2kQcow2Header *header, const guint8 *data, gsize length, const char *name,
+            GError **error)
+{
+  if (!header->encrypted || header->luks_length || length != 16)
+    return set_corrupt (error, name, "the extension for encryption does not belong there");
+  header->luks_offset = h2k_be64 (data);
+  header->luks_length = h2k_be64 (data + 8);
+  return TRUE;
+}
+
+static gboolean
+check_luks (const H2kQcow2Header *header, const Head *head, GError **error)
+{
+  guint64 cluster = (guint64)1 << header->cluster_bits;
+
+  if (!header->encrypted)
+    return TRUE;
+  if (header->luks_offset < cluster || header->luks_offset % cluster || header->luks_length == 0
+      || header->luks_offset > head->file_size
+      || header->luks_length > head->file_size - header->luks_offset)
+    return set_corrupt (error, head->name,
+                        "the LUKS header is not aligned or not within the file (truncated?)");
+  if (header->luks_length <= H2K_QCOW2_MAX_LUKS && !(header->features & H2K_QCOW2_DATA_FILE))
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED, "%s: the encrypted qcow2 image has %s",
+               head->name,
+               header->features & H2K_QCOW2_DATA_FILE ? "an external data file, which cannot be "
+                                                        "read"
+                                                      : "a LUKS header of more than 16 MiB");
+  return FALSE;
+}
+
 /* The header extensions between START and END. */
 static gboolean
 parse_extensions (H2kQcow2Header *header, const Head *head, gsize start, gsize end, GError **error)
@@ -104,6 +140,8 @@ parse_extensions (H2kQcow2Header *header, const Head *head, gsize start, gsize e
           g_free (header->data_name);
           header->data_name = g_strndup ((const char *)data, length);
         }
+      else if (type == EXTENSION_LUKS && !parse_luks (header, data, length, head->name, error))
+        return FALSE;
       else if (type == EXTENSION_BITMAPS)
         parse_bitmaps (header, data, length);
       else if (type == EXTENSION_FEATURE_NAMES)
@@ -113,7 +151,8 @@ parse_extensions (H2kQcow2Header *header, const Head *head, gsize start, gsize e
         }
       start += MIN (end - start, ((gsize)length + 7) / 8 * 8);
     }
-  return check_features (header, head, names, names_length, error);
+  return check_features (header, head, names, names_length, error)
+         && check_luks (header, head, error);
 }
 
 static gboolean
@@ -176,11 +215,9 @@ check_version (const Qcow2Header *raw, const char *name, GError **error)
         "is of the old format qcow; convert it with \"qemu-img convert -f qcow\" first");
   else if (version != 2 && version != 3)
     why = g_strdup_printf ("is of version %u, which is not known here", version);
-  else if (crypt)
+  else if (crypt && crypt != H2K_QCOW2_CRYPT_LUKS)
     why = g_strdup_printf ("is encrypted (%s); decrypt it with \"qemu-img convert\" first",
-                           crypt == 1   ? "AES"
-                           : crypt == 2 ? "LUKS"
-                                        : "method unknown");
+                           crypt == 1 ? "AES" : "method unknown");
   if (why)
     g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED, "%s: the qcow2 image %s", name, why);
   return why == NULL;
@@ -208,6 +245,7 @@ parse_header (H2kQcow2Header *header, Head *head, GError **error)
   header->l1_entries = h2k_be32 (raw->l1_size);
   header->refcount_table_offset = h2k_be64 (raw->refcount_table_offset);
   header->refcount_table_clusters = h2k_be32 (raw->refcount_table_clusters);
+  header->encrypted = h2k_be32 (raw->crypt_method) == H2K_QCOW2_CRYPT_LUKS;
   header->snapshots = h2k_be32 (raw->nb_snapshots);
   header->snapshots_offset = h2k_be64 (raw->snapshots_offset);
   if (header->cluster_bits < H2K_QCOW2_MIN_CLUSTER_BITS
@@ -234,7 +272,7 @@ h2k_qcow2_header_read (H2kFile *file, gboolean allow_corrupt, H2kQcow2Header *he
 {
   gsize length = (gsize)MIN (file->size, (guint64)1 << H2K_QCOW2_MAX_CLUSTER_BITS);
   g_autofree guint8 *data = g_malloc (MAX (length, 1));
-  Head head = {file->name, data, length, allow_corrupt};
+  Head head = {file->name, data, length, file->size, allow_corrupt};
 
   return h2k_file_pread (file, 0, length, data, error) && parse_header (header, &head, error);
 }

@@ -26,6 +26,7 @@ typedef struct
   H2kFile *file;
   H2kFile *data;         /* where the data clusters are: FILE, or the external data file */
   H2kQcow2Header header; /* without the strings */
+  H2kLuksCipher *cipher; /* NULL: it is not encrypted */
   guint cluster_bits;
   guint unit_bits;    /* of a unit's size */
   guint entry_bits;   /* of an L2 entry's size: 3, or 4 when it is extended */
@@ -148,6 +149,12 @@ decode_cluster (Qcow2 *q, guint64 number, guint64 entry, Place *place, GError **
         return set_corrupt (error, q->disk.name,
                             "the cluster at disk offset %" G_GUINT64_FORMAT
                             " is compressed, which it cannot be in an external data file",
+                            number << q->cluster_bits);
+      /* QEMU writes none, and would take the bytes of anybody who does for the guest's. */
+      if (q->cipher)
+        return set_corrupt (error, q->disk.name,
+                            "the cluster at disk offset %" G_GUINT64_FORMAT
+                            " is compressed, which it cannot be in an encrypted image",
                             number << q->cluster_bits);
       return check_place (q, number, place->host, 1, q->file, error);
     }
@@ -389,6 +396,14 @@ read_compressed (Qcow2 *q, const Place *run, guint64 offset, guint64 *end, guint
   return read_packed_run (q, run, offset / size, (*end - offset) / size, out, error);
 }
 
+/* LENGTH bytes of clusters that are not compressed, from HOST on. */
+static gboolean
+read_data (Qcow2 *q, guint64 host, gsize length, guint8 *out, GError **error)
+{
+  return q->cipher ? h2k_qcow2_luks_read (q->cipher, q->data, host, length, out, error)
+                   : h2k_file_pread_or_zero (q->data, host, length, out, error);
+}
+
 static gboolean
 qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError **error)
 {
@@ -403,8 +418,7 @@ qcow2_pread (H2kDisk *disk, guint64 offset, gsize length, void *buffer, GError *
       if (!find_run (q, offset, limit, TRUE, &run, &end, error))
         return FALSE;
       if (run.kind == KIND_DATA)
-        ok = h2k_file_pread_or_zero (q->data, run.host + offset % unit_size, (gsize)(end - offset),
-                                     out, error);
+        ok = read_data (q, run.host + offset % unit_size, (gsize)(end - offset), out, error);
       else if (run.kind == KIND_COMPRESSED)
         ok = read_compressed (q, &run, offset, &end, out, error);
       else if (run.kind == KIND_UNALLOCATED)
@@ -503,7 +517,7 @@ qcow2_stored (H2kDisk *disk, guint64 offset, guint64 length, H2kStored *stored)
   if (!find_run (q, offset, offset + length, TRUE, &run, &end, NULL))
     return FALSE;
   if (run.kind == KIND_DATA)
-    return h2k_file_stored (q->data, run.host + inside, end - offset, stored);
+    return !q->cipher && h2k_file_stored (q->data, run.host + inside, end - offset, stored);
   if (run.kind != KIND_UNALLOCATED || !disk->backing || offset >= disk->backing->size)
     return FALSE;
   return h2k_disk_stored (disk->backing, offset, MIN (end, disk->backing->size) - offset, stored);
@@ -524,6 +538,7 @@ qcow2_finalize (H2kDisk *disk)
 
   h2k_file_unref (q->data);
   h2k_file_unref (q->file);
+  h2k_luks_cipher_unref (q->cipher);
   h2k_cache_free (q->slices);
   h2k_cache_free (q->clusters);
   h2k_qcow2_header_clear (&q->header);
@@ -685,6 +700,28 @@ open_data_file (Qcow2 *q, GError **error)
   return TRUE;
 }
 
+/* Before the mapping is used: the cipher's presence says that clusters are encrypted. */
+static gboolean
+unlock (Qcow2 *q, GError **error)
+{
+  H2kImageKey *key = h2k_opening_key ();
+  g_autoptr (GBytes) header = NULL;
+
+  if (!q->header.encrypted)
+    return TRUE;
+  if (!key)
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s: the qcow2 image is encrypted (LUKS), and no key was given; decrypt it with "
+                   "\"qemu-img convert\" first",
+                   q->disk.name);
+      return FALSE;
+    }
+  header = h2k_qcow2_luks_header (q->file, &q->header, error);
+  q->cipher = header ? h2k_image_key_unlock (key, q->disk.name, header, error) : NULL;
+  return q->cipher != NULL;
+}
+
 static void
 set_geometry (Qcow2 *q)
 {
@@ -715,7 +752,8 @@ qcow2_open (H2kFile *file, GError **error)
   set_geometry (q);
   q->slices = h2k_cache_new (SLICE_CACHE);
   q->clusters = h2k_cache_new (MAX (CLUSTER_CACHE, 2 * cluster_size (q)));
-  if (!load_l1 (q, error) || !open_data_file (q, error) || !open_backing (q, error))
+  if (!unlock (q, error) || !load_l1 (q, error) || !open_data_file (q, error)
+      || !open_backing (q, error))
     return NULL;
   return g_steal_pointer (&disk);
 }

@@ -4,6 +4,7 @@
  *   qcow2-header.c     the header and its extensions
  *   qcow2-snapshots.c  the table of internal snapshots
  *   qcow2-unpack.c     compressed clusters
+ *   qcow2-luks.c       encrypted images: their LUKS header, and clusters of theirs
  *   qcow2-check.c      reference counts and tables, all of them
  *
  * Follows docs/interop/qcow2.txt of QEMU.
@@ -13,11 +14,14 @@
 #pragma once
 
 #include "disk/formats.h"
+#include "disk/image-key.h"
 
 #define H2K_QCOW2_MIN_CLUSTER_BITS 9
 #define H2K_QCOW2_MAX_CLUSTER_BITS 21
 #define H2K_QCOW2_SUBCLUSTERS 32
 #define H2K_QCOW2_MAX_L1_BYTES ((guint64)32 << 20) /* QEMU's limit */
+#define H2K_QCOW2_CRYPT_LUKS 2u
+#define H2K_QCOW2_MAX_LUKS ((guint64)16 << 20) /* bytes of a LUKS header; QEMU's have 2 MiB */
 
 /* Entries of the L1 table, of L2 tables, and of the refcount table. */
 #define H2K_QCOW2_OFFSET_MASK ((guint64)0x00fffffffffffe00)
@@ -77,9 +81,11 @@ typedef struct
   gboolean zstd;
   guint32 bitmaps; /* as their extension says; to be ignored without the autoclear bit */
   guint64 bitmaps_offset, bitmaps_size;
-  char *backing_name;   /* NULL: none */
-  char *backing_format; /* NULL: not recorded */
-  char *data_name;      /* the external data file's; NULL: none or not recorded */
+  char *backing_name;               /* NULL: none */
+  char *backing_format;             /* NULL: not recorded */
+  char *data_name;                  /* the external data file's; NULL: none or not recorded */
+  gboolean encrypted;               /* with LUKS, whose header lies at ... */
+  guint64 luks_offset, luks_length; /* ... these bytes of the file: whole clusters */
 } H2kQcow2Header;
 
 /* Read the header of FILE. What makes the image unreadable is an error, being marked as corrupt
@@ -101,6 +107,13 @@ typedef struct
  * the file. Errors: H2K_ERROR_FORMAT, _SOURCE. */
 GPtrArray *h2k_qcow2_snapshots (H2kFile *file, const H2kQcow2Header *header, guint64 *end,
                                 GError **error);
+
+/* The LUKS header of the image FILE, which is encrypted. Errors: H2K_ERROR_SOURCE. */
+GBytes *h2k_qcow2_luks_header (H2kFile *file, const H2kQcow2Header *header, GError **error);
+/* Read LENGTH bytes at OFFSET of FILE and decrypt them; behind the file's end there are zeros. A
+ * sector's number is its place in the file. */
+gboolean h2k_qcow2_luks_read (H2kLuksCipher *cipher, H2kFile *file, guint64 offset, gsize length,
+                              guint8 *out, GError **error);
 
 /* Unpack one cluster, which has to fill OUT; what follows it in IN is not looked at. */
 gboolean h2k_qcow2_unpack (gboolean zstd, const guint8 *in, gsize in_length, guint8 *out,

@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "fs/usage.h"
-#include "volume/luks.h"
+#include "disk/luks.h"
 #include "volume/volume.h"
 
 typedef struct

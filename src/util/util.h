@@ -121,6 +121,9 @@ void h2k_set_errno (GError **error, H2kError code, int err, const char *format, 
 int h2k_pread_full (int fd, void *buffer, gsize length, guint64 offset);
 int h2k_pwrite_full (int fd, const void *buffer, gsize length, guint64 offset);
 
+/* SIZE zero bytes at *DATA, to be filled; wiped when they are freed. */
+GBytes *h2k_secret_new (gsize size, guint8 **data);
+
 /* TRUE and H2K_ERROR_CANCELLED set when CANCELLABLE (may be NULL) is cancelled. */
 gboolean h2k_is_cancelled (GCancellable *cancellable, GError **error);
 

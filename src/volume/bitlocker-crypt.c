@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "volume/bitlocker.h"
-#include "volume/luks.h"
+#include "disk/luks.h"
 
 #include <gcrypt.h>
 

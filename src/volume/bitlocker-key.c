@@ -7,7 +7,7 @@
  */
 #include "volume/bitlocker.h"
 #include "volume/keys.h"
-#include "volume/luks.h"
+#include "disk/luks.h"
 
 #include <gcrypt.h>
 

@@ -15,9 +15,6 @@
 
 typedef struct _H2kKeys H2kKeys;
 
-/* SIZE zero bytes at *DATA, to be filled; wiped when they are freed. */
-GBytes *h2k_secret_new (gsize size, guint8 **data);
-
 H2kKeys *h2k_keys_new (void);
 void h2k_keys_free (H2kKeys *keys);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kKeys, h2k_keys_free)

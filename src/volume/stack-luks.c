@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "volume/luks.h"
+#include "disk/luks.h"
 #include "volume/stack-private.h"
 
 /* What the user has to do: the key is missing, or it is a wrong one. */

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "volume/luks.h"
+#include "disk/luks.h"
 #include "volume/stack-private.h"
 
 #include <gio/gio.h>

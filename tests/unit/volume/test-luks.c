@@ -4,7 +4,7 @@
  */
 #include "samples.h"
 
-#include "volume/luks.h"
+#include "disk/luks.h"
 #include "volume/stack.h"
 
 #include <errno.h>

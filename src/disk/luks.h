@@ -65,6 +65,19 @@ gsize h2k_luks_slot_area (const H2kLuksSlot *slot);
  * hungry as the slot wants. */
 int h2k_luks_slot_open (const H2kLuksSlot *slot, H2kDisk *area, const void *passphrase,
                         gsize length, guint8 *key);
+/* What encrypts and decrypts sectors. Thread-safety: all of it. */
+typedef struct _H2kLuksCipher H2kLuksCipher;
+/* NAME as in a header, "aes-xts-plain64", with KEY, which is copied, and wiped at the end. Sectors
+ * have SECTOR bytes. NULL: libgcrypt has no such thing. */
+H2kLuksCipher *h2k_luks_cipher_new (const char *name, GBytes *key, guint32 sector);
+H2kLuksCipher *h2k_luks_cipher_ref (H2kLuksCipher *cipher);
+void h2k_luks_cipher_unref (H2kLuksCipher *cipher); /* may be NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kLuksCipher, h2k_luks_cipher_unref)
+/* LENGTH bytes of whole sectors, in place; NUMBER is the first one's, counted in units of 512
+ * bytes. Errors: H2K_ERROR_FAILED (libgcrypt). */
+gboolean h2k_luks_cipher_run (H2kLuksCipher *cipher, guint64 number, guint8 *data, gsize length,
+                              gboolean encrypt, GError **error);
+
 /* Make libgcrypt ready. */
 void h2k_luks_start_gcrypt (void);
 
@@ -94,3 +107,12 @@ GBytes *h2k_luks_unlock (H2kDisk *disk, const H2kLuksHeader *header, GPtrArray *
  * Errors: H2K_ERROR_UNSUPPORTED (a cipher that libgcrypt does not have), H2K_ERROR_FILESYSTEM. */
 H2kDisk *h2k_luks_disk_new (H2kDisk *disk, const H2kLuksHeader *header, GBytes *key,
                             const char *name, GError **error);
+
+/* A new LUKS1 header with its key slots, AES-256-XTS, of which one opens with PASSPHRASE: what an
+ * encrypted qcow2 image has in it. KEY is the volume key, wiped when it is freed. Errors:
+ * H2K_ERROR_FAILED (libcryptsetup). */
+GBytes *h2k_luks_format (GBytes *passphrase, GBytes **key, GError **error);
+/* How often the passphrase is stretched (PBKDF2 with SHA-256), a million times: about half a
+ * second, each time that an image is opened. A measured number would take longer than that to find.
+ * Tests make it small. */
+extern guint32 h2k_luks_format_iterations;

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "volume/luks.h"
+#include "disk/luks.h"
 
 #include <json-glib/json-glib.h>
 

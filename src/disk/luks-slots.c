@@ -10,8 +10,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "volume/keys.h"
-#include "volume/luks.h"
+#include "disk/luks.h"
 
 #include <errno.h>
 #include <fcntl.h>
