@@ -475,6 +475,8 @@ typedef struct
                     * when they change, the clone is corrupt */
   gboolean snapshot; /* default FALSE; TRUE: of an image file that is in use a snapshot is taken,
                       * which shares its blocks, and the clone is of that */
+  char *encrypt;   /* a file with a passphrase, by which all that the repairs and the VM write is
+                    * encrypted (LUKS, by QEMU); NULL: nothing is. Only the file's name is kept */
 } H2kCloneOptions;
 
 H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);
@@ -486,6 +488,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCloneOptions, h2k_clone_options_free)
  * Errors: every H2kError. */
 H2K_PUBLIC gboolean h2k_clones_create (const H2kCloneOptions *options, GCancellable *cancellable,
                                        H2kReport **report, GError **error);
+/* The file with the key of encrypted clones from now on, instead of those that they were made with;
+ * NULL: those again. Of the whole process, for all functions below. The file's bytes are the
+ * passphrase, a line's end at its end too; nobody but its owner may read it. Functions that read or
+ * write a clone's data fail with H2K_ERROR_SOURCE where it is missing or wrong. */
+H2K_PUBLIC void h2k_clones_use_key_file (const char *path);
 /* All clones of the store. Errors: H2K_ERROR_OUTPUT (the store cannot be used), _SOURCE. */
 H2K_PUBLIC char *h2k_clones_list (const char *state_dir, gboolean json, GError **error);
 /* One of them: layers, snapshots, sizes, its original, who uses it. */

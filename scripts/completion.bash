@@ -38,7 +38,7 @@ _hyper2kvm() {
 
 # Verbs, the names of clones, options.
 _hyper2kvm_clone() {
-    local common="--state-dir --log-level --log-file --progress --verbose --quiet --help"
+    local common="--state-dir --key-file --log-level --log-file --progress --verbose --quiet --help"
     if [ -n "$verb" ] && [[ $current != -* ]]; then
         case $verb in
         create) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
@@ -49,7 +49,7 @@ _hyper2kvm_clone() {
     fi
     case $verb in
     create)
-        words="--disk --format --force-unsafe --snapshot --full --new-identity --hostname --no-repair --dry-run --report --qemu-test
+        words="--disk --encrypt --format --force-unsafe --snapshot --full --new-identity --hostname --no-repair --dry-run --report --qemu-test
             --boot-timeout --memory --vcpus --bus --mac --key --backend --skip-fsck --virtio-win-iso
             --virtio-config --qga --firstboot --no-two-phase-boot --force-dirty --temp-dir --json $common"
         ;;

@@ -105,7 +105,11 @@ open_overlays (const H2kDomain *domain, const char *dir, GError **error)
   for (guint i = 0; i < domain->disks->len; i++)
     {
       const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
-      g_autoptr (H2kDisk) base = h2k_disk_open (disk->path, disk->format, error);
+      g_autoptr (H2kImageKey) key
+          = disk->luks != NULL ? h2k_image_key_read (disk->luks->key_file, error) : NULL;
+      g_autoptr (H2kDisk) base = disk->luks == NULL || key != NULL
+                                     ? h2k_disk_open_with (disk->path, disk->format, key, error)
+                                     : NULL;
 
       if (base == NULL)
         return NULL;
@@ -169,21 +173,39 @@ prepare_marker (H2kScratch *scratch, GPtrArray *overlays, const H2kBootOptions *
   return FALSE;
 }
 
+/* Save OVERLAY over DISK as the domain's next disk: encrypted, if DISK is. */
+static gboolean
+save_overlay (H2kScratch *scratch, const H2kDomainDisk *disk, H2kDisk *overlay, GError **error)
+{
+  g_autofree char *name = g_strdup_printf ("disk%u.qcow2", scratch->domain->disks->len);
+  g_autofree char *path = g_build_filename (scratch->dir, name, NULL);
+  g_auto (H2kImageLuks) luks = {0};
+  g_autoptr (H2kImageKey) key = NULL;
+  H2kDomainDisk *own;
+
+  if (disk->luks != NULL
+      && ((key = h2k_image_key_read (disk->luks->key_file, error)) == NULL
+          || !h2k_image_luks_read (disk->path, key, &luks, error)))
+    return FALSE;
+  if (!h2k_qcow2_save_encrypted (overlay, path, 0666, disk->path, disk->format,
+                                 luks.header != NULL ? &luks : NULL, g_cancellable_get_current (),
+                                 error))
+    return FALSE;
+  h2k_domain_add_disk (scratch->domain, path, "qcow2", disk->bus);
+  own = g_ptr_array_index (scratch->domain->disks, scratch->domain->disks->len - 1);
+  own->place = disk->place;
+  own->luks = h2k_domain_luks_copy (disk->luks);
+  if (own->luks != NULL)
+    g_ptr_array_insert (own->luks->below, 0, g_strdup (disk->path));
+  return TRUE;
+}
+
 static gboolean
 save_overlays (H2kScratch *scratch, const H2kDomain *domain, GPtrArray *overlays, GError **error)
 {
   for (guint i = 0; i < overlays->len; i++)
-    {
-      const H2kDomainDisk *disk = g_ptr_array_index (domain->disks, i);
-      g_autofree char *name = g_strdup_printf ("disk%u.qcow2", i);
-      g_autofree char *path = g_build_filename (scratch->dir, name, NULL);
-
-      if (!h2k_qcow2_save_overlay (g_ptr_array_index (overlays, i), path, 0666, disk->path,
-                                   disk->format, g_cancellable_get_current (), error))
-        return FALSE;
-      h2k_domain_add_disk (scratch->domain, path, "qcow2", disk->bus);
-      ((H2kDomainDisk *)g_ptr_array_index (scratch->domain->disks, i))->place = disk->place;
-    }
+    if (!save_overlay (scratch, domain->disks->pdata[i], overlays->pdata[i], error))
+      return FALSE;
   return TRUE;
 }
 

@@ -108,6 +108,7 @@ h2k_clone_free (H2kClone *clone)
   if (clone->lock_fd >= 0)
     close (clone->lock_fd);
   g_clear_pointer (&clone->root, json_object_unref);
+  g_clear_pointer (&clone->key, h2k_image_key_unref);
   g_clear_pointer (&clone->layers, g_ptr_array_unref);
   g_free (clone->name);
   g_free (clone->dir);
@@ -124,14 +125,17 @@ h2k_clone_save (H2kClone *clone, GError **error)
 
 /* --- layers ----------------------------------------------------------------------------------- */
 
-/* An empty image over BACKING, of which only the size is asked. */
+/* An empty image over BACKING, of which only the size is asked, encrypted as LUKS says, which may
+ * be locked. */
 static gboolean
-make_image (const char *path, guint64 size, const char *backing, const char *format, GError **error)
+make_image (const char *path, guint64 size, const char *backing, const H2kImageLuks *luks,
+            GError **error)
 {
   g_autoptr (H2kDisk) nothing = h2k_memory_disk_new (size);
   g_autoptr (H2kDisk) overlay = h2k_overlay_new (nothing, NULL, 0);
 
-  return h2k_qcow2_save_overlay (overlay, path, 0600, backing, format, NULL, error);
+  return h2k_qcow2_save_encrypted (overlay, path, 0600, backing, "qcow2",
+                                   luks->header ? luks : NULL, NULL, error);
 }
 
 static gboolean
@@ -143,10 +147,12 @@ make_images (const char *dir, const char *parent_dir, guint parent, guint n_disk
       g_autofree char *path = g_build_filename (dir, name, NULL);
       g_autofree char *below = g_build_filename (parent_dir, name, NULL);
       g_autofree char *backing = g_strdup_printf ("../%u/%s", parent, name);
+      g_auto (H2kImageLuks) luks = {0};
       guint64 size;
 
       if (!h2k_clone_image_size (below, &size, error)
-          || !make_image (path, size, backing, "qcow2", error))
+          || !h2k_image_luks_read (below, NULL, &luks, error)
+          || !make_image (path, size, backing, &luks, error))
         return FALSE;
     }
   return TRUE;
@@ -246,7 +252,9 @@ go_on_from (H2kClone *clone, guint parent, GError **error)
   g_autofree char *link = g_build_filename (clone->dir, "current", NULL);
   g_autofree char *target = g_strdup_printf ("layers/%u", number);
 
-  return h2k_clone_new_layer (clone->dir, number, parent, clone->n_disks, error)
+  /* First of all: from here on no definition names the present layer. */
+  return h2k_clone_remove_live (clone, clone->current, error)
+         && h2k_clone_new_layer (clone->dir, number, parent, clone->n_disks, error)
          && h2k_clone_set_link (link, target, error);
 }
 

@@ -8,6 +8,7 @@
  *                     layers/1/disk.qcow2 what the repair changed; disk-2.qcow2 ... of more disks
  *                     layers/2/disk.qcow2 what the VM writes
  *                     layers/2/nvram.fd   its UEFI variables
+ *                     layers/2/live       of an encrypted clone: see h2k_clone_live_image()
  *                     current -> layers/2 the layer that the VM writes to
  *                     base -> layers/1    the one that a reset goes back to
  *                     lock
@@ -97,6 +98,8 @@ typedef struct
   guint current;     /* number of the layer that the VM writes to */
   guint base;        /* number of the one that a reset goes back to */
   gboolean damaged;  /* a layer cannot be read: none is removed */
+  H2kImageKey
+      *key; /* h2k_clone_open_image()'s; NULL: not read yet, or the clone is not encrypted */
 } H2kClone;
 
 /* Open the clone NAME. A clone.json that is lost or damaged is made again from what else there is.
@@ -128,6 +131,36 @@ H2kImageUse h2k_clone_use (const H2kClone *clone);
 
 /* Write clone.json anew. Errors: H2K_ERROR_OUTPUT, _NO_SPACE. */
 gboolean h2k_clone_save (H2kClone *clone, GError **error);
+
+/* --- encrypted clones: QEMU's LUKS, all layers with one header ---------------------------------
+ */
+
+/* What clone.json says: an object "encryption" with the "format" ("luks") and the "key-file". */
+
+/* The key file of all clones from now on, in place of the one that clone.json names; NULL: that one
+ * again. Thread-safety: any. */
+void h2k_clone_use_key_file (const char *path);
+/* Where the key is; NULL: nobody knows. The caller's. */
+char *h2k_clone_key_file (const H2kClone *clone);
+gboolean h2k_clone_is_encrypted (const H2kClone *clone);
+/* The UUID of the volume key's header, by which libvirt knows the secret; NULL: it is not
+ * encrypted. The caller's. */
+char *h2k_clone_secret_uuid (const H2kClone *clone);
+/* The key, which was tried; NULL and TRUE: CLONE is not encrypted. Errors: H2K_ERROR_SOURCE (the
+ * key file is missing, not private, or of another clone), those of the image. */
+gboolean h2k_clone_read_key (const H2kClone *clone, H2kImageKey **key, GError **error);
+/* The disk DISK as it is in layer NUMBER, with everything below it, and unlocked. Errors: those of
+ * h2k_clone_read_key() and h2k_disk_open(). */
+H2kDisk *h2k_clone_open_image (H2kClone *clone, guint number, guint disk, GError **error);
+/* Add the images (char *) of DISK that the current one builds on, the next one first. */
+void h2k_clone_lower_images (const H2kClone *clone, guint disk, GPtrArray *images);
+/* The name by which definitions of an encrypted clone call the current image. QEMU has to be told
+ * the key of each layer, so that a definition names all of them: one that is older than an
+ * operation would make QEMU put the present layer over the wrong ones. This name is there as long
+ * as the layer is the current one, so such a definition starts nothing. The caller's. */
+char *h2k_clone_live_image (const H2kClone *clone, guint disk);
+/* See to it that there is that name, and that no other layer has one. */
+void h2k_clone_set_live (const H2kClone *clone);
 
 /* --- operations: each is done or not, also when it is killed; CLONE was opened for change and is
  * as the store is afterwards. Refused with H2K_ERROR_OUTPUT while a VM runs on the clone. ---------
@@ -179,6 +212,7 @@ typedef struct
   int lock_fd;
   JsonObject *root; /* of clone.json, to be filled */
   guint n_disks;
+  H2kImageLuks luks; /* without a header: it is not encrypted */
   gboolean committed;
 } H2kCloneDraft;
 
@@ -189,6 +223,14 @@ H2kCloneDraft *h2k_clone_draft_new (H2kCloneStore *store, const char *name, GErr
  * (btrfs, XFS), and the store on the same one. Its path for now is returned, the caller's. Errors:
  * H2K_ERROR_UNSUPPORTED (they cannot be shared), _SOURCE, _OUTPUT, _NO_SPACE. */
 char *h2k_clone_draft_snapshot (H2kCloneDraft *draft, guint disk, const char *path, GError **error);
+/* Have the images that are added from now on encrypted with KEY, from the file PATH. Errors:
+ * H2K_ERROR_FAILED. */
+gboolean h2k_clone_draft_encrypt (H2kCloneDraft *draft, H2kImageKey *key, const char *path,
+                                  GError **error);
+/* Where the images of disk DISK will be: the base layer's, and the one that definitions of an
+ * encrypted clone name. The caller's. */
+char *h2k_clone_draft_base_image (const H2kCloneDraft *draft, guint disk);
+char *h2k_clone_draft_live_image (const H2kCloneDraft *draft, guint disk);
 /* Save OVERLAY's changes as the base layer's next disk, over ORIGINAL (what QEMU opens: an absolute
  * path, of a snapshot also, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
 gboolean h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,

@@ -149,6 +149,44 @@ link_target (const H2kCloneDraft *draft, const char *original)
 }
 
 gboolean
+h2k_clone_draft_encrypt (H2kCloneDraft *draft, H2kImageKey *key, const char *path, GError **error)
+{
+  g_autofree char *absolute = g_canonicalize_filename (path, NULL);
+  JsonObject *encryption = json_object_new ();
+
+  json_object_set_string_member (encryption, "format", "luks");
+  json_object_set_string_member (encryption, "key-file", absolute);
+  json_object_set_object_member (draft->root, "encryption", encryption);
+  return h2k_image_luks_new (key, &draft->luks, error);
+}
+
+char *
+h2k_clone_draft_base_image (const H2kCloneDraft *draft, guint disk)
+{
+  g_autofree char *name = h2k_clone_disk_name (disk);
+
+  return g_strdup_printf ("%s/layers/%d/%s", draft->final_dir, BASE_LAYER, name);
+}
+
+char *
+h2k_clone_draft_live_image (const H2kCloneDraft *draft, guint disk)
+{
+  g_autofree char *name = h2k_clone_disk_name (disk);
+
+  return g_strdup_printf ("%s/layers/%d/" H2K_CLONE_LIVE "/%s", draft->final_dir, FIRST_LAYER,
+                          name);
+}
+
+/* Definitions name the current layer of an encrypted clone by it: see h2k_clone_live_image(). */
+static gboolean
+set_live (const H2kCloneDraft *draft, GError **error)
+{
+  g_autofree char *link = g_strdup_printf ("%s/layers/%d/" H2K_CLONE_LIVE, draft->dir, FIRST_LAYER);
+
+  return !draft->luks.header || h2k_clone_set_link (link, ".", error);
+}
+
+gboolean
 h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
                           const char *format, GCancellable *cancellable, GError **error)
 {
@@ -160,8 +198,8 @@ h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *or
 
   if (is_file && !h2k_clone_set_link (link, link_target (draft, original), error))
     return FALSE;
-  if (!h2k_qcow2_save_overlay (overlay, path, 0600, is_file ? relative : original, format,
-                               cancellable, error))
+  if (!h2k_qcow2_save_encrypted (overlay, path, 0600, is_file ? relative : original, format,
+                                 draft->luks.header ? &draft->luks : NULL, cancellable, error))
     return FALSE;
   draft->n_disks++;
   return TRUE;
@@ -192,7 +230,8 @@ h2k_clone_draft_commit (H2kCloneDraft *draft, GError **error)
   g_autofree char *state = g_build_filename (draft->dir, "clone.json", NULL);
 
   if (!h2k_clone_new_layer (draft->dir, FIRST_LAYER, BASE_LAYER, draft->n_disks, error)
-      || !h2k_clone_write_json (state, draft->root, error) || !set_links (draft, error))
+      || !h2k_clone_write_json (state, draft->root, error) || !set_links (draft, error)
+      || !set_live (draft, error))
     return FALSE;
   if (renameat2 (AT_FDCWD, draft->dir, AT_FDCWD, draft->final_dir, RENAME_NOREPLACE) != 0)
     {
@@ -215,6 +254,7 @@ h2k_clone_draft_free (H2kCloneDraft *draft)
   if (draft->lock_fd >= 0)
     close (draft->lock_fd);
   g_clear_pointer (&draft->root, json_object_unref);
+  h2k_image_luks_clear (&draft->luks);
   g_free (draft->name);
   g_free (draft->dir);
   g_free (draft->final_dir);

@@ -49,15 +49,16 @@ backing_name (const H2kClone *clone, const H2kLayer *layer, guint disk, char **f
 
 /* Put what LOWER and UPPER have into UPPER's image. */
 static gboolean
-merge_disk (const H2kClone *clone, const H2kLayer *lower, const H2kLayer *upper, guint disk,
+merge_disk (H2kClone *clone, const H2kLayer *lower, const H2kLayer *upper, guint disk,
             GCancellable *cancellable, GError **error)
 {
-  const H2kOutputOptions options = {.format = "qcow2", .sync = TRUE, .force = TRUE};
+  H2kOutputOptions options = {.format = "qcow2", .sync = TRUE, .force = TRUE};
   const H2kCopyOptions copy = {.threads = 1};
   g_autofree char *path = h2k_clone_image (clone, upper->number, disk);
   g_autofree char *format = NULL;
   g_autofree char *over = backing_name (clone, upper, disk, &format, error);
   g_autofree char *backing = over ? backing_name (clone, lower, disk, &format, error) : NULL;
+  g_auto (H2kImageLuks) luks = {0};
   g_autoptr (H2kDisk) source = NULL;
   g_autoptr (H2kOutput) output = NULL;
 
@@ -66,8 +67,10 @@ merge_disk (const H2kClone *clone, const H2kLayer *lower, const H2kLayer *upper,
   /* Done already, by a merge that was killed before it came to the other disks. */
   if (g_str_equal (over, backing))
     return TRUE;
-  if (!(source = h2k_disk_open (path, "qcow2", error)))
+  if (!(source = h2k_clone_open_image (clone, upper->number, disk, error))
+      || !h2k_image_luks_read (path, clone->key, &luks, error))
     return FALSE;
+  options.luks = luks.header ? &luks : NULL;
   output = h2k_output_create (path, source->size, &options, NULL, 0600, backing, format, error);
   return output && h2k_copy_extents (source, two_layers, output, &copy, cancellable, NULL, error)
          && h2k_output_commit (output, error);

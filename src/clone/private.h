@@ -30,6 +30,10 @@ char *h2k_clone_original_name (guint disk);
 /* The size of the disk in the qcow2 image PATH, bytes. Errors: H2K_ERROR_SOURCE, _FORMAT. */
 gboolean h2k_clone_image_size (const char *path, guint64 *size, GError **error);
 
+#define H2K_CLONE_LIVE "live"
+/* Take h2k_clone_live_image()'s name from layer NUMBER. Errors: H2K_ERROR_OUTPUT. */
+gboolean h2k_clone_remove_live (const H2kClone *clone, guint number, GError **error);
+
 /* The name and format of the backing file of the qcow2 image PATH, the caller's. Errors: as above;
  * H2K_ERROR_FORMAT, too, when there is none. */
 gboolean h2k_clone_image_backing (const char *path, char **name, char **format, GError **error);

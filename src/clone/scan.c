@@ -400,6 +400,7 @@ h2k_clone_collect (H2kClone *clone)
   g_autofree char *snapshot = g_build_filename (current, "snapshot.json", NULL);
 
   remove_unfinished (clone);
+  h2k_clone_set_live (clone);
   unlink (snapshot);
   /* Who knows what a layer that cannot be read needs. */
   if (clone->damaged)

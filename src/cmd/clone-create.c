@@ -111,6 +111,8 @@ cmd_clone_create (int argc, char **argv)
        "take a disk that is in use: the clone is corrupt when it changes", NULL},
       {"snapshot", 0, 0, G_OPTION_ARG_NONE, &options->snapshot,
        "of an image that is in use take a snapshot (btrfs, XFS), and clone that", NULL},
+      {"encrypt", 0, 0, G_OPTION_ARG_FILENAME, &options->encrypt,
+       "encrypt all that is written with the passphrase that KEYFILE holds", "KEYFILE"},
       {"full", 0, 0, G_OPTION_ARG_NONE, &options->full,
        "read the whole disks for a digest, for `clone verify --full`", NULL},
       {"no-repair", 0, 0, G_OPTION_ARG_NONE, &flags.no_repair,

@@ -9,7 +9,13 @@
 char *clone_state_dir;
 gboolean clone_json;
 
-static const GOptionEntry store_entries[] = {CLONE_STATE_DIR, {NULL}};
+static char *key_file;
+static const GOptionEntry store_entries[] = {
+    CLONE_STATE_DIR,
+    {"key-file", 0, 0, G_OPTION_ARG_FILENAME, &key_file,
+     "the key of an encrypted clone (default: the file that it was made with)", "FILE"},
+    {NULL},
+};
 
 const GOptionEntry clone_json_entries[] = {
     {"json", 0, 0, G_OPTION_ARG_NONE, &clone_json, "print JSON", NULL},
@@ -52,6 +58,8 @@ clone_parse (int *argc, char ***argv, const char *operands, const char *summary,
 {
   int code = cmd_parse (argc, argv, operands, summary, store_entries, entries, NULL);
 
+  if (key_file)
+    h2k_clones_use_key_file (key_file);
   return clone_count (code, *argc, *argv, least, most);
 }
 

@@ -40,6 +40,10 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (H2kImageLuks, h2k_image_luks_clear)
 
 /* A new volume key, locked; takes as long as opening it does. Errors: H2K_ERROR_FAILED. */
 gboolean h2k_image_luks_new (H2kImageKey *key, H2kImageLuks *luks, GError **error);
+/* How the qcow2 image PATH is encrypted; without KEY it stays locked. Without a header: it is not.
+ * Errors: those of h2k_disk_open() and h2k_image_key_unlock(). */
+gboolean h2k_image_luks_read (const char *path, H2kImageKey *key, H2kImageLuks *luks,
+                              GError **error);
 /* The cipher of an image NAME (escaped) that has HEADER. Images with the same header are unlocked
  * once. Errors: H2K_ERROR_SOURCE (another passphrase), _FORMAT (a damaged header), _UNSUPPORTED (no
  * LUKS1, a cipher that is not there, too much work asked for), _CANCELLED. */

@@ -20,6 +20,22 @@ h2k_qcow2_luks_header (H2kFile *file, const H2kQcow2Header *header, GError **err
              : NULL;
 }
 
+gboolean
+h2k_image_luks_read (const char *path, H2kImageKey *key, H2kImageLuks *luks, GError **error)
+{
+  g_autoptr (H2kFile) file = h2k_file_open (path, error);
+  g_auto (H2kQcow2Header) header = {0};
+
+  if (!file || !h2k_qcow2_header_read (file, FALSE, &header, error))
+    return FALSE;
+  if (!header.encrypted)
+    return TRUE;
+  luks->header = h2k_qcow2_luks_header (file, &header, error);
+  if (luks->header && key)
+    luks->cipher = h2k_image_key_unlock (key, file->name, luks->header, error);
+  return luks->header && (!key || luks->cipher);
+}
+
 static gboolean
 read_sectors (H2kLuksCipher *cipher, H2kFile *file, guint64 offset, gsize length, guint8 *out,
               GError **error)

@@ -49,6 +49,38 @@ h2k_domain_disk_is_device (const H2kDomainDisk *disk)
   return stat (disk->path, &st) == 0 && S_ISBLK (st.st_mode);
 }
 
+H2kDomainLuks *
+h2k_domain_luks_new (const char *key_file, const char *secret)
+{
+  H2kDomainLuks *luks = g_new0 (H2kDomainLuks, 1);
+
+  luks->key_file = g_strdup (key_file);
+  luks->secret = g_strdup (secret);
+  luks->below = g_ptr_array_new_with_free_func (g_free);
+  return luks;
+}
+
+H2kDomainLuks *
+h2k_domain_luks_copy (const H2kDomainLuks *luks)
+{
+  H2kDomainLuks *copy = luks != NULL ? h2k_domain_luks_new (luks->key_file, luks->secret) : NULL;
+
+  for (guint i = 0; copy != NULL && i < luks->below->len; i++)
+    g_ptr_array_add (copy->below, g_strdup (luks->below->pdata[i]));
+  return copy;
+}
+
+void
+h2k_domain_luks_free (H2kDomainLuks *luks)
+{
+  if (luks == NULL)
+    return;
+  g_free (luks->key_file);
+  g_free (luks->secret);
+  g_ptr_array_unref (luks->below);
+  g_free (luks);
+}
+
 static void
 disk_free (gpointer data)
 {
@@ -56,6 +88,7 @@ disk_free (gpointer data)
 
   g_free (disk->path);
   g_free (disk->format);
+  h2k_domain_luks_free (disk->luks);
   g_free (disk);
 }
 
@@ -100,6 +133,7 @@ copy_devices (H2kDomain *copy, const H2kDomain *domain)
       new->logical_block = disk->logical_block;
       new->physical_block = disk->physical_block;
       new->direct = disk->direct;
+      new->luks = h2k_domain_luks_copy (disk->luks);
     }
   for (guint i = 0; i < domain->nics->len; i++)
     {

@@ -10,6 +10,20 @@
 
 #include <json-glib/json-glib.h>
 
+/* How the images of a disk are encrypted (QEMU's LUKS): one key for all of them. */
+typedef struct
+{
+  char *key_file;   /* absolute */
+  char *secret;     /* UUID of libvirt's secret */
+  GPtrArray *below; /* char *: the encrypted qcow2 images that it builds on, the next one first */
+} H2kDomainLuks;
+
+/* Without images below it. The caller's. */
+H2kDomainLuks *h2k_domain_luks_new (const char *key_file, const char *secret);
+H2kDomainLuks *h2k_domain_luks_copy (const H2kDomainLuks *luks); /* may be NULL */
+void h2k_domain_luks_free (H2kDomainLuks *luks);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kDomainLuks, h2k_domain_luks_free)
+
 typedef struct
 {
   char *path;
@@ -21,7 +35,8 @@ typedef struct
   /* What the guest is told of its sectors, bytes: the least that it can write, and what is best. 0:
    * 512 and nothing. */
   guint32 logical_block, physical_block;
-  gboolean direct; /* past the host's page cache; the filesystem under PATH has to be able to */
+  gboolean direct;     /* past the host's page cache; the filesystem under PATH has to be able to */
+  H2kDomainLuks *luks; /* NULL: it is not encrypted, or not by QEMU */
 } H2kDomainDisk;
 
 /* What a NIC looks like to the guest. The others than VirtIO are for guests without its driver. */

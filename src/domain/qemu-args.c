@@ -204,16 +204,44 @@ add_controller (Builder *b, const H2kDomainDisk *disk, guint count)
     add_ahci (b, count);
 }
 
+/* The key as an object, and the options for it: of the image itself, and of all that are below it,
+ * which therefore have to be described, too. QEMU finds what the last one builds on. */
+static char *
+encryption_of (Builder *b, guint i, const H2kDomainLuks *luks)
+{
+  g_autoptr (GString) options = g_string_new (NULL);
+  g_autoptr (GString) prefix = g_string_new (NULL);
+  g_autofree char *file = NULL;
+
+  if (luks == NULL)
+    return g_strdup ("");
+  file = h2k_qemu_quote (luks->key_file);
+  add (b, "-object", "secret,id=key%u,file=%s", i, file);
+  g_string_append_printf (options, ",encrypt.format=luks,encrypt.key-secret=key%u", i);
+  for (guint n = 0; n < luks->below->len; n++)
+    {
+      g_autofree char *path = h2k_qemu_quote (luks->below->pdata[n]);
+
+      g_string_append (prefix, "backing.");
+      g_string_append_printf (options,
+                              ",%1$sdriver=qcow2,%1$sfile.driver=file,%1$sfile.filename=%2$s,"
+                              "%1$sencrypt.format=luks,%1$sencrypt.key-secret=key%3$u",
+                              prefix->str, path, i);
+    }
+  return g_strdup (options->str);
+}
+
 static void
 add_blockdev (Builder *b, guint i, const H2kDomainDisk *disk)
 {
   g_autofree char *path = h2k_qemu_quote (disk->path);
+  g_autofree char *encryption = encryption_of (b, i, disk->luks);
 
   add (b, "-blockdev",
-       "driver=%s,node-name=disk%u,discard=unmap%s%s,file.driver=%s,file.filename=%s", disk->format,
-       i, b->setup->throwaway ? ",cache.no-flush=on" : "",
+       "driver=%s,node-name=disk%u,discard=unmap%s%s,file.driver=%s,file.filename=%s%s",
+       disk->format, i, b->setup->throwaway ? ",cache.no-flush=on" : "",
        disk->direct ? ",cache.direct=on,file.cache.direct=on" : "",
-       h2k_domain_disk_is_device (disk) ? "host_device" : "file", path);
+       h2k_domain_disk_is_device (disk) ? "host_device" : "file", path, encryption);
 }
 
 /* What the guest is told of the disk's sectors. */

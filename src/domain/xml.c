@@ -292,6 +292,28 @@ add_sectors (xmlNode *node, const H2kDomainDisk *disk)
     element (node, "blockio", "logical_block_size", logical, "physical_block_size", physical, NULL);
 }
 
+static void
+add_encryption (xmlNode *source, const H2kDomainLuks *luks)
+{
+  xmlNode *node = element (source, "encryption", "format", "luks", NULL);
+
+  element (node, "secret", "type", "passphrase", "uuid", luks->secret, NULL);
+}
+
+/* What DISK builds on, as far as it is encrypted: libvirt finds the rest by itself. */
+static void
+add_lower (xmlNode *node, const H2kDomainLuks *luks)
+{
+  for (guint i = 0; i < luks->below->len; i++)
+    {
+      g_autofree char *path = clean_path (luks->below->pdata[i]);
+
+      node = element (node, "backingStore", "type", "file", NULL);
+      element (node, "format", "type", "qcow2", NULL);
+      add_encryption (element (node, "source", "file", path, NULL), luks);
+    }
+}
+
 /* LETTER counts the disks whose names have the same prefix, COUNT those on the same bus. */
 static void
 add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter, guint count)
@@ -303,13 +325,19 @@ add_disk (xmlNode *devices, const H2kDomain *domain, guint i, guint letter, guin
   g_autofree char *order = g_strdup_printf ("%u", i + 1);
   xmlNode *node
       = element (devices, "disk", "type", device ? "block" : "file", "device", "disk", NULL);
+  xmlNode *source;
 
   /* discard: what the guest trims goes back to the host; the converted file is sparse and stays so.
    * cache is left to the hypervisor ("writeback", which honours the guest's flushes) unless it is
    * known that there is O_DIRECT, which not every filesystem that the disk may be put on has. */
   element (node, "driver", "name", "qemu", "type", disk->format, "discard", "unmap",
            disk->direct ? "cache" : NULL, "none", NULL);
-  element (node, "source", device ? "dev" : "file", path, NULL);
+  source = element (node, "source", device ? "dev" : "file", path, NULL);
+  if (disk->luks != NULL)
+    {
+      add_encryption (source, disk->luks);
+      add_lower (node, disk->luks);
+    }
   add_sectors (node, disk);
   element (node, "target", "dev", target, "bus", buses[disk->bus].bus, NULL);
   element (node, "boot", "order", order, NULL);

@@ -4,6 +4,7 @@
  */
 #include "migrate/clone-start.h"
 #include "clone/storage.h"
+#include "migrate/clone-encrypt.h"
 #include "migrate/clone-serve.h"
 #include "util/json.h"
 
@@ -65,6 +66,16 @@ check_room (const H2kClone *clone, GError **error)
   return storage && h2k_storage_check (storage, clone->dir, 0, error);
 }
 
+/* QEMU's own message would not say what to do. */
+static gboolean
+check_key (const H2kClone *clone, GError **error)
+{
+  g_autoptr (H2kImageKey) key = NULL;
+
+  h2k_clone_set_live (clone);
+  return h2k_clone_read_key (clone, &key, error);
+}
+
 /* In the order in which they cost time. */
 static const struct
 {
@@ -73,6 +84,7 @@ static const struct
 } checks[] = {
     {check_not_running, FALSE},
     {check_room, FALSE},
+    {check_key, FALSE},
     {check_originals, TRUE},
 };
 
@@ -123,6 +135,7 @@ h2k_clone_machine (const H2kClone *clone)
   g_ptr_array_set_size (domain->disks, (gint)clone->n_disks);
   if (domain->nics->len == 0)
     h2k_domain_add_nic (domain, NULL, NULL);
+  h2k_clone_set_encryption (clone, domain);
   domain->firmware = uefi ? H2K_FIRMWARE_UEFI : H2K_FIRMWARE_BIOS;
   g_free (domain->nvram);
   domain->nvram = uefi ? g_steal_pointer (&nvram) : NULL;

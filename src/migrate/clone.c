@@ -8,6 +8,7 @@
 #include "clone/storage.h"
 #include "domain/arch.h"
 #include "domain/firmware.h"
+#include "migrate/clone-encrypt.h"
 #include "guest/product.h"
 #include "migrate/original-reader.h"
 #include "migrate/pipeline.h"
@@ -28,6 +29,7 @@ struct _H2kCloning
   GPtrArray *named;     /* H2kOriginal *: what the user named */
   GPtrArray *originals; /* H2kOriginal *: of each disk */
   char *uuid;
+  H2kImageKey *key; /* NULL: it is not encrypted */
 };
 
 static void
@@ -39,6 +41,7 @@ cloning_clear (H2kCloning *c)
   g_clear_pointer (&c->named, g_ptr_array_unref);
   g_clear_pointer (&c->originals, g_ptr_array_unref);
   g_clear_pointer (&c->uuid, g_free);
+  g_clear_pointer (&c->key, h2k_image_key_unref);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (H2kCloning, cloning_clear)
@@ -60,6 +63,7 @@ h2k_clone_options_free (H2kCloneOptions *options)
   h2k_migrate_options_free (options->vm);
   g_free (options->name);
   g_free (options->state_dir);
+  g_free (options->encrypt);
   g_free (options);
 }
 
@@ -176,6 +180,7 @@ static gboolean
 step_originals (H2kMigration *m, GError **error)
 {
   choose_hostname (m);
+  m->in_memory = m->cloning->key != NULL;
   /* Clone and original may be on one network. */
   if (m->options->macs->len == 0)
     m->mac_seed = g_strdup (m->cloning->uuid);
@@ -492,6 +497,15 @@ report_clone (H2kMigration *m)
   json_object_set_string_member (clone, "uuid", c->uuid);
 }
 
+/* clone.json has the machine without it: what is encrypted, the images say. */
+static gboolean
+define_encryption (H2kMigration *m, GError **error)
+{
+  H2kCloning *c = m->cloning;
+
+  return !c->key || h2k_clone_draft_define (c->draft, c->options->encrypt, m->domain, error);
+}
+
 static gboolean
 step_save (H2kMigration *m, GError **error)
 {
@@ -502,11 +516,12 @@ step_save (H2kMigration *m, GError **error)
   for (guint i = 0; i < m->sources->len; i++)
     if (!h2k_source_check (m->sources->pdata[i], m->states->pdata[i], error))
       return FALSE;
-  if (!make_draft (c, error))
+  if (!make_draft (c, error)
+      || (c->key && !h2k_clone_draft_encrypt (c->draft, c->key, c->options->encrypt, error)))
     return FALSE;
   define (m);
-  if (!check_firmware (m, error) || !save_disks (m, error) || !add_nvram (m, error)
-      || !fill_state (m, error) || !write_definition (m, error)
+  if (!check_firmware (m, error) || !define_encryption (m, error) || !save_disks (m, error)
+      || !add_nvram (m, error) || !fill_state (m, error) || !write_definition (m, error)
       || !h2k_clone_draft_commit (c->draft, error) || !write_first_boot (m, error))
     return FALSE;
   m->committed = TRUE;
@@ -572,6 +587,8 @@ h2k_clones_create (const H2kCloneOptions *options, GCancellable *cancellable, H2
   c.named = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_original_free);
   c.originals = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_original_free);
   c.uuid = g_uuid_string_random ();
+  if (options->encrypt && !(c.key = h2k_image_key_read (options->encrypt, error)))
+    return FALSE;
   return h2k_clone_check_new (c.store, options->name, error)
          && h2k_migration_run (options->vm, &c, steps, G_N_ELEMENTS (steps), cancellable, report,
                                error);

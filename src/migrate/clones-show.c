@@ -234,6 +234,16 @@ add_room (const H2kClone *clone, JsonObject *o)
   json_object_set_string_member (o, "filesystem", storage->type);
 }
 
+static void
+add_encryption (const H2kClone *clone, JsonObject *o)
+{
+  g_autofree char *file = h2k_clone_key_file (clone);
+
+  json_object_set_string_member (o, "encrypted", "luks");
+  if (file)
+    json_object_set_string_member (o, "key-file", file);
+}
+
 static JsonObject *
 details (const H2kClone *clone)
 {
@@ -245,6 +255,8 @@ details (const H2kClone *clone)
     if (h2k_json_string (clone->root, keys[k]))
       json_object_set_string_member (o, keys[k], h2k_json_string (clone->root, keys[k]));
   json_object_set_int_member (o, "grown", (gint64)h2k_clone_layer (clone, clone->current)->stored);
+  if (h2k_clone_is_encrypted (clone))
+    add_encryption (clone, o);
   json_object_set_int_member (o, "depth", h2k_clone_depth (clone, clone->current));
   add_room (clone, o);
   add_users (clone, o);
@@ -305,6 +317,8 @@ show_text (const H2kClone *clone, JsonObject *o)
   line (out, "guest:", h2k_json_string (o, "guest"));
   line (out, "firmware:", h2k_json_string (o, "firmware"));
   line (out, "created:", h2k_json_string (o, "created"));
+  line (out, "encrypted:", h2k_json_string (o, "encrypted"));
+  line (out, "key file:", h2k_json_string (o, "key-file"));
   for (guint i = 0; i < clone->n_disks; i++)
     {
       JsonObject *original = h2k_clones_original (clone, i);

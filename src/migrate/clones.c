@@ -4,6 +4,7 @@
  */
 #include "migrate/clones.h"
 #include "clone/fingerprint.h"
+#include "migrate/clone-encrypt.h"
 #include "migrate/original-reader.h"
 #include "util/json.h"
 
@@ -164,6 +165,19 @@ h2k_clones_verify (const char *state_dir, const char *name, gboolean full, gbool
 
 /* --- operations ------------------------------------------------------------------------------- */
 
+void
+h2k_clones_use_key_file (const char *path)
+{
+  h2k_clone_use_key_file (path);
+}
+
+/* The end of each operation. */
+static gboolean
+finish (const H2kClone *clone, gboolean ok, GError **error)
+{
+  return ok && h2k_clone_write_definition (clone, error);
+}
+
 static void
 warn_of_depth (const H2kClone *clone)
 {
@@ -182,7 +196,7 @@ h2k_clones_snapshot (const char *state_dir, const char *name, const char *snapsh
   g_auto (H2kOpenedClone) o = {0};
 
   if (!h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
-      || !h2k_clone_take_snapshot (o.clone, snapshot, description, error))
+      || !finish (o.clone, h2k_clone_take_snapshot (o.clone, snapshot, description, error), error))
     return FALSE;
   warn_of_depth (o.clone);
   return TRUE;
@@ -195,7 +209,7 @@ h2k_clones_drop_snapshot (const char *state_dir, const char *name, const char *s
   g_auto (H2kOpenedClone) o = {0};
 
   return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
-         && h2k_clone_drop_snapshot (o.clone, snapshot, error);
+         && finish (o.clone, h2k_clone_drop_snapshot (o.clone, snapshot, error), error);
 }
 
 gboolean
@@ -204,7 +218,7 @@ h2k_clones_reset (const char *state_dir, const char *name, const char *snapshot,
   g_auto (H2kOpenedClone) o = {0};
 
   return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
-         && h2k_clone_reset (o.clone, snapshot, error);
+         && finish (o.clone, h2k_clone_reset (o.clone, snapshot, error), error);
 }
 
 gboolean
@@ -213,7 +227,7 @@ h2k_clones_commit (const char *state_dir, const char *name, GError **error)
   g_auto (H2kOpenedClone) o = {0};
 
   if (!h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
-      || !h2k_clone_commit (o.clone, error))
+      || !finish (o.clone, h2k_clone_commit (o.clone, error), error))
     return FALSE;
   warn_of_depth (o.clone);
   return TRUE;
@@ -226,7 +240,7 @@ h2k_clones_merge (const char *state_dir, const char *name, GCancellable *cancell
   g_auto (H2kOpenedClone) o = {0};
 
   return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
-         && h2k_clone_merge (o.clone, cancellable, merged, error);
+         && finish (o.clone, h2k_clone_merge (o.clone, cancellable, merged, error), error);
 }
 
 gboolean

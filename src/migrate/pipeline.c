@@ -150,7 +150,8 @@ add_source (H2kMigration *m, H2kDisk *disk)
 
   g_ptr_array_add (m->sources, h2k_disk_ref (disk));
   g_ptr_array_add (m->states, h2k_source_state (disk));
-  g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir, OVERLAY_MEMORY));
+  g_ptr_array_add (m->disks, h2k_overlay_new (disk, m->options->temp_dir,
+                                              m->in_memory ? G_MAXUINT64 : OVERLAY_MEMORY));
   g_message ("source: %s, %s%s%s, %s", disk->name, disk->format, disk->subformat ? " " : "",
              disk->subformat ? disk->subformat : "", size);
   if (!m->options->flatten)

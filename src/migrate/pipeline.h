@@ -40,6 +40,7 @@ typedef struct
   H2kDomain *domain;
   H2kTwoPhase *first_boot; /* NULL: the guest needs none, or none is wanted */
   char *hostname;          /* made for the guest; NULL: that of the options, if any */
+  gboolean in_memory;      /* what is changed goes into no temporary file */
   char *mac_seed;          /* see H2kRepairOptions; NULL: the NICs have the MACs that they had */
   H2kCloning *cloning;     /* clone.c's; NULL: the disks are copied */
 } H2kMigration;

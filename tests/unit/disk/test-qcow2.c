@@ -632,7 +632,7 @@ test_bad_headers (Fixture *f, gconstpointer data)
       {24, (guint64)G_MAXINT64, 8, H2K_ERROR_FORMAT, "too large for clusters"},
       {24, (guint64)2 << 40, 8, H2K_ERROR_FORMAT, "are needed"},
       {32, 1, 4, H2K_ERROR_UNSUPPORTED, "AES"},
-      {32, 2, 4, H2K_ERROR_UNSUPPORTED, "LUKS"},
+      {32, 2, 4, H2K_ERROR_FORMAT, "LUKS header"},
       {36, 1, 4, H2K_ERROR_FORMAT, "the L1 table has 1 entries, 2 are needed"},
       {40, 0, 8, H2K_ERROR_FORMAT, "L1 table at 0"},
       {40, 0x30001, 8, H2K_ERROR_FORMAT, "not aligned"},
