@@ -31,7 +31,9 @@ h2k_clone_key_file (const H2kClone *clone)
   G_LOCK (other_file);
   path = g_strdup (other_file);
   G_UNLOCK (other_file);
-  return path ? path : g_strdup (encryption ? h2k_json_string (encryption, "key-file") : NULL);
+  if (!path && encryption)
+    path = g_strdup (h2k_json_string (encryption, "key-file"));
+  return path;
 }
 
 static GBytes *

@@ -299,6 +299,7 @@ write_definitions (Export *e, GError **error)
       g_autofree char *name = g_path_get_basename (h2k_output_path (f->outputs->pdata[i]));
 
       g_free (disk->path);
+      g_clear_pointer (&disk->luks, h2k_domain_luks_free); /* the copy is not encrypted */
       g_free (disk->format);
       disk->path = g_build_filename (e->final_dir, name, NULL);
       disk->format = g_strdup (f->options->output_format);

@@ -86,12 +86,11 @@ hold_present (H2kFlattening *f, GError **error)
 static gboolean
 open_disks (H2kFlattening *f, GError **error)
 {
-  const H2kClone *clone = f->opened.clone;
+  H2kClone *clone = f->opened.clone;
 
   for (guint i = 0; i < clone->n_disks; i++)
     {
-      g_autofree char *path = h2k_clone_image (clone, f->layer, i);
-      H2kDisk *disk = h2k_disk_open (path, "qcow2", error);
+      H2kDisk *disk = h2k_clone_open_image (clone, f->layer, i, error);
 
       if (!disk)
         return FALSE;
