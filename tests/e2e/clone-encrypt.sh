@@ -135,8 +135,8 @@ key_files() {
 # clone.json is lost: what is encrypted, the images say; where the key is, the user.
 rebuilds() {
     rm "$store/clones/box/clone.json"
-    clone snapshot box --name again && clone show box | grep -q 'encrypted: *luks' &&
-        refused 3 'where its key is was lost' clone run --print box && clone run --print box --key-file "$work/key" && clone delete box
+    clone commit box && clone show box | grep -q 'encrypted: *luks' &&
+        refused 3 'where its key is was lost' clone merge box && clone merge box --key-file "$work/key" && clone delete box
 }
 
 # libvirt has to be told of each layer, and must not start a definition of an earlier state.
