@@ -87,6 +87,7 @@ h2k_clone_open (H2kCloneStore *store, const char *name, H2kCloneAccess access, G
   clone->store = store;
   clone->access = access;
   clone->lock_fd = -1;
+  clone->key = g_new0 (H2kImageKey *, 1);
   clone->name = g_strdup (name);
   if (!find_clone (store, name, &clone->dir, error)
       || (access == H2K_CLONE_CHANGE
@@ -108,7 +109,8 @@ h2k_clone_free (H2kClone *clone)
   if (clone->lock_fd >= 0)
     close (clone->lock_fd);
   g_clear_pointer (&clone->root, json_object_unref);
-  g_clear_pointer (&clone->key, h2k_image_key_unref);
+  h2k_image_key_unref (*clone->key);
+  g_free (clone->key);
   g_clear_pointer (&clone->layers, g_ptr_array_unref);
   g_free (clone->name);
   g_free (clone->dir);

@@ -98,8 +98,7 @@ typedef struct
   guint current;     /* number of the layer that the VM writes to */
   guint base;        /* number of the one that a reset goes back to */
   gboolean damaged;  /* a layer cannot be read: none is removed */
-  H2kImageKey
-      *key; /* h2k_clone_open_image()'s; NULL: not read yet, or the clone is not encrypted */
+  H2kImageKey **key; /* h2k_clone_open_image()'s: to NULL, or to what was read */
 } H2kClone;
 
 /* Open the clone NAME. A clone.json that is lost or damaged is made again from what else there is.
@@ -151,7 +150,7 @@ char *h2k_clone_secret_uuid (const H2kClone *clone);
 gboolean h2k_clone_read_key (const H2kClone *clone, H2kImageKey **key, GError **error);
 /* The disk DISK as it is in layer NUMBER, with everything below it, and unlocked. Errors: those of
  * h2k_clone_read_key() and h2k_disk_open(). */
-H2kDisk *h2k_clone_open_image (H2kClone *clone, guint number, guint disk, GError **error);
+H2kDisk *h2k_clone_open_image (const H2kClone *clone, guint number, guint disk, GError **error);
 /* Add the images (char *) of DISK that the current one builds on, the next one first. */
 void h2k_clone_lower_images (const H2kClone *clone, guint disk, GPtrArray *images);
 /* The name by which definitions of an encrypted clone call the current image. QEMU has to be told

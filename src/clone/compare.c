@@ -19,7 +19,7 @@ static H2kDisk *
 open_original (const H2kClone *clone, guint disk, GError **error)
 {
   g_autofree char *path = h2k_clone_image (clone, clone->base, disk);
-  g_autoptr (H2kDisk) top = h2k_disk_open (path, "qcow2", error);
+  g_autoptr (H2kDisk) top = h2k_clone_open_image (clone, clone->base, disk, error);
   H2kDisk *at = top;
 
   for (guint n = h2k_clone_depth (clone, clone->base); at && n; n--)
@@ -33,8 +33,6 @@ open_original (const H2kClone *clone, guint disk, GError **error)
 static H2kDisk *
 open_layer (const H2kClone *clone, guint number, guint disk, GError **error)
 {
-  g_autofree char *path = NULL;
-
   if (number == 0)
     return open_original (clone, disk, error);
   if (!h2k_clone_layer (clone, number))
@@ -43,8 +41,7 @@ open_layer (const H2kClone *clone, guint number, guint disk, GError **error)
                    number);
       return NULL;
     }
-  path = h2k_clone_image (clone, number, disk);
-  return h2k_disk_open (path, "qcow2", error);
+  return h2k_clone_open_image (clone, number, disk, error);
 }
 
 static guint

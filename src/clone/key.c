@@ -94,13 +94,13 @@ h2k_clone_read_key (const H2kClone *clone, H2kImageKey **key, GError **error)
 }
 
 H2kDisk *
-h2k_clone_open_image (H2kClone *clone, guint number, guint disk, GError **error)
+h2k_clone_open_image (const H2kClone *clone, guint number, guint disk, GError **error)
 {
   g_autofree char *path = h2k_clone_image (clone, number, disk);
 
-  if (!clone->key && !h2k_clone_read_key (clone, &clone->key, error))
+  if (!*clone->key && !h2k_clone_read_key (clone, clone->key, error))
     return NULL;
-  return h2k_disk_open_with (path, "qcow2", clone->key, error);
+  return h2k_disk_open_with (path, "qcow2", *clone->key, error);
 }
 
 /* --- the name for definitions ----------------------------------------------------------------- */

@@ -49,7 +49,7 @@ backing_name (const H2kClone *clone, const H2kLayer *layer, guint disk, char **f
 
 /* Put what LOWER and UPPER have into UPPER's image. */
 static gboolean
-merge_disk (H2kClone *clone, const H2kLayer *lower, const H2kLayer *upper, guint disk,
+merge_disk (const H2kClone *clone, const H2kLayer *lower, const H2kLayer *upper, guint disk,
             GCancellable *cancellable, GError **error)
 {
   H2kOutputOptions options = {.format = "qcow2", .sync = TRUE, .force = TRUE};
@@ -68,7 +68,7 @@ merge_disk (H2kClone *clone, const H2kLayer *lower, const H2kLayer *upper, guint
   if (g_str_equal (over, backing))
     return TRUE;
   if (!(source = h2k_clone_open_image (clone, upper->number, disk, error))
-      || !h2k_image_luks_read (path, clone->key, &luks, error))
+      || !h2k_image_luks_read (path, *clone->key, &luks, error))
     return FALSE;
   options.luks = luks.header ? &luks : NULL;
   output = h2k_output_create (path, source->size, &options, NULL, 0600, backing, format, error);

@@ -86,7 +86,7 @@ hold_present (H2kFlattening *f, GError **error)
 static gboolean
 open_disks (H2kFlattening *f, GError **error)
 {
-  H2kClone *clone = f->opened.clone;
+  const H2kClone *clone = f->opened.clone;
 
   for (guint i = 0; i < clone->n_disks; i++)
     {
