@@ -108,7 +108,7 @@ h2k_clone_original_target (const H2kClone *clone, guint disk)
 H2kDisk *
 h2k_clone_open_original (const H2kClone *clone, guint disk, GError **error)
 {
-  g_autofree char *name = NULL, *format = NULL, *path = NULL;
+  g_autofree char *name = NULL, *format = NULL;
   g_autoptr (GArray) lowest = find_lowest (clone, disk, &name, &format);
   g_autoptr (H2kDisk) image = NULL;
 
@@ -119,8 +119,7 @@ h2k_clone_open_original (const H2kClone *clone, guint disk, GError **error)
                    clone->name, disk + 1);
       return NULL;
     }
-  path = h2k_clone_image (clone, g_array_index (lowest, guint, 0), disk);
-  image = h2k_disk_open (path, "qcow2", error);
+  image = h2k_clone_open_image (clone, g_array_index (lowest, guint, 0), disk, error);
   return image && image->backing ? h2k_disk_ref (image->backing) : NULL;
 }
 
@@ -443,19 +442,22 @@ static const H2kDiskOps mixed_ops
     = {.pread = mixed_pread, .extent = mixed_extent, .finalize = mixed_finalize};
 
 static gboolean
-add_differences (const char *path, H2kDisk *before, H2kDisk *after, const char *name,
-                 const char *format, GCancellable *cancellable, GError **error)
+add_differences (const H2kClone *clone, guint number, guint n, const H2kCloneOriginal *to,
+                 const char *name, GCancellable *cancellable, GError **error)
 {
-  const H2kOutputOptions options = {.format = "qcow2", .sync = TRUE, .force = TRUE};
+  H2kOutputOptions options = {.format = "qcow2", .sync = TRUE, .force = TRUE};
   const H2kCopyOptions copy = {.threads = 1};
-  g_autoptr (H2kDisk) image = h2k_disk_open (path, "qcow2", error);
+  g_autofree char *path = h2k_clone_image (clone, number, n);
+  g_autoptr (H2kDisk) image = h2k_clone_open_image (clone, number, n, error);
+  g_auto (H2kImageLuks) luks = {0};
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (H2kOutput) output = NULL;
   Mixed *m;
 
-  if (!image)
+  if (!image || !h2k_image_luks_read (path, *clone->key, &luks, error))
     return FALSE;
-  if (before->size < image->size || after->size < image->size)
+  options.luks = luks.header ? &luks : NULL;
+  if (to->before->size < image->size || to->after->size < image->size)
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_VERIFY, "%s is larger than its original", path);
       return FALSE;
@@ -464,9 +466,9 @@ add_differences (const char *path, H2kDisk *before, H2kDisk *after, const char *
   disk = &m->disk;
   h2k_disk_init (disk, &mixed_ops, image->size, "mixed", path);
   m->image = image;
-  m->before = before;
-  m->after = after;
-  output = h2k_output_create (path, image->size, &options, NULL, 0600, name, format, error);
+  m->before = to->before;
+  m->after = to->after;
+  output = h2k_output_create (path, image->size, &options, NULL, 0600, name, to->format, error);
   return output && h2k_copy_extents (disk, h2k_disk_extent, output, &copy, cancellable, NULL, error)
          && h2k_output_commit (output, error);
 }
@@ -509,9 +511,9 @@ rebase (H2kClone *clone, guint disk, const H2kCloneOriginal *to, GCancellable *c
     return FALSE;
   for (guint i = 0; i < lowest->len && !only_link; i++)
     {
-      g_autofree char *image = h2k_clone_image (clone, g_array_index (lowest, guint, i), disk);
-      if (!(to->before ? add_differences (image, to->before, to->after, backing, to->format,
-                                          cancellable, error)
+      guint number = g_array_index (lowest, guint, i);
+      g_autofree char *image = h2k_clone_image (clone, number, disk);
+      if (!(to->before ? add_differences (clone, number, disk, to, backing, cancellable, error)
                        : replace_backing (image, backing, to->format, cancellable, error)))
         return FALSE;
     }
