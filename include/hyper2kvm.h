@@ -477,6 +477,8 @@ typedef struct
                       * which shares its blocks, and the clone is of that */
   char *encrypt;   /* a file with a passphrase, by which all that the repairs and the VM write is
                     * encrypted (LUKS, by QEMU); NULL: nothing is. Only the file's name is kept */
+  guint64 max_size; /* default 0: no limit; the most bytes that what the clone writes may take on
+                     * the host's disk, where there must be room for it; see h2k_clones_watch() */
 } H2kCloneOptions;
 
 H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);
@@ -642,6 +644,60 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kRebaseOptions, h2k_rebase_options_free)
  * for each disk), those of h2k_clones_create() for originals. */
 H2K_PUBLIC gboolean h2k_clones_rebase (const H2kRebaseOptions *options, GCancellable *cancellable,
                                        GError **error);
+/* Define the clone's VM in libvirt, or define it anew. CONNECT is a URI of libvirt's on this host;
+ * NULL: the one where it is defined, or qemu:///system for root and qemu:///session for others.
+ * Errors: H2K_ERROR_TOOL (libvirt does not run), _SOURCE (an original cannot be read by the user as
+ * whom libvirt runs QEMU), _OUTPUT. */
+H2K_PUBLIC gboolean h2k_clones_define (const char *state_dir, const char *name, const char *connect,
+                                       GError **error);
+/* Take it out of libvirt; the clone stays. Errors: H2K_ERROR_TOOL, _OUTPUT (it runs). */
+H2K_PUBLIC gboolean h2k_clones_undefine (const char *state_dir, const char *name, GError **error);
+/* Start it with libvirt, in which it is defined when it is not. Errors: those of
+ * h2k_clones_run_args() and of h2k_clones_define(). */
+H2K_PUBLIC gboolean h2k_clones_start (const char *state_dir, const char *name, const char *connect,
+                                      gboolean unsafe, GError **error);
+/* The command line, program first, that puts the serial console of a VM of libvirt's on the
+ * terminal. The caller's; g_strfreev(). Errors: H2K_ERROR_TOOL, _OUTPUT (it does not run). */
+H2K_PUBLIC char **h2k_clones_console_args (const char *state_dir, const char *name, GError **error);
+/* Shut the VM down, whether libvirt runs it or the command line of h2k_clones_run_args(), and wait
+ * for its end TIMEOUT seconds; one that runs still is ended with FORCE, and an error
+ * (H2K_ERROR_OUTPUT) without. One that does not run is as it should be. Errors: H2K_ERROR_TOOL,
+ * _CANCELLED, too. */
+H2K_PUBLIC gboolean h2k_clones_stop (const char *state_dir, const char *name, guint timeout,
+                                     gboolean force, GCancellable *cancellable, GError **error);
+/* Let a paused VM go on. Errors: H2K_ERROR_NO_SPACE (there is no room for what it writes), _OUTPUT
+ * (it does not run), _TOOL. */
+H2K_PUBLIC gboolean h2k_clones_resume (const char *state_dir, const char *name, GError **error);
+/* Set the most bytes that the clone's layers may take on the host's disk; 0: no limit. */
+H2K_PUBLIC gboolean h2k_clones_limit (const char *state_dir, const char *name, guint64 max_size,
+                                      GError **error);
+
+/* Told what h2k_clones_watch() finds: a line, without its end. */
+typedef void (*H2kCloneWatchFunc) (const char *line, gpointer data);
+
+typedef struct
+{
+  const char *state_dir;
+  const char *const *names; /* ended by NULL; NULL: all clones that run */
+  double interval;          /* seconds between two looks, beside those that events cause */
+  guint warn_percent;       /* of the filesystem, or of what the clone may take; 0: 10 */
+  guint64 warn_bytes;       /* instead of that; 0: unset */
+  guint64 reserve;        /* bytes that stay free on the filesystem; 0: 2 % of it, at most 1 GiB */
+  gboolean once;          /* look once, and say how it is */
+  gboolean until_stopped; /* end when none runs any more, instead of waiting for the next */
+  gboolean json;          /* lines are JSON objects */
+  H2kCloneWatchFunc say;
+  gpointer say_data;
+} H2kCloneWatchOptions;
+
+/* Watch how running clones grow: say so when there is little left for one, and pause it before its
+ * filesystem is full, or when it has come to its limit. Returns when OPTIONS say so or CANCELLABLE
+ * is cancelled. Errors: H2K_ERROR_SOURCE (there is no clone of a name), _OUTPUT, _CANCELLED. */
+H2K_PUBLIC gboolean h2k_clones_watch (const H2kCloneWatchOptions *options,
+                                      GCancellable *cancellable, GError **error);
+/* The clone's folder. The caller's. */
+H2K_PUBLIC char *h2k_clones_folder (const char *state_dir, const char *name, GError **error);
+
 /* Remove the clone and all of its states; its original stays as it is. */
 H2K_PUBLIC gboolean h2k_clones_delete (const char *state_dir, const char *name, GError **error);
 

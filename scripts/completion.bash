@@ -49,22 +49,26 @@ _hyper2kvm_clone() {
     fi
     case $verb in
     create)
-        words="--disk --encrypt --format --force-unsafe --snapshot --full --new-identity --hostname --no-repair --dry-run --report --qemu-test
+        words="--disk --encrypt --format --force-unsafe --snapshot --full --max-size --new-identity --hostname --no-repair --dry-run --report --qemu-test
             --boot-timeout --memory --vcpus --bus --mac --key --backend --skip-fsck --virtio-win-iso
             --virtio-config --qga --firstboot --no-two-phase-boot --force-dirty --temp-dir --json $common"
         ;;
     list | show | tree) words="--json $common" ;;
-    run) words="--vnc --force-unsafe --print $common" ;;
+    run) words="--vnc --force-unsafe --no-watch --print $common" ;;
     serve) words="--foreground --persistent --force-unsafe --stop --force $common" ;;
     snapshot) words="--name --description --drop $common" ;;
-    reset) words="--to $common" ;;
+    reset) words="--to --stop --timeout --force $common" ;;
+    define) words="--connect $common" ;;
+    start) words="--connect --force-unsafe --no-watch $common" ;;
+    stop) words="--timeout --force $common" ;;
+    watch) words="--interval --warn --reserve --once --until-stopped --json $common" ;;
     diff) words="--to --original --blocks --exit-code --key --backend --json $common" ;;
     verify) words="--full --json $common" ;;
     flatten) words="--to --snapshot --out-format --compress --threads --force $common" ;;
     export) words="--to --snapshot --out-format --compress --threads $common" ;;
     rebase) words="--disk --format --full --keep-content --force-unsafe $common" ;;
-    commit | merge | delete) words=$common ;;
-    *) words="create list show tree run serve snapshot reset commit merge diff verify flatten export rebase delete --help" ;;
+    commit | merge | delete | undefine | console | resume | limit) words=$common ;;
+    *) words="create list show tree run serve define undefine start console stop watch resume limit snapshot reset commit merge diff verify flatten export rebase delete --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

@@ -184,6 +184,31 @@ copy_nvram (const char *from_dir, const char *to_dir, GError **error)
   return FALSE;
 }
 
+/* Of a clone that a system's libvirt starts, what the VM writes to belongs to the user as whom that
+ * runs QEMU: so does the next layer's. */
+static void
+keep_owner (const char *clone_dir, const char *layer, const char *name)
+{
+  g_autofree char *old = g_build_filename (clone_dir, "current", name, NULL);
+  g_autofree char *new = g_build_filename (layer, name, NULL);
+  struct stat st;
+
+  if (geteuid () == 0 && stat (old, &st) == 0 && st.st_uid != 0
+      && lchown (new, st.st_uid, st.st_gid) != 0)
+    g_debug ("%s keeps its owner", new);
+}
+
+static void
+keep_owners (const char *clone_dir, const char *layer, guint n_disks)
+{
+  for (guint i = 0; i < n_disks; i++)
+    {
+      g_autofree char *name = h2k_clone_disk_name (i);
+      keep_owner (clone_dir, layer, name);
+    }
+  keep_owner (clone_dir, layer, "nvram.fd");
+}
+
 gboolean
 h2k_clone_new_layer (const char *clone_dir, guint number, guint parent, guint n_disks,
                      GError **error)
@@ -201,6 +226,7 @@ h2k_clone_new_layer (const char *clone_dir, guint number, guint parent, guint n_
   if (make_images (temp, below, parent, n_disks, error) && copy_nvram (below, temp, error)
       && h2k_clone_sync_dir (temp, error))
     {
+      keep_owners (clone_dir, temp, n_disks);
       if (rename (temp, final) == 0)
         return h2k_clone_sync_dir (layers, error);
       h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot name %s", final);

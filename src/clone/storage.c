@@ -67,13 +67,19 @@ h2k_storage_free (H2kStorage *storage)
   g_free (storage);
 }
 
+guint64
+h2k_storage_spare (const H2kStorage *storage)
+{
+  return MIN (SPARE_BYTES, storage->size / SPARE_PART);
+}
+
 gboolean
 h2k_storage_check (const H2kStorage *storage, const char *path, guint64 needed, GError **error)
 {
   g_autofree char *available = h2k_format_size (storage->available);
   g_autofree char *size = h2k_format_size (storage->size);
   g_autofree char *wanted = NULL;
-  guint64 spare = MIN (SPARE_BYTES, storage->size / SPARE_PART);
+  guint64 spare = h2k_storage_spare (storage);
 
   if (storage->in_memory)
     {

@@ -20,6 +20,9 @@ H2kStorage *h2k_storage_of (const char *path, GError **error);
 void h2k_storage_free (H2kStorage *storage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kStorage, h2k_storage_free)
 
+/* What has to stay free there, bytes: below that it counts as nearly full. */
+guint64 h2k_storage_spare (const H2kStorage *storage);
+
 /* Whether overlays can live there: it is not in memory, and has NEEDED bytes and some to spare; the
  * message has the numbers. Errors: H2K_ERROR_OUTPUT, H2K_ERROR_NO_SPACE. */
 gboolean h2k_storage_check (const H2kStorage *storage, const char *path, guint64 needed,

@@ -37,17 +37,28 @@ int
 cmd_clone_reset (int argc, char **argv)
 {
   g_autofree char *to = NULL;
+  gboolean stop_first = FALSE;
+  CloneStop stop = CLONE_STOP_DEFAULT;
   const GOptionEntry entries[] = {
       {"to", 0, 0, G_OPTION_ARG_STRING, &to,
        "the snapshot to go back to (default: the clone as it was made, or last committed)", "S"},
+      {"stop", 0, 0, G_OPTION_ARG_NONE, &stop_first, "shut the VM down first when it runs", NULL},
+      CLONE_STOP_ENTRIES (stop),
       {NULL},
   };
   g_autoptr (GError) error = NULL;
   int code
       = clone_parse (&argc, &argv, "NAME", "Throws away what the VM has written.", entries, 1, 1);
 
-  return code >= 0 ? code
-                   : clone_done (h2k_clones_reset (clone_state_dir, argv[1], to, &error), &error);
+  if (code >= 0)
+    return code;
+  if (stop.timeout < 0)
+    return cmd_usage ("clone reset", "no time is negative");
+  return clone_done ((!stop_first
+                      || h2k_clones_stop (clone_state_dir, argv[1], (guint)stop.timeout, stop.force,
+                                          cmd_cancellable (), &error))
+                         && h2k_clones_reset (clone_state_dir, argv[1], to, &error),
+                     &error);
 }
 
 int

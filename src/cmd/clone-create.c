@@ -13,6 +13,7 @@ typedef struct
   GStrv disks, macs, keys;
   gboolean no_repair, skip_fsck, qemu_test, no_two_phase;
   int memory, vcpus, timeout;
+  char *max_size;
 } Flags;
 
 static void
@@ -21,6 +22,7 @@ flags_clear (Flags *flags)
   g_strfreev (flags->disks);
   g_strfreev (flags->macs);
   g_strfreev (flags->keys);
+  g_free (flags->max_size);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Flags, flags_clear)
@@ -60,6 +62,9 @@ fill_options (H2kCloneOptions *options, const Flags *flags, char **argv)
   if (flags->no_repair && (vm->new_identity || vm->hostname))
     return cmd_usage ("clone create", "--no-repair does not look inside, as --new-identity and "
                                       "--hostname have to");
+  if (flags->max_size && !clone_parse_size (flags->max_size, &options->max_size))
+    return cmd_usage ("clone create", "--max-size: \"%s\" is no size: give 500M, 20G or 1T",
+                      flags->max_size);
   take_source (vm, argv[1]);
   add_all (vm->sources, flags->disks);
   add_all (vm->macs, flags->macs);
@@ -115,6 +120,8 @@ cmd_clone_create (int argc, char **argv)
        "encrypt all that is written with the passphrase that KEYFILE holds", "KEYFILE"},
       {"full", 0, 0, G_OPTION_ARG_NONE, &options->full,
        "read the whole disks for a digest, for `clone verify --full`", NULL},
+      {"max-size", 0, 0, G_OPTION_ARG_STRING, &flags.max_size,
+       "the most that what the clone writes may take on the host's disk", "SIZE"},
       {"no-repair", 0, 0, G_OPTION_ARG_NONE, &flags.no_repair,
        "do not look inside, make no repairs", NULL},
       {"dry-run", 'n', 0, G_OPTION_ARG_NONE, &vm->dry_run,

@@ -13,12 +13,14 @@
 int
 cmd_clone_run (int argc, char **argv)
 {
-  gboolean screen = FALSE, unsafe = FALSE, print = FALSE;
+  gboolean screen = FALSE, unsafe = FALSE, print = FALSE, no_watch = FALSE;
   const GOptionEntry entries[] = {
       {"vnc", 0, 0, G_OPTION_ARG_NONE, &screen,
        "have the screen on VNC, on 127.0.0.1 from port 5900 on (default: no screen)", NULL},
       {"force-unsafe", 0, 0, G_OPTION_ARG_NONE, &unsafe,
        "start it although its original has changed", NULL},
+      {"no-watch", 0, 0, G_OPTION_ARG_NONE, &no_watch,
+       "do not watch its growth: it may fill its filesystem", NULL},
       {"print", 0, 0, G_OPTION_ARG_NONE, &print, "print QEMU's command line, start nothing", NULL},
       {NULL},
   };
@@ -45,6 +47,8 @@ cmd_clone_run (int argc, char **argv)
   code = cmd_end_output (EXIT_OK);
   if (print || code != EXIT_OK)
     return code;
+  if (!no_watch)
+    clone_watch_in_background (argv[1], TRUE);
   signal (SIGPIPE, SIG_DFL);
   execv (args[0], args);
   fprintf (stderr, "hyper2kvm: error: cannot start %s: %s\n", args[0], g_strerror (errno));

@@ -32,6 +32,35 @@ int clone_answer (char *text, GError *const *error);
 /* The same of something that says nothing when it is done. */
 int clone_done (gboolean ok, GError *const *error);
 
+/* What --timeout and --force of those that stop a VM were given. */
+typedef struct
+{
+  int timeout; /* seconds */
+  gboolean force;
+} CloneStop;
+
+#define CLONE_STOP_DEFAULT                                                                         \
+  {                                                                                                \
+    .timeout = 120                                                                                 \
+  }
+#define CLONE_STOP_ENTRIES(STOP)                                                                   \
+  {"timeout",                                                                                      \
+   0,                                                                                              \
+   0,                                                                                              \
+   G_OPTION_ARG_INT,                                                                               \
+   &(STOP).timeout,                                                                                \
+   "seconds that the guest has for shutting down (default: 120)",                                  \
+   "S"},                                                                                           \
+  {                                                                                                \
+    "force", 0, 0, G_OPTION_ARG_NONE, &(STOP).force, "end a VM that does not shut down", NULL      \
+  }
+
+/* TEXT, a number with K, M, G, T, P, E or no unit behind it, as bytes, at least 1. */
+gboolean clone_parse_size (const char *text, guint64 *size);
+/* Watch the clone NAME, which runs or does so soon, for as long as it runs; ON_TERMINAL: what is
+ * found is also said on standard error. */
+void clone_watch_in_background (const char *name, gboolean on_terminal);
+
 int cmd_clone_create (int argc, char **argv);
 int cmd_clone_list (int argc, char **argv);
 int cmd_clone_show (int argc, char **argv);
@@ -48,3 +77,11 @@ int cmd_clone_export (int argc, char **argv);
 int cmd_clone_diff (int argc, char **argv);
 int cmd_clone_rebase (int argc, char **argv);
 int cmd_clone_delete (int argc, char **argv);
+int cmd_clone_define (int argc, char **argv);
+int cmd_clone_undefine (int argc, char **argv);
+int cmd_clone_start (int argc, char **argv);
+int cmd_clone_console (int argc, char **argv);
+int cmd_clone_stop (int argc, char **argv);
+int cmd_clone_resume (int argc, char **argv);
+int cmd_clone_limit (int argc, char **argv);
+int cmd_clone_watch (int argc, char **argv);

@@ -144,6 +144,7 @@ copy_devices (H2kDomain *copy, const H2kDomain *domain)
       new = g_ptr_array_index (copy->nics, i);
       new->was = g_strdup (nic->was);
       new->model = nic->model;
+      new->user = nic->user;
     }
   for (guint i = 0; i < domain->cdroms->len; i++)
     h2k_domain_add_cdrom (copy, g_ptr_array_index (domain->cdroms, i));
@@ -166,6 +167,8 @@ h2k_domain_copy (const H2kDomain *domain)
   copy->memory_mib = domain->memory_mib;
   copy->vcpus = domain->vcpus;
   copy->i440fx = domain->i440fx;
+  copy->emulated = domain->emulated;
+  copy->dac_label = g_strdup (domain->dac_label);
   if (domain->windows != NULL)
     copy->windows = g_memdup2 (domain->windows, sizeof *domain->windows);
   copy_devices (copy, domain);
@@ -182,6 +185,7 @@ h2k_domain_free (H2kDomain *domain)
   g_free (domain->description);
   g_free (domain->osinfo_id);
   g_free (domain->arch);
+  g_free (domain->dac_label);
   g_free (domain->nvram);
   g_ptr_array_unref (domain->disks);
   g_ptr_array_unref (domain->nics);

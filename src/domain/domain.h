@@ -54,6 +54,7 @@ typedef struct
   char *network; /* libvirt network name; NULL: "default" */
   char *was;     /* the network's name where the VM comes from, a comment; may be NULL */
   H2kNicModel model;
+  gboolean user; /* in the XML, too, a network of QEMU's own, for which no rights are needed */
 } H2kDomainNic;
 
 /* What a Windows guest needs to have said of it. Everything else that Windows wants of its machine
@@ -86,6 +87,10 @@ typedef struct
    * drivers that know the devices from before version 1.0 only. So is every machine with a disk on
    * IDE. */
   gboolean i440fx;
+  /* Of the XML, and not kept as JSON: for a host where KVM does not work; and "+UID:+GID", as which
+   * libvirt runs QEMU and changes no file's owner (NULL: as libvirt is configured). */
+  gboolean emulated;
+  char *dac_label;
 } H2kDomain;
 
 H2kDomain *h2k_domain_new (const char *name);

@@ -151,10 +151,11 @@ add_os (xmlNode *root, const H2kDomain *domain, const H2kArch *arch)
 static void
 add_cpu (xmlNode *root, const H2kDomain *domain, gboolean x86)
 {
-  /* The whole of the host's CPU: the guest comes from other hardware anyway, and it needs no less
-   * than it had. migratable leaves out what would bind the running VM to this host. */
-  xmlNode *cpu = element (root, "cpu", "mode", "host-passthrough", "check", "none", "migratable",
-                          x86 ? "on" : NULL, NULL);
+  /* The whole of the host's CPU, or of what can be emulated: the guest comes from other hardware
+   * anyway, and it needs no less than it had. migratable leaves out what would bind the running VM
+   * to this host. */
+  xmlNode *cpu = element (root, "cpu", "mode", domain->emulated ? "maximum" : "host-passthrough",
+                          "check", "none", "migratable", x86 ? "on" : NULL, NULL);
 
   /* Left alone, each virtual CPU is a socket, and Windows' licences count those: Home has one, the
    * other client editions have two, and do not use the rest. */
@@ -190,7 +191,7 @@ add_hyperv (xmlNode *features, const H2kDomain *domain)
   xmlNode *hyperv = feature == NULL ? NULL : element (features, "hyperv", NULL);
 
   for (guint i = 0; (feature = h2k_windows_enlightenment (domain, i)) != NULL; i++)
-    if (feature->libvirt != NULL)
+    if (feature->libvirt != NULL && !(domain->emulated && feature->kvm_only))
       element (hyperv, feature->libvirt, "state", "on",
                strcmp (feature->libvirt, "spinlocks") == 0 ? "retries" : NULL, H2K_SPINLOCK_RETRIES,
                NULL);
@@ -418,14 +419,15 @@ static void
 add_nic (xmlNode *devices, const H2kDomain *domain, guint i)
 {
   const H2kDomainNic *nic = g_ptr_array_index (domain->nics, i);
-  xmlNode *node = element (devices, "interface", "type", "network", NULL);
+  xmlNode *node = element (devices, "interface", "type", nic->user ? "user" : "network", NULL);
   g_autofree char *network = clean_text (nic->network != NULL ? nic->network : "default");
 
   if (nic->was != NULL)
     add_origin (node, nic->was);
   if (nic->mac != NULL)
     element (node, "mac", "address", nic->mac, NULL);
-  element (node, "source", "network", network, NULL);
+  if (!nic->user)
+    element (node, "source", "network", network, NULL);
   element (node, "model", "type", nic_models[nic->model], NULL);
   add_place (node, h2k_place_nic (domain, i));
 }
@@ -554,13 +556,17 @@ h2k_domain_to_xml (const H2kDomain *domain)
   char *text;
 
   xmlDocSetRootElement (doc, root);
-  xmlNewProp (root, BAD_CAST "type", BAD_CAST "kvm");
+  xmlNewProp (root, BAD_CAST "type", BAD_CAST (domain->emulated ? "qemu" : "kvm"));
   add_identity (root, domain);
   number_element (root, "memory", "MiB", domain->memory_mib);
   number_element (root, "vcpu", NULL, h2k_domain_vcpus (domain));
   add_os (root, domain, arch);
   add_hardware (root, domain, arch);
   add_devices (root, domain, arch);
+  if (domain->dac_label != NULL)
+    text_element (element (root, "seclabel", "type", "static", "model", "dac", "relabel", "no",
+                           NULL),
+                  "label", domain->dac_label);
 
   xmlDocDumpFormatMemoryEnc (doc, &buffer, &size, "UTF-8", 1);
   text = g_strndup ((const char *)buffer, (gsize)size);

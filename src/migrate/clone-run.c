@@ -7,6 +7,7 @@
 #include "domain/firmware.h"
 #include "domain/qemu.h"
 #include "migrate/clone-start.h"
+#include "migrate/clone-vm.h"
 
 static void add (GPtrArray *args, const char *text, ...) G_GNUC_NULL_TERMINATED;
 
@@ -21,8 +22,19 @@ add (GPtrArray *args, const char *text, ...)
   va_end (ap);
 }
 
+/* QEMU serves one client at a time on a socket: one is for commands, one for who watches. */
+static void
+add_socket (GPtrArray *args, const H2kClone *clone, gboolean watching)
+{
+  g_autofree char *path = h2k_clone_vm_socket (clone, watching);
+  g_autofree char *quoted = h2k_qemu_quote (path);
+  g_autofree char *value = g_strdup_printf ("unix:%s,server=on,wait=off", quoted);
+
+  add (args, "-qmp", value, NULL);
+}
+
 static GPtrArray *
-make_args (const H2kDomain *domain, gboolean screen, GError **error)
+make_args (const H2kClone *clone, const H2kDomain *domain, gboolean screen, GError **error)
 {
   const H2kArch *arch = h2k_arch_get (domain->arch);
   g_autofree char *emulator = g_find_program_in_path (arch->emulator);
@@ -54,6 +66,8 @@ make_args (const H2kDomain *domain, gboolean screen, GError **error)
   if (g_str_equal (arch->libvirt, "x86_64"))
     add (args, "-device", "VGA", NULL);
   add (args, screen ? "-vnc" : "-display", screen ? "127.0.0.1:0,to=99" : "none", NULL);
+  add_socket (args, clone, FALSE);
+  add_socket (args, clone, TRUE);
   g_ptr_array_add (args, NULL);
   return args;
 }
@@ -70,6 +84,6 @@ h2k_clones_run_args (const char *state_dir, const char *name, gboolean screen, g
   if (!clone || !h2k_clone_prepare_start (clone, unsafe, error))
     return NULL;
   domain = h2k_clone_machine (clone);
-  args = make_args (domain, screen, error);
+  args = make_args (clone, domain, screen, error);
   return args ? (char **)g_ptr_array_free (args, FALSE) : NULL;
 }

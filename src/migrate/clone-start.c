@@ -58,12 +58,45 @@ check_not_running (const H2kClone *clone, GError **error)
   return FALSE;
 }
 
+guint64
+h2k_clone_max_size (const H2kClone *clone)
+{
+  return (guint64)MAX (h2k_json_int (clone->root, "max-size", 0), 0);
+}
+
+guint64
+h2k_clone_stored (const H2kClone *clone)
+{
+  guint64 bytes = 0;
+
+  for (guint i = 0; i < clone->layers->len; i++)
+    bytes += ((const H2kLayer *)clone->layers->pdata[i])->stored;
+  return bytes;
+}
+
+gboolean
+h2k_clone_check_room (const H2kClone *clone, gboolean all, GError **error)
+{
+  g_autoptr (H2kStorage) storage = h2k_storage_of (clone->dir, error);
+  guint64 most = h2k_clone_max_size (clone), stored = h2k_clone_stored (clone);
+  g_autofree char *size = h2k_format_size (most);
+
+  if (!storage)
+    return FALSE;
+  if (most == 0 || stored < most)
+    return h2k_storage_check (storage, clone->dir, all && most > 0 ? most - stored : 0, error);
+  g_set_error (
+      error, H2K_ERROR, H2K_ERROR_NO_SPACE,
+      "the clone %s has grown to its --max-size of %s: reset it, drop snapshots, or give it "
+      "more by `hyper2kvm clone limit %s SIZE`",
+      clone->name, size, clone->name);
+  return FALSE;
+}
+
 static gboolean
 check_room (const H2kClone *clone, GError **error)
 {
-  g_autoptr (H2kStorage) storage = h2k_storage_of (clone->dir, error);
-
-  return storage && h2k_storage_check (storage, clone->dir, 0, error);
+  return h2k_clone_check_room (clone, TRUE, error);
 }
 
 /* QEMU's own message would not say what to do. */

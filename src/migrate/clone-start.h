@@ -19,5 +19,13 @@ gboolean h2k_clone_prepare_start (const H2kClone *clone, gboolean unsafe, GError
  * they cannot be brought back. Errors: H2K_ERROR_VERIFY, _SOURCE, as above. */
 gboolean h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **error);
 
+/* The most bytes that CLONE's layers may take on the host's disk; 0: there is no limit. */
+guint64 h2k_clone_max_size (const H2kClone *clone);
+/* What they take now. */
+guint64 h2k_clone_stored (const H2kClone *clone);
+/* Whether CLONE can grow: its filesystem is not nearly full, nor has it come to its limit. ALL:
+ * there is room for all that it may become. Errors: H2K_ERROR_NO_SPACE, _OUTPUT. */
+gboolean h2k_clone_check_room (const H2kClone *clone, gboolean all, GError **error);
+
 /* The machine as it was defined, on the disks where they are now. The caller's. */
 H2kDomain *h2k_clone_machine (const H2kClone *clone);

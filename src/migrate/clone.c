@@ -262,7 +262,7 @@ step_place (H2kMigration *m, GError **error)
   H2kCloning *c = m->cloning;
 
   c->storage = h2k_storage_of (c->store->clones, error);
-  return c->storage && h2k_storage_check (c->storage, c->store->clones, 0, error);
+  return c->storage && h2k_storage_check (c->storage, c->store->clones, c->options->max_size, error);
 }
 
 static char *
@@ -420,6 +420,9 @@ fill_state (H2kMigration *m, GError **error)
   json_object_set_string_member (root, "hyper2kvm", h2k_version ());
   json_object_set_string_member (root, "guest", m->guest ? m->guest->pretty_name : "");
   json_object_set_string_member (root, "firmware", h2k_firmware_name (m->domain->firmware));
+  if (c->options->max_size > 0)
+    json_object_set_int_member (root, "max-size",
+                                (gint64)MIN (c->options->max_size, (guint64)G_MAXINT64));
   json_object_set_object_member (root, "machine", h2k_domain_to_json (m->domain));
   json_object_set_array_member (root, "originals", originals);
   for (guint i = 0; i < m->sources->len; i++)

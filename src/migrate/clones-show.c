@@ -6,23 +6,14 @@
 #include "clone/server.h"
 #include "clone/storage.h"
 #include "disk/file.h"
-#include "migrate/clones.h"
+#include "migrate/clone-start.h"
+#include "migrate/clone-vm.h"
 #include "util/json.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 
 /* --- parts of the answers --------------------------------------------------------------------- */
-
-static guint64
-stored_bytes (const H2kClone *clone)
-{
-  guint64 bytes = 0;
-
-  for (guint i = 0; i < clone->layers->len; i++)
-    bytes += ((const H2kLayer *)clone->layers->pdata[i])->stored;
-  return bytes;
-}
 
 static guint
 count_snapshots (const H2kClone *clone)
@@ -84,7 +75,7 @@ summary (const H2kClone *clone)
   json_object_set_string_member (o, "original", original ? original : "");
   json_object_set_string_member (o, "original-health", health (clone));
   json_object_set_string_member (o, "created", created ? created : "");
-  json_object_set_int_member (o, "stored", (gint64)stored_bytes (clone));
+  json_object_set_int_member (o, "stored", (gint64)h2k_clone_stored (clone));
   json_object_set_int_member (o, "snapshots", count_snapshots (clone));
   json_object_set_string_member (o, "folder", clone->dir);
   return o;
@@ -214,6 +205,23 @@ add_users (const H2kClone *clone, JsonObject *o)
     json_object_set_string_member (o, "users", users);
 }
 
+/* Who runs it, and where it is defined. */
+static void
+add_machine (const H2kClone *clone, JsonObject *o)
+{
+  g_autoptr (H2kCloneVm) vm = h2k_clone_vm_find (clone, FALSE, NULL);
+  g_autofree char *where = vm ? vm->ops->where (vm) : NULL;
+
+  if (where)
+    json_object_set_string_member (o, "runs-in", where);
+  if (vm && vm->ops->state (vm) == H2K_VM_PAUSED)
+    json_object_set_boolean_member (o, "paused", TRUE);
+  if (h2k_json_string (clone->root, "libvirt"))
+    json_object_set_string_member (o, "libvirt", h2k_json_string (clone->root, "libvirt"));
+  if (h2k_clone_max_size (clone) > 0)
+    json_object_set_int_member (o, "max-size", (gint64)h2k_clone_max_size (clone));
+}
+
 static void
 add_server (const H2kClone *clone, JsonObject *o)
 {
@@ -261,6 +269,7 @@ details (const H2kClone *clone)
   add_room (clone, o);
   add_users (clone, o);
   add_server (clone, o);
+  add_machine (clone, o);
   json_object_set_array_member (o, "originals", originals_json (clone));
   json_object_set_array_member (o, "layers", layers);
   for (guint i = 0; i < clone->layers->len; i++)
@@ -309,11 +318,13 @@ show_text (const H2kClone *clone, JsonObject *o)
   guint depth = h2k_clone_depth (clone, clone->current);
 
   line (out, "name:", clone->name);
-  line (out, "state:", h2k_json_string (o, "state"));
+  line (out, "state:", h2k_json_flag (o, "paused") ? "paused" : h2k_json_string (o, "state"));
+  line (out, "runs in:", h2k_json_string (o, "runs-in"));
   line (out, "used by:", h2k_json_string (o, "users"));
   if (json_object_has_member (o, "server"))
     g_string_append_printf (out, "%-11s PID %" G_GINT64_FORMAT " reads the original for QEMU\n",
                             "server:", json_object_get_int_member (o, "server"));
+  line (out, "libvirt:", h2k_json_string (o, "libvirt"));
   line (out, "guest:", h2k_json_string (o, "guest"));
   line (out, "firmware:", h2k_json_string (o, "firmware"));
   line (out, "created:", h2k_json_string (o, "created"));
@@ -327,7 +338,9 @@ show_text (const H2kClone *clone, JsonObject *o)
           = g_strdup_printf ("%s, %s", path ? path : "?", trouble ? trouble : "as it was");
       line (out, "original:", text);
     }
-  size_line (out, "size:", stored_bytes (clone), "");
+  size_line (out, "size:", h2k_clone_stored (clone), "");
+  if (h2k_clone_max_size (clone) > 0)
+    size_line (out, "at most:", h2k_clone_max_size (clone), "");
   size_line (out, "grown:", h2k_clone_layer (clone, clone->current)->stored,
              " since the last snapshot or reset");
   g_string_append_printf (out, "%-11s %u over the original%s\n", "layers:", depth,

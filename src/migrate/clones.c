@@ -243,10 +243,39 @@ h2k_clones_merge (const char *state_dir, const char *name, GCancellable *cancell
          && finish (o.clone, h2k_clone_merge (o.clone, cancellable, merged, error), error);
 }
 
+char *
+h2k_clones_folder (const char *state_dir, const char *name, GError **error)
+{
+  g_auto (H2kOpenedClone) o = {0};
+
+  return h2k_clones_open (state_dir, name, H2K_CLONE_PEEK, &o, error) ? g_strdup (o.clone->dir)
+                                                                      : NULL;
+}
+
+/* A definition without its disks would stay in libvirt. One that cannot be taken out there, since
+ * libvirt is gone, is none either. */
+static gboolean
+forget_domain (H2kCloneStore *store, const char *name, GError **error)
+{
+  g_autoptr (H2kClone) clone = h2k_clone_open (store, name, H2K_CLONE_CHANGE, NULL);
+  g_autoptr (GError) local = NULL;
+
+  if (!clone || !h2k_json_string (clone->root, "libvirt")
+      || h2k_clone_forget_domain (clone, &local))
+    return TRUE;
+  if (g_error_matches (local, H2K_ERROR, H2K_ERROR_OUTPUT))
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return FALSE;
+    }
+  g_warning ("%s", local->message);
+  return TRUE;
+}
+
 gboolean
 h2k_clones_delete (const char *state_dir, const char *name, GError **error)
 {
   g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
 
-  return store && h2k_clone_delete (store, name, error);
+  return store && forget_domain (store, name, error) && h2k_clone_delete (store, name, error);
 }

@@ -39,3 +39,7 @@ JsonObject *h2k_clones_original (const H2kClone *clone, guint disk);
 
 /* An answer as text, with a line's end. The caller's. */
 char *h2k_clones_json (JsonNode *node);
+
+/* Take CLONE, opened for change, out of the libvirt that it is defined in, if it is. Errors:
+ * H2K_ERROR_TOOL (libvirt does not run), _OUTPUT (the VM runs). */
+gboolean h2k_clone_forget_domain (H2kClone *clone, GError **error);

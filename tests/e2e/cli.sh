@@ -25,7 +25,8 @@ documented() {
     local command option missing=0
     for command in local inspect boot-test convert info check compare nbd-serve ls tree cat get put discover \
         "clone create" "clone list" "clone show" "clone tree" "clone run" "clone serve" "clone snapshot" "clone reset" \
-        "clone commit" "clone merge" "clone diff" "clone verify" "clone flatten" "clone export" "clone rebase" "clone delete"; do
+        "clone commit" "clone merge" "clone diff" "clone verify" "clone flatten" "clone export" "clone rebase" "clone delete" \
+        "clone define" "clone undefine" "clone start" "clone console" "clone stop" "clone watch" "clone resume" "clone limit"; do
         # shellcheck disable=SC2086
         for option in $("$H2K" $command --help | grep -oE '^ +(-[a-z], )?--[a-z][a-z-]+' | grep -oE -- '--[a-z-]+'); do
             [ "$option" = --help ] && continue
@@ -167,7 +168,7 @@ completes() {
         ! complete_words -v '' | grep -q meson &&
         [ "$(complete_words local --out-format q)" = qcow2 ] &&
         [ "$(complete_words clone sn)" = snapshot ] &&
-        [ "$(complete_words -v clone --state-dir /tmp reset --t)" = --to ]
+        [ "$(complete_words -v clone --state-dir /tmp reset --t)" = "--to --timeout" ]
 }
 
 numbers() {
