@@ -1,0 +1,156 @@
+#!/bin/bash
+# Clones as domains of a libvirt of our own: its folders are those of a mount namespace, so that it is
+# apart from one that this machine has.
+if [ -z "${H2K_OWN_MOUNTS:-}" ] && [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
+    H2K_OWN_MOUNTS=1 exec unshare -m --propagation private "$0" "$@"
+fi
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+[ -n "${H2K_OWN_MOUNTS:-}" ] || skip_all "no mount namespace of our own here"
+command -v libvirtd virtlogd >/dev/null || skip_all "libvirtd is not installed"
+# QEMU's user has to get there.
+place=$(mktemp -d /var/tmp/h2k-virt.XXXXXX)
+chmod 711 "$place"
+store=$place/store
+original=$place/tiny.raw
+
+clone() {
+    local verb=$1
+    shift
+    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
+}
+
+soon() {
+    local i
+    for ((i = 0; i < 300; i++)); do
+        "$@" && return
+        sleep 0.1
+    done
+    return 1
+}
+
+# libvirtd with folders of its own.
+libvirt_starts() {
+    local dir
+    for dir in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt; do
+        mkdir -p "$dir" "$place/own$dir" && cp -a "$dir/." "$place/own$dir/" &&
+            mount --bind "$place/own$dir" "$dir" || return 1
+    done
+    rm -rf /run/libvirt/* /etc/libvirt/qemu/*.xml /etc/libvirt/qemu/autostart/*
+    virtlogd -d -p "$place/virtlogd.pid" && libvirtd -d -p "$place/libvirtd.pid" &&
+        soon test -S /run/libvirt/libvirt-sock
+}
+
+clean_up() {
+    local pid
+    clone stop --force --timeout 0 web 2>/dev/null
+    for pid in "$place"/*.pid; do
+        [ -e "$pid" ] && kill "$(cat "$pid")"
+    done
+    sleep 0.5
+    umount /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt 2>/dev/null
+    rm -rf "$place" "$work"
+}
+trap clean_up EXIT
+
+as_it_was() {
+    [ "$(stat -c '%u %g %a %Y %Z %z' "$original"; sha256sum "$original"; getfattr -d -m - "$original" 2>&1)" = "$before" ]
+}
+
+without_libvirt() {
+    refused 14 'libvirt at qemu:///system cannot be reached.*clone run' "$H2K" clone start --state-dir "$store" web
+}
+
+starts() {
+    clone start web --connect qemu:///system &&
+        clone show web | grep -q "runs in: *libvirt's domain web at qemu:///system" &&
+        virsh dumpxml web | grep -q "relabel='no'" && as_it_was
+}
+
+# Type TEXT on the console, and leave it.
+console() {
+    (
+        sleep 3
+        printf '%s' "$1"
+        sleep 2
+        printf '\035'
+    ) | timeout 30 script -qc "$H2K -q clone console --state-dir $store web" /dev/null >"$work/console"
+    cat "$work/console"
+    grep -q "$1" "$work/console"
+}
+
+running() {
+    refused 10 'runs already' "$H2K" clone start --state-dir "$store" web &&
+        refused 10 'runs' "$H2K" clone delete --state-dir "$store" web &&
+        refused 10 'runs' "$H2K" clone undefine --state-dir "$store" web &&
+        refused 10 'runs' "$H2K" clone reset --state-dir "$store" web
+}
+
+pauses() {
+    virsh suspend web && clone show web | grep -q '^state: *paused' &&
+        refused 10 'is paused' "$H2K" clone stop --state-dir "$store" web &&
+        clone resume web && clone show web | grep -q '^state: *running'
+}
+
+# libvirt's threshold event.
+limited() {
+    clone limit web 6M && console w && soon grep -q 'web: PAUSED: .*max-size' "$store/clones/web/watch.log" && clone limit web none && clone resume web
+}
+
+stops() {
+    clone stop web --timeout 30 && clone show web | grep -q '^state: *shut off' && as_it_was
+}
+
+# The next layer has the right owner already.
+resets() {
+    clone reset web && virsh start web && clone reset --stop --force --timeout 10 web &&
+        clone list | grep -q '^web *shut off' && as_it_was
+}
+
+changed() {
+    touch "$original"
+    refused 12 'written to since' "$H2K" clone start --state-dir "$store" web
+}
+
+closed() {
+    chmod 600 "$place/closed.raw" && clone create --no-repair "$place/closed.raw" closed &&
+        refused 3 'cannot be read by.*clone run' "$H2K" clone start --state-dir "$store" closed && clone delete closed
+}
+
+device() {
+    local dev ok=0
+    dev=$(losetup -f -r --show "$place/closed.raw") || return 1
+    clone create --no-repair --memory 64 "$dev" device && clone start device && clone stop --force --timeout 0 device &&
+        [ "$(stat -c %u "$dev")" -eq 0 ] || ok=1
+    setfacl -b "$dev"
+    clone delete device || ok=1
+    losetup -d "$dev"
+    return "$ok"
+}
+
+deleted() {
+    clone delete web && [ -z "$(virsh list --all --name)" ]
+}
+
+gcc -c -o "$work/tiny.o" "$H2K_TOP/tests/guests/tiny.S" &&
+    ld -m elf_x86_64 -Ttext 0x7c00 --oformat binary -o "$work/tiny.bin" "$work/tiny.o" &&
+    truncate -s 64M "$original" && dd if="$work/tiny.bin" of="$original" conv=notrunc status=none || exit 1
+cp --sparse=always "$original" "$place/closed.raw"
+clone create --no-repair --memory 64 "$original" web || exit 1
+before=$(stat -c '%u %g %a %Y %Z %z' "$original"; sha256sum "$original"; getfattr -d -m - "$original" 2>&1)
+[ -S /run/libvirt/libvirt-sock ] || claim "without libvirt the way that works is named" without_libvirt
+libvirt_starts || exit 1
+claim "libvirt starts it; the original keeps its owner, mode and times" starts
+claim "its console is on the terminal" console hello
+claim "nothing is changed while it runs" running
+claim "a paused VM is told, and goes on" pauses
+claim "a VM of libvirt's is paused when it takes what it may" limited
+claim "it shuts down by its power button; the original is as it was" stops
+claim "a reset clone starts with virsh, too, and is stopped for a reset" resets
+claim "an original that libvirt's user cannot read is refused, not changed" closed
+if has_loop_devices; then
+    claim "a device becomes readable for that user, and keeps its owner" device
+fi
+claim "an original that has changed is not started" changed
+claim "deleted, it is no domain any more" deleted
+finish
