@@ -475,10 +475,10 @@ typedef struct
                     * when they change, the clone is corrupt */
   gboolean snapshot; /* default FALSE; TRUE: of an image file that is in use a snapshot is taken,
                       * which shares its blocks, and the clone is of that */
-  char *encrypt;   /* a file with a passphrase, by which all that the repairs and the VM write is
-                    * encrypted (LUKS, by QEMU); NULL: nothing is. Only the file's name is kept */
-  guint64 max_size; /* default 0: no limit; the most bytes that what the clone writes may take on
-                     * the host's disk, where there must be room for it; see h2k_clones_watch() */
+  char *encrypt;     /* a file with a passphrase, by which all that the repairs and the VM write is
+                      * encrypted (LUKS, by QEMU); NULL: nothing is. Only the file's name is kept */
+  guint64 max_size;  /* default 0: no limit; the most bytes that what the clone writes may take on
+                      * the host's disk, where there must be room for it; see h2k_clones_watch() */
 } H2kCloneOptions;
 
 H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);

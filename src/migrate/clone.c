@@ -262,7 +262,8 @@ step_place (H2kMigration *m, GError **error)
   H2kCloning *c = m->cloning;
 
   c->storage = h2k_storage_of (c->store->clones, error);
-  return c->storage && h2k_storage_check (c->storage, c->store->clones, c->options->max_size, error);
+  return c->storage
+         && h2k_storage_check (c->storage, c->store->clones, c->options->max_size, error);
 }
 
 static char *
