@@ -57,8 +57,36 @@ h2k_clone_forget_domain (H2kClone *clone, GError **error)
     }
   if (domain && !h2k_virt_undefine (domain, error))
     return FALSE;
+  h2k_virt_forget_secret (clone);
   json_object_remove_member (clone->root, "libvirt");
   return h2k_clone_save (clone, error);
+}
+
+gboolean
+h2k_clone_drop_memory (const H2kClone *clone, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+  g_autoptr (virDomain) domain = h2k_virt_defined (clone, &local);
+
+  if (local)
+    {
+      g_warning ("%s. If it has saved the VM's memory, remove that before the VM is started "
+                 "(virsh managedsave-remove): it belongs to the disk that is thrown away",
+                 local->message);
+      return TRUE;
+    }
+  if (!domain || virDomainHasManagedSaveImage (domain, 0) != 1)
+    return TRUE;
+  if (virDomainManagedSaveRemove (domain, 0) == 0)
+    {
+      g_message ("the VM's memory, which libvirt had saved, is thrown away, too");
+      return TRUE;
+    }
+  h2k_virt_set_error (error, H2K_ERROR_OUTPUT,
+                      "libvirt has saved the memory of the VM of %s, which does not fit another "
+                      "state of its disk, and does not remove it",
+                      clone->name);
+  return FALSE;
 }
 
 gboolean

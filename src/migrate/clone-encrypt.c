@@ -16,12 +16,14 @@ h2k_clone_secret_clear (H2kCloneSecret *secret)
   g_clear_pointer (&secret->value, g_bytes_unref);
 }
 
+/* Ephemeral: libvirt keeps it in memory, where the key is anyhow while the VM runs, and never writes
+ * it to its own files. */
 static char *
 secret_xml (const char *name, const char *dir, const char *uuid)
 {
   g_autofree char *safe = h2k_escape_text (dir, -1);
 
-  return g_markup_printf_escaped ("<secret ephemeral='no' private='yes'>\n"
+  return g_markup_printf_escaped ("<secret ephemeral='yes' private='yes'>\n"
                                   "  <uuid>%s</uuid>\n"
                                   "  <description>the key of the clone %s</description>\n"
                                   "  <usage type='volume'>\n"

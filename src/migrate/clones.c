@@ -218,6 +218,7 @@ h2k_clones_reset (const char *state_dir, const char *name, const char *snapshot,
   g_auto (H2kOpenedClone) o = {0};
 
   return h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
+         && h2k_clone_drop_memory (o.clone, error)
          && finish (o.clone, h2k_clone_reset (o.clone, snapshot, error), error);
 }
 

@@ -43,3 +43,7 @@ char *h2k_clones_json (JsonNode *node);
 /* Take CLONE, opened for change, out of the libvirt that it is defined in, if it is. Errors:
  * H2K_ERROR_TOOL (libvirt does not run), _OUTPUT (the VM runs). */
 gboolean h2k_clone_forget_domain (H2kClone *clone, GError **error);
+/* Have libvirt throw away the memory that it may have saved of CLONE's VM (virsh managedsave):
+ * started with it on another state of the disk, the VM would corrupt that. Errors:
+ * H2K_ERROR_OUTPUT. */
+gboolean h2k_clone_drop_memory (const H2kClone *clone, GError **error);

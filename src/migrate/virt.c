@@ -277,6 +277,20 @@ give_secret (virConnectPtr connection, const H2kClone *clone, GError **error)
   return ok;
 }
 
+void
+h2k_virt_forget_secret (const H2kClone *clone)
+{
+  const char *uri = h2k_virt_uri (clone);
+  g_autofree char *uuid = h2k_clone_secret_uuid (clone);
+  g_autoptr (virConnect) connection = uri && uuid ? h2k_virt_open (uri, NULL) : NULL;
+  virSecretPtr secret = connection ? virSecretLookupByUUIDString (connection, uuid) : NULL;
+
+  if (!secret)
+    return;
+  virSecretUndefine (secret);
+  virSecretFree (secret);
+}
+
 gboolean
 h2k_virt_start (virConnectPtr connection, H2kClone *clone, GError **error)
 {

@@ -58,6 +58,8 @@ gboolean h2k_virt_start (virConnectPtr connection, H2kClone *clone, GError **err
 /* Take it out of libvirt, with what libvirt keeps of it but CLONE's own NVRAM. Errors:
  * H2K_ERROR_OUTPUT (it runs). */
 gboolean h2k_virt_undefine (virDomainPtr domain, GError **error);
+/* Have libvirt forget the key of CLONE, if it has one. */
+void h2k_virt_forget_secret (const H2kClone *clone);
 /* As whom libvirt at CONNECTION runs QEMU, "+UID:+GID", where that is somebody else; NULL: as this
  * user. The caller's. */
 char *h2k_virt_owner (virConnectPtr connection);

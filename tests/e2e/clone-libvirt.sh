@@ -107,6 +107,12 @@ resets() {
         clone list | grep -q '^web *shut off' && as_it_was
 }
 
+# Memory that was saved belongs to the disk of then.
+saved_memory() {
+    clone start web && virsh managedsave web && virsh dominfo web | grep -q 'Managed save: *yes' &&
+        clone reset web && virsh dominfo web | grep -q 'Managed save: *no'
+}
+
 changed() {
     touch "$original"
     refused 12 'written to since' "$H2K" clone start --state-dir "$store" web
@@ -151,6 +157,7 @@ claim "an original that libvirt's user cannot read is refused, not changed" clos
 if has_loop_devices; then
     claim "a device becomes readable for that user, and keeps its owner" device
 fi
+claim "memory that libvirt had saved is thrown away by a reset, too" saved_memory
 claim "an original that has changed is not started" changed
 claim "deleted, it is no domain any more" deleted
 finish
