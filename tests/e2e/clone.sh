@@ -203,6 +203,24 @@ lists() {
         json "$work/list.json" 'all(c["original-health"] == "ok" and c["state"] == "shut off" for c in d)'
 }
 
+# Another user, with a program that he can get at, whatever folder this tree is in.
+users_are_apart() {
+    local dir=$1 image=$1/own.raw
+    local -a as=(setpriv --reuid=65534 --regid=65534 --clear-groups env -i "PATH=$PATH" "HOME=$dir/home"
+        "XDG_DATA_HOME=$dir/home/share" "LD_LIBRARY_PATH=$dir" "$dir/hyper2kvm" -q clone)
+    cp "$H2K" "$(dirname "$H2K")"/../libhyper2kvm.so.0 "$dir" && chmod 755 "$dir" "$dir"/* &&
+        install -d -o 65534 -g 65534 -m 700 "$dir/home" && truncate -s 16M "$image" && truncate -s 16M "$dir/closed.raw" &&
+        chmod 600 "$dir/closed.raw" || return 1
+    "${as[@]}" create --no-repair "$image" mine && "${as[@]}" list | grep -q '^mine' &&
+        [ "$(stat -c '%u %a' "$dir/home/share/hyper2kvm" "$dir/home/share/hyper2kvm/clones")" = $'65534 700\n65534 700' ] &&
+        [ -z "$(find "$dir/home/share" -perm /077 ! -type l)" ] &&
+        "${as[@]}" run --print mine | grep -q qemu-system || return 1
+    clone list | grep -q '^mine' && return 1
+    refused 10 'another user|cannot (make|look)' "${as[@]}" list --state-dir "$store" &&
+        refused 10 'belongs to another user' "$H2K" clone list --state-dir "$dir/home/share/hyper2kvm" &&
+        refused 3 'closed.raw.*Permission denied' "${as[@]}" create --no-repair "$dir/closed.raw" other
+}
+
 claim "a VMDK becomes a VM, with its formats named in the chain" creates
 claim "the original is only opened for reading" opens_read_only
 claim "the definition is valid, its screen for this host alone" definition_is_valid
@@ -223,6 +241,13 @@ if has_loop_devices; then
     claim "a disk that is mounted is refused" in_use
 else
     skip "traps of real disks are refused" "no loop devices here"
+fi
+if is_root; then
+    apart=$(mktemp -d /var/tmp/h2k-users.XXXXXX)
+    claim "each user has clones of his own, and others' are closed to him" users_are_apart "$apart"
+    rm -rf "$apart"
+else
+    skip "each user has clones of his own, and others' are closed to him" "only root can be several users"
 fi
 claim "a changed or missing original is found and named" changed_original
 claim "the list says what there is" lists
