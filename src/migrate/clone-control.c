@@ -8,6 +8,7 @@
 #include "util/json.h"
 
 #define STOP_POLL (100 * 1000)                 /* microseconds */
+#define PRESS_AGAIN (10 * G_TIME_SPAN_SECOND)
 #define RELEASE_WAIT (10 * G_TIME_SPAN_SECOND) /* from the VM's end to that of its locks */
 
 /* --- libvirt ---------------------------------------------------------------------------------- */
@@ -190,10 +191,17 @@ press_button (const H2kClone *clone, H2kCloneVm *vm, guint timeout, gboolean for
   /* One that is paused does not see the button. */
   if (!paused && (timeout > 0 || !force))
     {
-      if (!vm->ops->shutdown (vm, error))
-        return FALSE;
-      if (wait_for_end (vm, until, cancellable))
-        return TRUE;
+      /* A guest that is still starting does not see it: press it again. */
+      while (!g_cancellable_is_cancelled (cancellable))
+        {
+          gint64 now = g_get_monotonic_time ();
+          if (!vm->ops->shutdown (vm, error))
+            return FALSE;
+          if (wait_for_end (vm, MIN (until, now + PRESS_AGAIN), cancellable))
+            return TRUE;
+          if (now + PRESS_AGAIN >= until)
+            break;
+        }
     }
   if (h2k_is_cancelled (cancellable, error))
     return FALSE;

@@ -1,12 +1,14 @@
 #!/bin/bash
 # Clones as domains of a libvirt of our own: its folders are those of a mount namespace, so that it is
-# apart from one that this machine has.
-if [ -z "${H2K_OWN_MOUNTS:-}" ] && [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
-    H2K_OWN_MOUNTS=1 exec unshare -m --propagation private "$0" "$@"
+# apart from one that this machine has; and its ports are those of a network namespace, since other
+# tests have screens, too.
+if [ -z "${H2K_OWN_MOUNTS:-}" ] && [ "$(id -u)" -eq 0 ] && unshare -m -n true 2>/dev/null; then
+    H2K_OWN_MOUNTS=1 exec unshare -m -n --propagation private "$0" "$@"
 fi
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ -n "${H2K_OWN_MOUNTS:-}" ] || skip_all "no mount namespace of our own here"
+ip link set lo up
 command -v libvirtd virtlogd >/dev/null || skip_all "libvirtd is not installed"
 # QEMU's user has to get there.
 place=$(mktemp -d /var/tmp/h2k-virt.XXXXXX)
@@ -134,6 +136,24 @@ device() {
     return "$ok"
 }
 
+# An ordinary user has a libvirt of his own, and nothing of root's.
+in_a_session() {
+    local dir=$place/s ok=0 pid # a short name: sockets lie below it
+    local -a as=(setpriv --reuid=65534 --regid=65534 --clear-groups env -i "PATH=$PATH" "HOME=$dir/home"
+        "XDG_RUNTIME_DIR=$dir/run" "XDG_CONFIG_HOME=$dir/home" "XDG_DATA_HOME=$dir/home/share" "LD_LIBRARY_PATH=$dir")
+    mkdir "$dir" && cp "$H2K" "$(dirname "$H2K")"/../libhyper2kvm.so.0 "$dir" && chmod -R a+rX "$dir" &&
+        install -d -o 65534 -g 65534 -m 700 "$dir/home" "$dir/run" && chmod 644 "$place/closed.raw" || return 1
+    "${as[@]}" "$dir/hyper2kvm" -q clone create --no-repair --memory 64 "$place/closed.raw" mine &&
+        "${as[@]}" "$dir/hyper2kvm" -q clone start mine &&
+        "${as[@]}" "$dir/hyper2kvm" -q clone show mine | grep -q 'qemu:///session' &&
+        "${as[@]}" "$dir/hyper2kvm" -q clone stop --timeout 60 mine &&
+        "${as[@]}" "$dir/hyper2kvm" -q clone reset mine && "${as[@]}" "$dir/hyper2kvm" -q clone delete mine || ok=1
+    for pid in "$dir"/run/libvirt/*.pid; do
+        [ -e "$pid" ] && kill "$(cat "$pid")"
+    done
+    return "$ok"
+}
+
 deleted() {
     clone delete web && [ -z "$(virsh list --all --name)" ]
 }
@@ -157,6 +177,7 @@ claim "an original that libvirt's user cannot read is refused, not changed" clos
 if has_loop_devices; then
     claim "a device becomes readable for that user, and keeps its owner" device
 fi
+claim "an ordinary user has one in a libvirt of his own" in_a_session
 claim "memory that libvirt had saved is thrown away by a reset, too" saved_memory
 claim "an original that has changed is not started" changed
 claim "deleted, it is no domain any more" deleted
