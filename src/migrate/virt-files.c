@@ -6,10 +6,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/disk.h"
-#include "disk/file.h"
 #include "migrate/virt.h"
-#include "util/json.h"
+#include "migrate/original-reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,12 +179,13 @@ check_originals (const H2kClone *clone, const User *user, GError **error)
   for (guint i = 0; i < clone->n_disks; i++)
     {
       JsonObject *original = h2k_clones_original (clone, i);
-      const char *path = h2k_json_string (original, "path");
+      g_autofree char *socket = h2k_original_socket (original);
       g_autoptr (H2kDisk) disk = NULL;
 
-      if (!path || h2k_file_is_uri (path))
+      /* What is served is read by the server. */
+      if (socket)
         continue;
-      disk = h2k_disk_open (path, h2k_json_string (original, "format"), error);
+      disk = h2k_original_open (original, error);
       if (!disk)
         return FALSE;
       for (guint f = 0; f < disk->files->len; f++)

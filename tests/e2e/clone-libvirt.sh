@@ -154,6 +154,26 @@ in_a_session() {
     return "$ok"
 }
 
+# What QEMU does not read comes from a server beside it, which QEMU's user may ask.
+served() {
+    mkdir "$place/ova" && qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$place/closed.raw" "$place/ova/disk.vmdk" &&
+        cat >"$place/ova/vm.ovf" <<'OVF' && tar -cf "$place/vm.ova" -C "$place/ova" vm.ovf disk.vmdk || return 1
+<?xml version="1.0"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
+ xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData">
+ <References><File ovf:id="f" ovf:href="disk.vmdk"/></References>
+ <DiskSection><Info/><Disk ovf:diskId="d" ovf:fileRef="f" ovf:capacity="67108864"/></DiskSection>
+ <VirtualSystem ovf:id="tiny"><Info/><VirtualHardwareSection><Info/>
+  <Item><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>6</rasd:ResourceType></Item>
+  <Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:HostResource>ovf:/disk/d</rasd:HostResource>
+   <rasd:InstanceID>2</rasd:InstanceID><rasd:Parent>1</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
+ </VirtualHardwareSection></VirtualSystem>
+</Envelope>
+OVF
+    clone create --no-repair --memory 64 "$place/vm.ova" served && clone start served &&
+        clone stop --timeout 60 served && clone delete served
+}
+
 deleted() {
     clone delete web && [ -z "$(virsh list --all --name)" ]
 }
@@ -178,6 +198,7 @@ if has_loop_devices; then
     claim "a device becomes readable for that user, and keeps its owner" device
 fi
 claim "an ordinary user has one in a libvirt of his own" in_a_session
+claim "an original that only this program reads is served to libvirt's QEMU" served
 claim "memory that libvirt had saved is thrown away by a reset, too" saved_memory
 claim "an original that has changed is not started" changed
 claim "deleted, it is no domain any more" deleted
