@@ -105,9 +105,9 @@ h2k_guest_volume_name (const H2kGuestVolume *volume)
 }
 
 static gboolean
-add_volumes (H2kGuest *guest, const H2kKeys *keys, GError **error)
+add_volumes (H2kGuest *guest, const H2kGuestOptions *options, GError **error)
 {
-  guest->stack = h2k_stack_new (guest->disks, keys, error);
+  guest->stack = h2k_stack_new_alone (guest->disks, options->keys, options->alone, error);
   if (!guest->stack)
     return FALSE;
   guest->tables = guest->stack->tables;
@@ -161,7 +161,7 @@ h2k_guest_open (GPtrArray *disks, const H2kGuestOptions *options, GError **error
   g_autoptr (GPtrArray) errors = g_ptr_array_new_with_free_func (error_free);
 
   options = options ? options : &none;
-  if (!add_guestfs (guest, options, error) || !add_volumes (guest, options->keys, error)
+  if (!add_guestfs (guest, options, error) || !add_volumes (guest, options, error)
       || !h2k_guest_open_filesystems (guest, options, errors, error)
       || !h2k_guest_choose_root (guest, options->any_system, errors, error)
       || !h2k_guest_mount_all (guest, errors, error))

@@ -89,6 +89,7 @@ typedef struct
   H2kKvmFunc kvm_works; /* for the libguestfs appliance */
   gboolean force_dirty; /* NTFS that was not unmounted is made writable: h2k_ntfs_force() */
   gboolean any_system;  /* of several systems the first one is taken, with a warning */
+  gboolean alone;       /* there will never be other disks: h2k_stack_new_alone() */
   const char *temp_dir; /* for what does not fit in memory; NULL: $TMPDIR or /var/tmp */
 } H2kGuestOptions;
 

@@ -263,6 +263,7 @@ h2k_migration_guest_options (const H2kMigration *m)
                            .backend = m->options->backend,
                            .kvm_works = h2k_kvm_works,
                            .force_dirty = m->options->force_dirty,
+                           .alone = m->cloning != NULL,
                            .temp_dir = m->options->temp_dir};
 }
 

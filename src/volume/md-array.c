@@ -15,6 +15,7 @@ typedef struct
   GArray *slots;            /* H2kMdDisk of each; disk NULL: it is missing */
   GPtrArray *notes;
   gboolean writable; /* as far as the array itself is concerned */
+  gboolean alone;    /* what is missing never comes back */
   GError **error;
 } Array;
 
@@ -187,6 +188,10 @@ judge_missing (Array *array, const H2kMdDisk *members, guint n)
       if (array->super->counted[i] && !is_given (members, n, i))
         list_slot (lost, i);
     }
+  if (all->len && array->alone)
+    return g_strdup_printf ("the array %s lacks members, those in the slots %s of %u: the VM goes "
+                            "on without them, and they must never be given to it",
+                            array->super->uuid, all->str, array->slots->len);
   if (lost->len)
     {
       array->writable = FALSE;
@@ -527,11 +532,11 @@ map_array (Array *array)
 }
 
 H2kDisk *
-h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes, gboolean *frozen,
-                   GError **error)
+h2k_md_array_disk (const H2kMdDisk *members, guint n_members, gboolean alone, GPtrArray *notes,
+                   gboolean *frozen, GError **error)
 {
   g_autoptr (GArray) slots = g_array_new (FALSE, TRUE, sizeof (H2kMdDisk));
-  Array array = {.slots = slots, .notes = notes, .writable = TRUE, .error = error};
+  Array array = {.slots = slots, .notes = notes, .writable = TRUE, .alone = alone, .error = error};
   g_autofree char *missing = NULL;
   H2kDisk *disk;
 

@@ -64,12 +64,13 @@ typedef struct
 /* The array of MEMBERS, all of one UUID, as a disk. NOTES (char *) gets what is to be reported.
  * Missing and stale members are done without where there are copies. Of an array that lacks a
  * member which it counts as active, or lacks any and has a bitmap, nothing is written, since that
- * member would come back without what was, and be believed; nor where bad blocks are noted or a
+ * member would come back without what was, and be believed (ALONE: it never comes back, so RAID 1
+ * and 10 are written); nor where bad blocks are noted or a
  * member is being replaced. RAID 1 and 10 are written on all members, RAID 4 and 5 with their
  * parity, which needs all members. *FROZEN: it is not written for such a reason, which is in NOTES,
  * whether the members can be or not.
  * Errors: H2K_ERROR_SOURCE (a member that is needed is missing or stale, or there twice),
  * H2K_ERROR_UNSUPPORTED (RAID 6, a write journal, a reshape), H2K_ERROR_FILESYSTEM (members
  * contradict each other). */
-H2kDisk *h2k_md_array_disk (const H2kMdDisk *members, guint n_members, GPtrArray *notes,
-                            gboolean *frozen, GError **error);
+H2kDisk *h2k_md_array_disk (const H2kMdDisk *members, guint n_members, gboolean alone,
+                            GPtrArray *notes, gboolean *frozen, GError **error);

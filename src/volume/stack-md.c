@@ -163,7 +163,8 @@ assemble (Builder *builder, const H2kMdMember *one)
       g_array_append_val (disks, found);
       g_ptr_array_add (parents, member->node);
     }
-  disk = h2k_md_array_disk ((const H2kMdDisk *)disks->data, disks->len, notes, &frozen, &problem);
+  disk = h2k_md_array_disk ((const H2kMdDisk *)disks->data, disks->len, builder->alone, notes,
+                            &frozen, &problem);
   name = g_strdup_printf ("RAID array %s", one->name && *one->name ? one->name : one->uuid);
   node = stack_add_node (builder, H2K_NODE_MD, name, disk, parents);
   node->frozen = frozen;

@@ -10,6 +10,7 @@ typedef struct
 {
   H2kStack *stack;
   const H2kKeys *keys;  /* may be NULL */
+  gboolean alone;       /* no other disk will ever be beside these */
   gint64 unlock_time;   /* microseconds left for opening containers */
   GPtrArray *lvm, *md;  /* members that were found; of the kind's own type */
   GPtrArray *btrfs;     /* the same */

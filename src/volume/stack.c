@@ -400,8 +400,14 @@ find_all (Builder *builder, GError **error)
 H2kStack *
 h2k_stack_new (GPtrArray *disks, const H2kKeys *keys, GError **error)
 {
+  return h2k_stack_new_alone (disks, keys, FALSE, error);
+}
+
+H2kStack *
+h2k_stack_new_alone (GPtrArray *disks, const H2kKeys *keys, gboolean alone, GError **error)
+{
   g_autoptr (H2kStack) stack = g_new0 (H2kStack, 1);
-  Builder builder = {.stack = stack, .keys = keys, .unlock_time = H2K_LUKS_TIME};
+  Builder builder = {.stack = stack, .keys = keys, .alone = alone, .unlock_time = H2K_LUKS_TIME};
   gboolean ok = TRUE;
 
   stack->tables = g_ptr_array_new_with_free_func (table_free);

@@ -66,6 +66,10 @@ typedef struct
  * BitLocker volumes; these last are not written then, unless they are suspended.
  * Errors: those of the disks. What is wrong with a volume is said in its node. */
 H2kStack *h2k_stack_new (GPtrArray *disks, const H2kKeys *keys, GError **error);
+/* The same. ALONE: the VM has these disks and will never have others, so that mirrors are written
+ * without the members that they lack. */
+H2kStack *h2k_stack_new_alone (GPtrArray *disks, const H2kKeys *keys, gboolean alone,
+                               GError **error);
 void h2k_stack_free (H2kStack *stack);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kStack, h2k_stack_free)
 

@@ -27,7 +27,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   if (!member)
     return 0;
   members[0] = (H2kMdDisk){member, disk};
-  array = h2k_md_array_disk (members, 1, notes, &frozen, NULL);
+  array = h2k_md_array_disk (members, 1, size % 2 == 0, notes, &frozen, NULL);
   for (guint64 i = 0; array && i < 8; i++)
     {
       guint64 at = array->size / 8 * i;

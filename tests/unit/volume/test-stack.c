@@ -681,6 +681,48 @@ check_degraded (const char *sample, const char *which, guint lines)
   g_assert_nonnull (strstr (why, "counts as active"));
 }
 
+/* A clone of one disk of a mirror: the other one never comes back, so it is written. What is made
+ * up from parity is not. */
+static void
+check_alone (const char *sample, const char *which, gboolean written)
+{
+  g_autoptr (GPtrArray) disks = some_disks (sample, which);
+  g_autoptr (GPtrArray) overlays = g_ptr_array_new_with_free_func ((GDestroyNotify)h2k_disk_unref);
+  g_autoptr (H2kStack) stack = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autofree char *why = NULL;
+  guint8 bytes[4096], back[4096];
+  const H2kNode *node;
+
+  for (guint i = 0; i < disks->len; i++)
+    g_ptr_array_add (overlays, h2k_overlay_new (disks->pdata[i], NULL, 1 << 20));
+  stack = h2k_stack_new_alone (overlays, NULL, TRUE, &error);
+  g_assert_no_error (error);
+  node = find_node (stack, "/dev/md127");
+  why = h2k_node_why_read_only (node);
+  g_assert_cmpint (why == NULL, ==, written);
+  g_assert_cmpint (h2k_disk_is_writable (node->volume->disk), ==, written);
+  assert_text_of (node->notes, "lacks members");
+  if (!written)
+    return;
+  assert_text_of (node->notes, "must never be given to it");
+  memset (bytes, 0x5a, sizeof bytes);
+  g_assert_true (h2k_disk_pwrite (node->volume->disk, 1 << 20, sizeof bytes, bytes, &error));
+  g_assert_true (h2k_disk_pread (node->volume->disk, 1 << 20, sizeof back, back, &error));
+  g_assert_cmpmem (back, sizeof back, bytes, sizeof bytes);
+}
+
+static void
+test_alone (void)
+{
+  check_alone ("md1-0.90", "1", TRUE);
+  check_alone ("md1-0.90", "2", TRUE);
+  check_alone ("md1-1.0", "2", TRUE);
+  check_alone ("md10-near", "14", TRUE);
+  check_alone ("md10-far", "24", TRUE);
+  check_alone ("md5", "12", FALSE);
+}
+
 static void
 test_degraded (void)
 {
@@ -1149,6 +1191,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stack/mirror-lost", test_mirror_lost);
   g_test_add_func ("/stack/types", test_types);
   g_test_add_func ("/stack/degraded", test_degraded);
+  g_test_add_func ("/stack/a-mirror-alone-is-written", test_alone);
   g_test_add_func ("/stack/removed", test_removed);
   g_test_add_func ("/stack/member-twice", test_member_twice);
   g_test_add_func ("/stack/no-notes", test_no_notes);
