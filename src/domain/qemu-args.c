@@ -221,12 +221,13 @@ encryption_of (Builder *b, guint i, const H2kDomainLuks *luks)
   for (guint n = 0; n < luks->below->len; n++)
     {
       g_autofree char *path = h2k_qemu_quote (luks->below->pdata[n]);
+      const char *at;
 
-      g_string_append (prefix, "backing.");
-      g_string_append_printf (options,
-                              ",%1$sdriver=qcow2,%1$sfile.driver=file,%1$sfile.filename=%2$s,"
-                              "%1$sencrypt.format=luks,%1$sencrypt.key-secret=key%3$u",
-                              prefix->str, path, i);
+      at = g_string_append (prefix, "backing.")->str;
+      g_string_append_printf (options, ",%sdriver=qcow2,%sfile.driver=file,%sfile.filename=%s", at,
+                              at, at, path);
+      g_string_append_printf (options, ",%sencrypt.format=luks,%sencrypt.key-secret=key%u", at, at,
+                              i);
     }
   return g_strdup (options->str);
 }

@@ -148,6 +148,7 @@ h2k_xfs_read_inode (XfsFs *xfs, guint64 number, XfsInode *inode, GError **error)
   guint per_block_log = layout->block_log - layout->inode_log;
   guint64 ag = number >> (layout->ag_log + per_block_log);
   guint64 place = number & (((guint64)1 << (layout->ag_log + per_block_log)) - 1);
+  /* cppcheck-suppress ctuuninitvar ; only its address is taken */
   const guint8 *raw = inode->raw;
 
   if (ag >= layout->ag_count || place >> per_block_log >= h2k_xfs_ag_length (layout, ag))
