@@ -93,8 +93,8 @@ char *
 h2k_clone_original_target (const H2kClone *clone, guint disk)
 {
   g_autofree char *name = NULL, *format = NULL;
-  g_autoptr (GArray) lowest = find_lowest (clone, disk, &name, &format);
 
+  g_array_unref (find_lowest (clone, disk, &name, &format));
   for (guint second = 0; second < 2; second++)
     {
       g_autofree char *link = link_name (disk, second);

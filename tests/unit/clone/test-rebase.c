@@ -216,7 +216,6 @@ check_consistent (const H2kClone *clone)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (H2kDisk) original = h2k_clone_open_original (clone, 0, &error);
-  g_autofree char *real = NULL;
 
   g_assert_no_error (error);
   g_assert_cmpstr (original->files->pdata[0], ==, original_path (clone));

@@ -167,7 +167,6 @@ test_layer_without_key (Fixture *f, gconstpointer data)
   g_auto (H2kImageLuks) luks = {0};
   g_autofree char *path = path_of (f, "b.qcow2"), *other = path_of (f, "c.qcow2");
   g_autofree guint8 *expected = make_image (f, "a.qcow2", key);
-  g_autofree guint8 *content = g_malloc (SIZE);
   g_autoptr (GError) error = NULL;
 
   g_assert_true (h2k_image_luks_new (key, &luks, NULL));
@@ -210,8 +209,8 @@ test_qemus_images (Fixture *f, gconstpointer data)
   static const char *const options[] = {
       "cluster_size=64k",
       "cluster_size=16k,extended_l2=on",
-      "cluster_size=512,encrypt.cipher-alg=serpent-256,encrypt.cipher-mode=cbc,"
-      "encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256",
+      ("cluster_size=512,encrypt.cipher-alg=serpent-256,encrypt.cipher-mode=cbc,"
+       "encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256"),
   };
   g_autoptr (H2kImageKey) key = key_of (f, PASSPHRASE);
 
@@ -241,8 +240,8 @@ static void
 test_wrong_keys (Fixture *f, gconstpointer data)
 {
   g_autoptr (H2kImageKey) right = key_of (f, PASSPHRASE), wrong = NULL;
-  g_autofree guint8 *expected = make_image (f, "a.qcow2", right);
 
+  g_free (make_image (f, "a.qcow2", right));
   wrong = key_of (f, "correct horse"); /* the line's end counts */
   refused (f, "a.qcow2", wrong, H2K_ERROR_SOURCE, "the key that was given does not open it");
   refused (f, "a.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "no key was given");
@@ -331,9 +330,10 @@ test_hostile (Fixture *f, gconstpointer data)
       {LUKS + 208 + 40, 0x7fffffff, 4, H2K_ERROR_FORMAT, "too large"},
   };
   g_autoptr (H2kImageKey) key = key_of (f, PASSPHRASE);
-  g_autofree guint8 *expected = make_image (f, "a.qcow2", key), *file = NULL;
+  g_autofree guint8 *file = NULL;
   gsize size;
 
+  g_free (make_image (f, "a.qcow2", key));
   file = load (f, "a.qcow2", &size);
   for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
     {
@@ -353,13 +353,14 @@ static void
 test_compressed (Fixture *f, gconstpointer data)
 {
   g_autoptr (H2kImageKey) key = key_of (f, PASSPHRASE);
-  g_autofree guint8 *expected = make_image (f, "a.qcow2", key), *file = NULL;
+  g_autofree guint8 *file = NULL;
   g_autoptr (H2kDisk) disk = NULL;
   g_autoptr (GError) error = NULL;
   guint8 byte;
   gsize size;
   guint64 l2;
 
+  g_free (make_image (f, "a.qcow2", key));
   file = load (f, "a.qcow2", &size);
   l2 = h2k_be64 (file + h2k_be64 (file + 40)) & 0x00fffffffffffe00;
   put_be (file + l2, h2k_be64 (file + l2) | (guint64)1 << 62, 8);
