@@ -66,7 +66,7 @@ h2k_original_new (const H2kCloneStore *store, const char *path, GError **error)
       original->path = g_strdup (path);
       return g_steal_pointer (&original);
     }
-  original->attached = h2k_attached_of_path ("", path, error);
+  original->attached = h2k_original_look (store, path, error);
   if (!original->attached)
     return NULL;
   /* The name that a device has at the next start of the host, too. */

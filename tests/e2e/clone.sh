@@ -132,6 +132,10 @@ bad_names() {
     [ ! -e "$work/up" ] && [ ! -e "$store/up" ]
 }
 
+of_a_clone() {
+    refused 2 'belongs to a clone' "$H2K" clone create --state-dir "$store" "$(disk_of web)" again
+}
+
 in_memory() {
     local where
     where=$(mktemp -d /dev/shm/h2k-clone.XXXXXX)
@@ -234,6 +238,7 @@ mkfifo "$work/fifo"
 claim "nothing is changed while it runs, and who it is is said" runs_meanwhile
 claim "it runs without libvirt, on the terminal" runs
 claim "names that lead elsewhere are refused" bad_names
+claim "what belongs to a clone is no original" of_a_clone
 claim "a store in memory is refused, with the numbers" in_memory
 if has_loop_devices; then
     claim "a filesystem that is nearly full is refused, with the numbers" nearly_full
