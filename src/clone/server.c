@@ -16,6 +16,7 @@
 #define LIVES 0 /* bytes of server.lock */
 #define IS_USED 1
 #define END_MS 10000
+#define RELEASE_MS 2000 /* from the end of a reader until its server knows of it */
 #define URI_START "nbd+unix:///?socket="
 /* What stands for itself in a URI. */
 #define PLAIN "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.-"
@@ -170,11 +171,25 @@ end_process (int fd, int pid)
   return ended || wait_for_end (fd, END_MS);
 }
 
+/* Who has read until just now is gone, and its server may not have seen it yet. */
+static H2kServerUse
+look_again (int fd, int *pid)
+{
+  H2kServerUse use = look (fd, pid);
+
+  for (guint waited = 0; use == H2K_SERVER_USED && waited < RELEASE_MS; waited += 10)
+    {
+      g_usleep (10 * 1000);
+      use = look (fd, pid);
+    }
+  return use;
+}
+
 static gboolean
 stop (int fd, const char *dir, gboolean force, GError **error)
 {
   int pid;
-  H2kServerUse use = look (fd, &pid);
+  H2kServerUse use = force ? look (fd, &pid) : look_again (fd, &pid);
 
   if (use == H2K_SERVER_NONE)
     return TRUE;
