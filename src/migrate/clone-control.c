@@ -7,7 +7,7 @@
 #include "migrate/virt.h"
 #include "util/json.h"
 
-#define STOP_POLL (100 * 1000)                 /* microseconds */
+#define STOP_POLL (100 * 1000) /* microseconds */
 #define PRESS_AGAIN (10 * G_TIME_SPAN_SECOND)
 #define RELEASE_WAIT (10 * G_TIME_SPAN_SECOND) /* from the VM's end to that of its locks */
 

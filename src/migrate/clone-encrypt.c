@@ -16,8 +16,8 @@ h2k_clone_secret_clear (H2kCloneSecret *secret)
   g_clear_pointer (&secret->value, g_bytes_unref);
 }
 
-/* Ephemeral: libvirt keeps it in memory, where the key is anyhow while the VM runs, and never writes
- * it to its own files. */
+/* Ephemeral: libvirt keeps it in memory, where the key is anyhow while the VM runs, and never
+ * writes it to its own files. */
 static char *
 secret_xml (const char *name, const char *dir, const char *uuid)
 {

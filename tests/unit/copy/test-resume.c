@@ -289,6 +289,7 @@ test_changes (gconstpointer data)
   h2k_disk_unref (&d->disk);
 }
 
+/* The engine has no more than eight chunks for two threads: who reads a ninth has written one. */
 static void
 test_other_source (void)
 {
@@ -300,7 +301,7 @@ test_other_source (void)
   Fixture f;
 
   fixture_init (&f, &variants[1].options);
-  interrupted = interrupt (&f, d, 8);
+  interrupted = interrupt (&f, d, 12);
   g_assert_true (interrupted);
   f.options.identity = "source: another layout\noptions: none";
   g_assert_false (convert (&d->disk, f.path, &f.options, 2, NULL, NULL, &error));
