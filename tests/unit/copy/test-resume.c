@@ -289,7 +289,7 @@ test_changes (gconstpointer data)
   h2k_disk_unref (&d->disk);
 }
 
-/* The engine has no more than eight chunks for two threads: who reads a ninth has written one. */
+/* The engine has no more than ten chunks for two threads: who reads an eleventh has written one. */
 static void
 test_other_source (void)
 {
