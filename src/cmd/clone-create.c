@@ -127,7 +127,7 @@ cmd_clone_create (int argc, char **argv)
       {"dry-run", 'n', 0, G_OPTION_ARG_NONE, &vm->dry_run,
        "print every change that would be made, make nothing", NULL},
       {"report", 0, 0, G_OPTION_ARG_FILENAME, &vm->report,
-       "write a report: .md, .clone_json or .html", "FILE"},
+       "write a report: .md, .json or .html", "FILE"},
       {"qemu-test", 0, 0, G_OPTION_ARG_NONE, &flags.qemu_test,
        "boot a throw-away overlay of the clone and wait for proof", NULL},
       {"boot-timeout", 0, 0, G_OPTION_ARG_INT, &flags.timeout,

@@ -10,6 +10,7 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
+#define KIB ((guint64)1 << 10)
 #define MIB ((guint64)1 << 20)
 #define GIB ((guint64)1 << 30)
 
@@ -25,34 +26,62 @@ set_up (Fixture *f, gconstpointer data)
   g_assert_nonnull (f->folder);
 }
 
-/* Folders in the folder are empty, or the test removed them. */
+static inline void
+remove_tree (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while (dir && (name = g_dir_read_name (dir)))
+    {
+      g_autofree char *child = g_build_filename (path, name, NULL);
+      if (g_file_test (child, G_FILE_TEST_IS_DIR) && !g_file_test (child, G_FILE_TEST_IS_SYMLINK))
+        remove_tree (child);
+      g_unlink (child);
+    }
+  g_rmdir (path);
+}
+
 static inline void
 tear_down (Fixture *f, gconstpointer data)
 {
-  g_autoptr (GDir) dir = g_dir_open (f->folder, 0, NULL);
-  const char *name;
-
-  while ((name = g_dir_read_name (dir)))
-    {
-      g_autofree char *path = g_build_filename (f->folder, name, NULL);
-      g_remove (path);
-    }
-  g_rmdir (f->folder);
+  remove_tree (f->folder);
   g_free (f->folder);
 }
 
-static inline char *run (Fixture *f, const char *format, ...) G_GNUC_PRINTF (2, 3);
-
-/* Run a program in the fixture's folder. What it printed is freed with the next call. */
 static inline char *
-run (Fixture *f, const char *format, ...)
+path_of (Fixture *f, const char *name)
+{
+  return g_build_filename (f->folder, name, NULL);
+}
+
+/* Run COMMAND, its arguments split as by a shell, in the fixture's folder; its exit code. */
+static inline int
+run_command (Fixture *f, char **out, const char *command)
 {
   g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (
       G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
   g_autoptr (GSubprocess) process = NULL;
   g_autoptr (GError) error = NULL;
-  g_autofree char *command = NULL;
   g_auto (GStrv) argv = NULL;
+
+  g_assert_true (g_shell_parse_argv (command, NULL, &argv, NULL));
+  g_subprocess_launcher_set_cwd (launcher, f->folder);
+  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv, &error);
+  g_assert_no_error (error);
+  g_subprocess_communicate_utf8 (process, NULL, NULL, out, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_true (g_subprocess_get_if_exited (process));
+  return g_subprocess_get_exit_status (process);
+}
+
+static inline char *run (Fixture *f, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/* The same of a program that succeeds. What it printed is freed with the next call. */
+static inline char *
+run (Fixture *f, const char *format, ...)
+{
+  g_autofree char *command = NULL;
   static char *out;
   va_list args;
 
@@ -60,13 +89,7 @@ run (Fixture *f, const char *format, ...)
   command = g_strdup_vprintf (format, args);
   va_end (args);
   g_clear_pointer (&out, g_free);
-  g_assert_true (g_shell_parse_argv (command, NULL, &argv, NULL));
-  g_subprocess_launcher_set_cwd (launcher, f->folder);
-  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv, &error);
-  g_assert_no_error (error);
-  g_subprocess_communicate_utf8 (process, NULL, NULL, &out, NULL, &error);
-  g_assert_no_error (error);
-  if (!g_subprocess_get_successful (process))
+  if (run_command (f, &out, command) != 0)
     g_error ("%s: %s", command, out);
   return out;
 }
@@ -74,7 +97,7 @@ run (Fixture *f, const char *format, ...)
 static inline H2kDisk *
 open_disk (Fixture *f, const char *name, const char *format)
 {
-  g_autofree char *path = g_build_filename (f->folder, name, NULL);
+  g_autofree char *path = path_of (f, name);
   g_autoptr (GError) error = NULL;
   H2kDisk *disk = h2k_disk_open (path, format, &error);
 
@@ -85,7 +108,7 @@ open_disk (Fixture *f, const char *name, const char *format)
 static inline guint8 *
 load (Fixture *f, const char *name, gsize *size)
 {
-  g_autofree char *path = g_build_filename (f->folder, name, NULL);
+  g_autofree char *path = path_of (f, name);
   g_autoptr (GError) error = NULL;
   char *data;
 
@@ -97,12 +120,24 @@ load (Fixture *f, const char *name, gsize *size)
 static inline void
 save (Fixture *f, const char *name, const void *data, gsize size)
 {
-  g_autofree char *path = g_build_filename (f->folder, name, NULL);
+  g_autofree char *path = path_of (f, name);
   g_autoptr (GError) error = NULL;
 
   g_unlink (path);
   g_file_set_contents_full (path, data, (gssize)size, G_FILE_SET_CONTENTS_NONE, 0600, &error);
   g_assert_no_error (error);
+}
+
+/* SIZE bytes of a file that is there become those at DATA. */
+static inline void
+patch (Fixture *f, const char *name, guint64 offset, const void *data, gsize size)
+{
+  g_autofree char *path = path_of (f, name);
+  int fd = g_open (path, O_WRONLY | O_CLOEXEC);
+
+  g_assert_cmpint (fd, >=, 0);
+  g_assert_cmpint (h2k_pwrite_full (fd, data, size, offset), ==, 0);
+  close (fd);
 }
 
 static inline void
@@ -131,6 +166,9 @@ check_extents (H2kDisk *disk, const guint8 *expected)
     {
       h2k_disk_extent (disk, at, disk->size, &extent, &error);
       g_assert_no_error (error);
+      g_assert_cmpuint (extent.offset, ==, at);
+      g_assert_cmpuint (extent.length, >, 0);
+      g_assert_cmpuint (extent.length, <=, disk->size - at);
       if (extent.kind == H2K_EXTENT_DATA)
         data += extent.length;
       else
@@ -185,13 +223,13 @@ scribble (Fixture *f, const char *name, const char *qemu_format, guint64 size, g
   g_autoptr (GRand) rand = g_rand_new_with_seed (seed);
   g_autoptr (GString) command = g_string_new ("qemu-io -t unsafe");
 
-  for (guint i = 0; i < 12; i++)
+  for (guint i = 0; i < 20; i++)
     {
-      guint64 offset = g_rand_int (rand) % size / 512 * 512;
+      guint64 offset = (guint64)(g_rand_double (rand) * (double)size) / 512 * 512;
       guint64 wanted = (1 + g_rand_int (rand) % 400) * 512;
       g_string_append_printf (command,
                               " -c 'write -P %d %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "'",
-                              g_rand_int_range (rand, 1, 256), offset, MIN (wanted, size - offset));
+                              g_rand_int_range (rand, 0, 256), offset, MIN (wanted, size - offset));
     }
   run (f, "%s -f %s %s", command->str, qemu_format, name);
 }
@@ -199,7 +237,7 @@ scribble (Fixture *f, const char *name, const char *qemu_format, guint64 size, g
 static inline void
 expect_refusal (Fixture *f, const char *name, const char *format, H2kError code, const char *words)
 {
-  g_autofree char *path = g_build_filename (f->folder, name, NULL);
+  g_autofree char *path = path_of (f, name);
   g_autoptr (GError) error = NULL;
   g_autoptr (H2kDisk) disk = h2k_disk_open (path, format, &error);
 

@@ -5,10 +5,7 @@
  */
 #include "disk/check.h"
 #include "disk/qcow2.h"
-
-#include <glib/gstdio.h>
-
-#define MIB ((guint64)1 << 20)
+#include "image-fixture.h"
 
 enum /* what a check says */
 {
@@ -18,94 +15,6 @@ enum /* what a check says */
   REFUSED, /* an error: no check is possible */
   UNKNOWN, /* qemu-img knows no check for the format */
 };
-
-typedef struct
-{
-  char *folder;
-} Fixture;
-
-static void
-set_up (Fixture *f, gconstpointer data)
-{
-  f->folder = g_dir_make_tmp ("h2k-check-XXXXXX", NULL);
-  g_assert_nonnull (f->folder);
-}
-
-static void
-tear_down (Fixture *f, gconstpointer data)
-{
-  g_autoptr (GDir) dir = g_dir_open (f->folder, 0, NULL);
-  const char *name;
-
-  while ((name = g_dir_read_name (dir)))
-    {
-      g_autofree char *path = g_build_filename (f->folder, name, NULL);
-      g_unlink (path);
-    }
-  g_rmdir (f->folder);
-  g_free (f->folder);
-}
-
-/* Run a command, its arguments split as by a shell, in the fixture's folder; its exit code. */
-static int run (Fixture *f, char **out, const char *format, ...) G_GNUC_PRINTF (3, 4);
-
-static int
-run (Fixture *f, char **out, const char *format, ...)
-{
-  g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (
-      G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
-  g_autoptr (GSubprocess) process = NULL;
-  g_autoptr (GError) error = NULL;
-  g_autofree char *command = NULL;
-  g_auto (GStrv) argv = NULL;
-  va_list args;
-
-  va_start (args, format);
-  command = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_assert_true (g_shell_parse_argv (command, NULL, &argv, NULL));
-  g_subprocess_launcher_set_cwd (launcher, f->folder);
-  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv, &error);
-  g_assert_no_error (error);
-  g_subprocess_communicate_utf8 (process, NULL, NULL, out, NULL, &error);
-  g_assert_no_error (error);
-  g_assert_true (g_subprocess_get_if_exited (process));
-  return g_subprocess_get_exit_status (process);
-}
-
-#define make(f, ...) g_assert_cmpint (run (f, NULL, __VA_ARGS__), ==, 0)
-
-static guint8 *
-load (Fixture *f, const char *name, gsize *size)
-{
-  g_autofree char *path = g_build_filename (f->folder, name, NULL);
-  char *data;
-
-  g_assert_true (g_file_get_contents (path, &data, size, NULL));
-  return (guint8 *)data;
-}
-
-static void
-save (Fixture *f, const char *name, const void *data, gsize size)
-{
-  g_autofree char *path = g_build_filename (f->folder, name, NULL);
-
-  g_assert_true (g_file_set_contents (path, data, (gssize)size, NULL));
-}
-
-static void
-put_be (guint8 *at, guint64 value, gsize size)
-{
-  for (gsize i = size; i-- > 0; value >>= 8)
-    at[i] = (guint8)value;
-}
-
-static void
-put_le32 (guint8 *at, guint32 value)
-{
-  value = GUINT32_TO_LE (value);
-  memcpy (at, &value, sizeof value);
-}
 
 /* What we say; the findings, or the error's text, go to TEXT. */
 static int
@@ -125,8 +34,10 @@ our_verdict (Fixture *f, const char *name, H2kCheck *check, char **text)
 static int
 qemu_verdict (Fixture *f, const char *name, char **out)
 {
+  g_autofree char *command = g_strdup_printf ("qemu-img check -U %s", name);
+
   g_free (*out);
-  switch (run (f, out, "qemu-img check -U %s", name))
+  switch (run_command (f, out, command))
     {
     case 0:
       return CLEAN;
@@ -154,8 +65,8 @@ expect (Fixture *f, const char *name, int verdict, const char *words)
 
 /* Random writes, zeros and discards by QEMU. */
 static void
-scribble (Fixture *f, const char *name, const char *format, guint64 size, guint32 seed,
-          gboolean only_writes)
+scribble_zeros (Fixture *f, const char *name, const char *format, guint64 size, guint32 seed,
+                gboolean only_writes)
 {
   static const char *const verbs[] = {"write -P 3", "write -z", "write -P 9", "discard"};
   g_autoptr (GRand) rand = g_rand_new_with_seed (seed);
@@ -168,7 +79,7 @@ scribble (Fixture *f, const char *name, const char *format, guint64 size, guint3
                               verbs[only_writes ? 0 : g_rand_int (rand) % 4], offset,
                               (1 + g_rand_int (rand) % 400) * 512);
     }
-  make (f, "%s -f %s %s", command->str, format, name);
+  run (f, "%s -f %s %s", command->str, format, name);
 }
 
 /* --- clean images ----------------------------------------------------------------------------- */
@@ -216,15 +127,15 @@ test_clean (Fixture *f, gconstpointer data)
     {
       const char *format = images[i].format;
 
-      make (f, "qemu-img create -q -f %s -o %s image 12M", format, images[i].options);
-      scribble (f, "image", format, 11 * MIB, i, format[0] != 'q' || i == 1);
+      run (f, "qemu-img create -q -f %s -o %s image 12M", format, images[i].options);
+      scribble_zeros (f, "image", format, 11 * MIB, i, format[0] != 'q' || i == 1);
       expect_clean (f, "image");
     }
   /* It is known by its end alone. */
-  make (f, "qemu-img create -q -f vpc -o subformat=fixed image.vhd 12M");
+  run (f, "qemu-img create -q -f vpc -o subformat=fixed image.vhd 12M");
   expect (f, "image.vhd", CLEAN, "");
   /* All that a raw disk can be is readable. */
-  make (f, "qemu-img create -q -f raw image 12M");
+  run (f, "qemu-img create -q -f raw image 12M");
   expect (f, "image", CLEAN, "");
 }
 
@@ -232,19 +143,19 @@ test_clean (Fixture *f, gconstpointer data)
 static void
 test_clean_more (Fixture *f, gconstpointer data)
 {
-  make (f, "qemu-img create -q -f qcow2 t 12M");
-  scribble (f, "t", "qcow2", 12 * MIB, 1, FALSE);
-  make (f, "qemu-img convert -t unsafe -f qcow2 -c -O qcow2 -o compression_type=zstd t c");
+  run (f, "qemu-img create -q -f qcow2 t 12M");
+  scribble_zeros (f, "t", "qcow2", 12 * MIB, 1, FALSE);
+  run (f, "qemu-img convert -t unsafe -f qcow2 -c -O qcow2 -o compression_type=zstd t c");
   expect_clean (f, "c");
-  make (f, "qemu-img convert -t unsafe -f qcow2 -O vmdk -o subformat=streamOptimized t s");
+  run (f, "qemu-img convert -t unsafe -f qcow2 -O vmdk -o subformat=streamOptimized t s");
   expect_clean (f, "s");
-  make (f, "qemu-img snapshot -c one t");
-  scribble (f, "t", "qcow2", 12 * MIB, 2, FALSE);
-  make (f, "qemu-img snapshot -c two t");
-  make (f, "qemu-img bitmap --add --enable t b0");
-  scribble (f, "t", "qcow2", 12 * MIB, 3, FALSE);
+  run (f, "qemu-img snapshot -c one t");
+  scribble_zeros (f, "t", "qcow2", 12 * MIB, 2, FALSE);
+  run (f, "qemu-img snapshot -c two t");
+  run (f, "qemu-img bitmap --add --enable t b0");
+  scribble_zeros (f, "t", "qcow2", 12 * MIB, 3, FALSE);
   expect_clean (f, "t");
-  make (f, "qemu-img snapshot -d one t");
+  run (f, "qemu-img snapshot -d one t");
   expect_clean (f, "t");
 }
 
@@ -256,8 +167,8 @@ test_never_written (Fixture *f, gconstpointer data)
   g_autofree guint8 *before = NULL, *after = NULL;
   gsize size, size_after;
 
-  make (f, "qemu-img create -q -f qcow2 t 12M");
-  scribble (f, "t", "qcow2", 12 * MIB, 1, FALSE);
+  run (f, "qemu-img create -q -f qcow2 t 12M");
+  scribble_zeros (f, "t", "qcow2", 12 * MIB, 1, FALSE);
   before = load (f, "t", &size);
   before[size / 2] ^= 255;
   put_be (before + h2k_be64 (before + 48), 0, 8); /* the refcount table's first entry */
@@ -379,13 +290,13 @@ test_damaged_qcow2 (Fixture *f, gconstpointer data)
       g_autofree guint8 *good = NULL;
       gsize size;
 
-      make (f, "qemu-img create -q -f qcow2 -o %s t 12M", options[i]);
-      make (f, "qemu-io -t unsafe -f qcow2 -c 'write -c -P 5 8M 1M' t");
-      scribble (f, "t", "qcow2", 8 * MIB, i, i == 1);
+      run (f, "qemu-img create -q -f qcow2 -o %s t 12M", options[i]);
+      run (f, "qemu-io -t unsafe -f qcow2 -c 'write -c -P 5 8M 1M' t");
+      scribble_zeros (f, "t", "qcow2", 8 * MIB, i, i == 1);
       if (i == 2)
         {
-          make (f, "qemu-img snapshot -c s t");
-          scribble (f, "t", "qcow2", 8 * MIB, 100 + i, FALSE);
+          run (f, "qemu-img snapshot -c s t");
+          scribble_zeros (f, "t", "qcow2", 8 * MIB, 100 + i, FALSE);
         }
       good = load (f, "t", &size);
       for (guint seed = 0; seed < 14; seed++)
@@ -411,8 +322,8 @@ test_qcow2_findings (Fixture *f, gconstpointer data)
   guint64 l1, l2, refcounts, old;
   gsize size;
 
-  make (f, "qemu-img create -q -f qcow2 t 12M");
-  make (f, "qemu-io -t unsafe -f qcow2 -c 'write 0 256k' t");
+  run (f, "qemu-img create -q -f qcow2 t 12M");
+  run (f, "qemu-io -t unsafe -f qcow2 -c 'write 0 256k' t");
   image = load (f, "t", &size);
   l1 = h2k_be64 (image + 40);
   l2 = h2k_be64 (image + l1) & H2K_QCOW2_OFFSET_MASK;
@@ -459,20 +370,20 @@ test_vdi (Fixture *f, gconstpointer data)
   guint32 map;
   gsize size;
 
-  make (f, "qemu-img create -q -f vdi t 12M");
-  make (f, "qemu-io -t unsafe -f vdi -c 'write 0 1M' -c 'write 3M 2M' t");
+  run (f, "qemu-img create -q -f vdi t 12M");
+  run (f, "qemu-io -t unsafe -f vdi -c 'write 0 1M' -c 'write 3M 2M' t");
   image = load (f, "t", &size);
   map = h2k_le32 (image + 340);
 
-  put_le32 (image + map + 4 * 4, 1);
+  put_le (image + map + 4 * 4, 1, 4);
   save (f, "u", image, size);
   expect (f, "u", CORRUPT, "and so is another one");
   g_assert_cmpint (qemu_verdict (f, "u", &out), ==, CORRUPT);
-  put_le32 (image + map + 4 * 4, 99);
+  put_le (image + map + 4 * 4, 99, 4);
   save (f, "u", image, size);
   expect (f, "u", CORRUPT, "which is not there");
   g_assert_cmpint (qemu_verdict (f, "u", &out), ==, CORRUPT);
-  put_le32 (image + map + 4 * 4, 0xffffffff);
+  put_le (image + map + 4 * 4, 0xffffffff, 4);
   save (f, "u", image, size);
   expect (f, "u", CORRUPT, "says that 3 blocks are allocated, but it is 2");
   g_assert_cmpint (qemu_verdict (f, "u", &out), ==, CORRUPT);
@@ -485,8 +396,8 @@ test_vhd (Fixture *f, gconstpointer data)
   guint32 bat = 1536, first;
   gsize size;
 
-  make (f, "qemu-img create -q -f vpc t 12M");
-  make (f, "qemu-io -t unsafe -f vpc -c 'write 0 1M' -c 'write 5M 2M' t");
+  run (f, "qemu-img create -q -f vpc t 12M");
+  run (f, "qemu-io -t unsafe -f vpc -c 'write 0 1M' -c 'write 5M 2M' t");
   image = load (f, "t", &size);
   first = h2k_be32 (image + bat);
   g_assert_cmpuint (first, <, 100);
@@ -535,8 +446,8 @@ test_vhdx (Fixture *f, gconstpointer data)
   guint64 bat, first;
   gsize size;
 
-  make (f, "qemu-img create -q -f vhdx -o block_size=1M t 12M");
-  make (f, "qemu-io -t unsafe -f vhdx -c 'write 0 2M' t");
+  run (f, "qemu-img create -q -f vhdx -o block_size=1M t 12M");
+  run (f, "qemu-io -t unsafe -f vhdx -c 'write 0 2M' t");
   image = load (f, "t", &size);
   bat = find_bat (image);
   first = h2k_le64 (image + bat);
@@ -572,32 +483,32 @@ test_vmdk (Fixture *f, gconstpointer data)
   guint32 grain;
   gsize size;
 
-  make (f, "qemu-img create -q -f vmdk t 12M");
-  make (f, "qemu-io -t unsafe -f vmdk -c 'write 0 1M' t");
+  run (f, "qemu-img create -q -f vmdk t 12M");
+  run (f, "qemu-io -t unsafe -f vmdk -c 'write 0 1M' t");
   image = load (f, "t", &size);
   rgt = (guint64)h2k_le32 (image + h2k_le64 (image + 0x30) * 512) * 512;
   gt = (guint64)h2k_le32 (image + h2k_le64 (image + 0x38) * 512) * 512;
   grain = h2k_le32 (image + gt);
 
-  put_le32 (image + gt + 4, grain);
-  put_le32 (image + rgt + 4, grain);
+  put_le (image + gt + 4, grain, 4);
+  put_le (image + rgt + 4, grain, 4);
   save (f, "u", image, size);
   expect (f, "u", CORRUPT, "overlaps something else");
-  put_le32 (image + gt + 4, 1 << 30);
-  put_le32 (image + rgt + 4, 1 << 30);
-  put_le32 (image + gt + 8, 2);
-  put_le32 (image + rgt + 8, 2);
+  put_le (image + gt + 4, 1 << 30, 4);
+  put_le (image + rgt + 4, 1 << 30, 4);
+  put_le (image + gt + 8, 2, 4);
+  put_le (image + rgt + 8, 2, 4);
   save (f, "u", image, size);
   expect (f, "u", REFUSED, "is not inside the file");
   g_assert_cmpint (qemu_verdict (f, "u", &out), !=, CLEAN);
-  put_le32 (image + gt + 4, 0);
+  put_le (image + gt + 4, 0, 4);
   save (f, "u", image, size);
   expect (f, "u", CORRUPT, "and its redundant copy differ");
-  put_le32 (image + rgt + 4, 0);
+  put_le (image + rgt + 4, 0, 4);
   save (f, "u", image, size);
   expect (f, "u", CORRUPT, "grain 2 at sector 2");
 
-  make (f, "qemu-img convert -t unsafe -f vmdk -O vmdk -o subformat=streamOptimized t s");
+  run (f, "qemu-img convert -t unsafe -f vmdk -O vmdk -o subformat=streamOptimized t s");
   stream = load (f, "s", &size);
   gt = (guint64)h2k_le32 (stream + h2k_le64 (stream + 0x38) * 512) * 512;
   grain = h2k_le32 (stream + gt + 4);

@@ -16,12 +16,6 @@
 
 /* --- helpers ---------------------------------------------------------------------------------- */
 
-static char *
-path_of (Fixture *f, const char *name)
-{
-  return g_build_filename (f->folder, name, NULL);
-}
-
 static H2kImageKey *
 key_of (Fixture *f, const char *passphrase)
 {

@@ -2,120 +2,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/disk.h"
+#include "image-fixture.h"
 
-#include <fcntl.h>
-#include <glib/gstdio.h>
-#include <unistd.h>
-
-#define MIB ((guint64)1 << 20)
 #define H2K_COMPRESSED_ENTRY ((guint64)1 << 62 | 0x50000)
 
 /* --- helpers ---------------------------------------------------------------------------------- */
-
-typedef struct
-{
-  char *folder;
-} Fixture;
-
-static void
-set_up (Fixture *f, gconstpointer data)
-{
-  f->folder = g_dir_make_tmp ("h2k-qcow2-XXXXXX", NULL);
-  g_assert_nonnull (f->folder);
-}
-
-static void
-tear_down (Fixture *f, gconstpointer data)
-{
-  g_autoptr (GDir) dir = g_dir_open (f->folder, 0, NULL);
-  const char *name;
-
-  while ((name = g_dir_read_name (dir)))
-    {
-      g_autofree char *path = g_build_filename (f->folder, name, NULL);
-      g_unlink (path);
-    }
-  g_rmdir (f->folder);
-  g_free (f->folder);
-}
-
-/* Run a program in the fixture's folder; the arguments are split at spaces. */
-static void run (Fixture *f, const char *format, ...) G_GNUC_PRINTF (2, 3);
-
-static void
-run (Fixture *f, const char *format, ...)
-{
-  g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (
-      G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
-  g_autoptr (GSubprocess) process = NULL;
-  g_autoptr (GError) error = NULL;
-  g_autofree char *command = NULL, *out = NULL;
-  g_auto (GStrv) argv = NULL;
-  va_list args;
-
-  va_start (args, format);
-  command = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_assert_true (g_shell_parse_argv (command, NULL, &argv, NULL));
-  g_subprocess_launcher_set_cwd (launcher, f->folder);
-  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv, &error);
-  g_assert_no_error (error);
-  g_subprocess_communicate_utf8 (process, NULL, NULL, &out, NULL, &error);
-  g_assert_no_error (error);
-  if (!g_subprocess_get_successful (process))
-    g_error ("%s: %s", command, out);
-}
-
-static char *
-path_of (Fixture *f, const char *name)
-{
-  return g_build_filename (f->folder, name, NULL);
-}
-
-static H2kDisk *
-open_disk (Fixture *f, const char *name, const char *format)
-{
-  g_autofree char *path = path_of (f, name);
-  g_autoptr (GError) error = NULL;
-  H2kDisk *disk = h2k_disk_open (path, format, &error);
-
-  g_assert_no_error (error);
-  return disk;
-}
-
-static guint8 *
-load (Fixture *f, const char *name, gsize *size)
-{
-  g_autofree char *path = path_of (f, name);
-  g_autoptr (GError) error = NULL;
-  char *data;
-
-  g_file_get_contents (path, &data, size, &error);
-  g_assert_no_error (error);
-  return (guint8 *)data;
-}
-
-static void
-save (Fixture *f, const char *name, const void *data, gsize size)
-{
-  g_autofree char *path = path_of (f, name);
-  g_autoptr (GError) error = NULL;
-
-  g_file_set_contents (path, data, (gssize)size, &error);
-  g_assert_no_error (error);
-}
-
-static void
-patch (Fixture *f, const char *name, guint64 offset, const void *data, gsize size)
-{
-  g_autofree char *path = path_of (f, name);
-  int fd = g_open (path, O_WRONLY | O_CLOEXEC);
-
-  g_assert_cmpint (fd, >=, 0);
-  g_assert_cmpint (h2k_pwrite_full (fd, data, size, offset), ==, 0);
-  close (fd);
-}
 
 static void
 patch_be (Fixture *f, const char *name, guint64 offset, guint64 value, gsize size)
@@ -134,68 +25,6 @@ peek_be (Fixture *f, const char *name, guint64 offset, gsize size)
   g_assert_cmpint (h2k_pread_full (fd, data + 8 - size, size, offset), ==, 0);
   close (fd);
   return h2k_be64 (data);
-}
-
-/* The extents cover the disk; what they call zero is zero. Returns the bytes of data. */
-static guint64
-check_extents (H2kDisk *disk, const guint8 *expected)
-{
-  g_autoptr (GError) error = NULL;
-  H2kExtent extent;
-  guint64 data = 0;
-
-  for (guint64 at = 0; at < disk->size; at += extent.length)
-    {
-      h2k_disk_extent (disk, at, disk->size, &extent, &error);
-      g_assert_no_error (error);
-      g_assert_cmpuint (extent.offset, ==, at);
-      g_assert_cmpuint (extent.length, >, 0);
-      g_assert_cmpuint (extent.length, <=, disk->size - at);
-      if (extent.kind == H2K_EXTENT_DATA)
-        data += extent.length;
-      else
-        g_assert_true (h2k_is_zero (expected + at, extent.length));
-    }
-  return data;
-}
-
-/* DISK reads as EXPECTED: at once, and in random pieces. */
-static void
-check_content (H2kDisk *disk, const guint8 *expected, gsize size)
-{
-  g_autoptr (GRand) rand = g_rand_new_with_seed (99);
-  g_autofree guint8 *got = g_malloc (size);
-  g_autoptr (GError) error = NULL;
-
-  g_assert_cmpuint (disk->size, ==, size);
-  h2k_disk_pread (disk, 0, size, got, &error);
-  g_assert_no_error (error);
-  g_assert_cmpmem (got, size, expected, size);
-  for (guint i = 0; i < 200; i++)
-    {
-      gsize offset = (gsize)g_rand_int_range (rand, 0, (int)size);
-      gsize most = MIN (size - offset, i % 2 ? 5000 : 3 * MIB);
-      gsize length = 1 + g_rand_int (rand) % most;
-      h2k_disk_pread (disk, offset, length, got, &error);
-      g_assert_no_error (error);
-      g_assert_cmpmem (got, length, expected + offset, length);
-    }
-}
-
-/* The image NAME reads as qemu-img reads it. Returns the bytes that its extents call data. */
-static guint64
-check_as_qemu (Fixture *f, const char *name)
-{
-  g_autoptr (H2kDisk) disk = open_disk (f, name, NULL);
-  g_autofree guint8 *expected = NULL;
-  gsize size;
-
-  g_assert_cmpstr (disk->format, ==, "qcow2");
-  g_assert_false (h2k_disk_is_writable (disk));
-  run (f, "qemu-img convert -U -t unsafe -O raw %s expected.raw", name);
-  expected = load (f, "expected.raw", &size);
-  check_content (disk, expected, size);
-  return check_extents (disk, expected);
 }
 
 /* A raw disk with compressible, random and empty stretches. */
@@ -218,7 +47,7 @@ make_raw (Fixture *f, const char *name, gsize size, guint32 seed)
 
 /* Random writes, zeros and discards by QEMU. */
 static void
-scribble (Fixture *f, const char *name, guint64 size, guint32 seed, gboolean v3)
+scribble_zeros (Fixture *f, const char *name, guint64 size, guint32 seed, gboolean v3)
 {
   g_autoptr (GRand) rand = g_rand_new_with_seed (seed);
   g_autoptr (GString) command = g_string_new ("qemu-io -t unsafe");
@@ -240,32 +69,6 @@ scribble (Fixture *f, const char *name, guint64 size, guint32 seed, gboolean v3)
                               offset, length);
     }
   run (f, "%s -f qcow2 %s", command->str, name);
-}
-
-static void
-expect_refusal (Fixture *f, const char *name, H2kError code, const char *words)
-{
-  g_autofree char *path = path_of (f, name);
-  g_autoptr (GError) error = NULL;
-  g_autoptr (H2kDisk) disk = h2k_disk_open (path, NULL, &error);
-
-  g_assert_null (disk);
-  g_assert_error (error, H2K_ERROR, (int)code);
-  if (!strstr (error->message, words))
-    g_error ("\"%s\" is not in: %s", words, error->message);
-}
-
-static void
-expect_read_error (Fixture *f, const char *name, guint64 offset, const char *words)
-{
-  g_autoptr (H2kDisk) disk = open_disk (f, name, "qcow2");
-  g_autoptr (GError) error = NULL;
-  guint8 buffer[512];
-
-  g_assert_false (h2k_disk_pread (disk, offset, sizeof buffer, buffer, &error));
-  g_assert_error (error, H2K_ERROR, H2K_ERROR_FORMAT);
-  if (!strstr (error->message, words))
-    g_error ("\"%s\" is not in: %s", words, error->message);
 }
 
 static void
@@ -305,9 +108,9 @@ test_layouts (Fixture *f, gconstpointer data)
   for (guint i = 0; i < G_N_ELEMENTS (options); i++)
     {
       run (f, "qemu-img create -q -f qcow2 -o %s t.qcow2 %" G_GUINT64_FORMAT, options[i], size);
-      check_as_qemu (f, "t.qcow2");
-      scribble (f, "t.qcow2", size, i, !strstr (options[i], "0.10"));
-      check_as_qemu (f, "t.qcow2");
+      check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
+      scribble_zeros (f, "t.qcow2", size, i, !strstr (options[i], "0.10"));
+      check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
     }
 }
 
@@ -329,14 +132,14 @@ test_compressed (Fixture *f, gconstpointer data)
     {
       guint64 bytes;
       run (f, "qemu-img convert -t unsafe -c -f raw -O qcow2 -o %s t.raw t.qcow2", options[i]);
-      bytes = check_as_qemu (f, "t.qcow2");
+      bytes = check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
       g_assert_cmpuint (bytes, >, 4 * MIB);
       /* Mixed with ordinary clusters, and written out of order. */
-      scribble (f, "t.qcow2", 11 * MIB, 50 + i, i != 6);
-      check_as_qemu (f, "t.qcow2");
+      scribble_zeros (f, "t.qcow2", 11 * MIB, 50 + i, i != 6);
+      check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
       run (f, "qemu-img convert -t unsafe -W -m 8 -c -f raw -O qcow2 -o %s t.raw u.qcow2",
            options[i]);
-      check_as_qemu (f, "u.qcow2");
+      check_as_qemu (f, "u.qcow2", "qcow2", "qcow2");
     }
 }
 
@@ -349,11 +152,11 @@ test_chain (Fixture *f, gconstpointer data)
   /* The base is shorter than the middle, which is longer than the top. */
   make_raw (f, "base.raw", 5 * MIB + 1024, 7);
   run (f, "qemu-img create -q -f qcow2 -b base.raw -F raw middle.qcow2 12M");
-  scribble (f, "middle.qcow2", 12 * MIB, 8, TRUE);
-  check_as_qemu (f, "middle.qcow2");
+  scribble_zeros (f, "middle.qcow2", 12 * MIB, 8, TRUE);
+  check_as_qemu (f, "middle.qcow2", "qcow2", "qcow2");
   run (f, "qemu-img create -q -f qcow2 -o cluster_size=4k -b middle.qcow2 -F qcow2 top.qcow2 10M");
-  scribble (f, "top.qcow2", 10 * MIB, 9, TRUE);
-  check_as_qemu (f, "top.qcow2");
+  scribble_zeros (f, "top.qcow2", 10 * MIB, 9, TRUE);
+  check_as_qemu (f, "top.qcow2", "qcow2", "qcow2");
 
   /* Relative names count from the image, not from where we are. Files are absolute. */
   disk = open_disk (f, "top.qcow2", NULL);
@@ -364,9 +167,9 @@ test_chain (Fixture *f, gconstpointer data)
 
   run (f, "qemu-img create -q -f qcow2 -b '%s/middle.qcow2' -F qcow2 absolute.qcow2 12M",
        f->folder);
-  check_as_qemu (f, "absolute.qcow2");
+  check_as_qemu (f, "absolute.qcow2", "qcow2", "qcow2");
   run (f, "qemu-img rebase -q -u -f qcow2 -b 'file:middle.qcow2' -F qcow2 absolute.qcow2");
-  check_as_qemu (f, "absolute.qcow2");
+  check_as_qemu (f, "absolute.qcow2", "qcow2", "qcow2");
 }
 
 /* Subclusters over a backing file, and compressed clusters between them. */
@@ -380,13 +183,13 @@ test_subclusters (Fixture *f, gconstpointer data)
           "middle.qcow2 12M");
   run (f, "qemu-io -t unsafe -f qcow2 -c 'write -c -P 7 1M 96k' -c 'write -P 8 1088k 1k' "
           "middle.qcow2");
-  scribble (f, "middle.qcow2", 12 * MIB, 18, TRUE);
-  check_as_qemu (f, "middle.qcow2");
+  scribble_zeros (f, "middle.qcow2", 12 * MIB, 18, TRUE);
+  check_as_qemu (f, "middle.qcow2", "qcow2", "qcow2");
   run (f, "qemu-img create -q -f qcow2 -o extended_l2=on -b middle.qcow2 -F qcow2 top.qcow2 10M");
   run (f, "qemu-io -t unsafe -f qcow2 -c 'write -c -P 9 1M 64k' -c 'write -z 1060k 4k' top.qcow2");
-  check_as_qemu (f, "top.qcow2");
-  scribble (f, "top.qcow2", 10 * MIB, 19, TRUE);
-  check_as_qemu (f, "top.qcow2");
+  check_as_qemu (f, "top.qcow2", "qcow2", "qcow2");
+  scribble_zeros (f, "top.qcow2", 10 * MIB, 19, TRUE);
+  check_as_qemu (f, "top.qcow2", "qcow2", "qcow2");
 
   /* The bitmap says of one subcluster that it is allocated and that it reads as zeros. */
   run (f, "qemu-img create -q -f qcow2 -o extended_l2=on t.qcow2 1G");
@@ -409,7 +212,7 @@ test_data_file (Fixture *f, gconstpointer data)
 
   run (f, "qemu-img create -q -f qcow2 -o data_file=%s t.qcow2 8M", expected);
   run (f, "qemu-io -t unsafe -f qcow2 -c 'write -P 5 1M 2M' t.qcow2");
-  check_as_qemu (f, "t.qcow2");
+  check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
   {
     g_autoptr (H2kDisk) disk = open_disk (f, "t.qcow2", NULL);
     g_assert_cmpuint (disk->files->len, ==, 2);
@@ -418,13 +221,13 @@ test_data_file (Fixture *f, gconstpointer data)
 
   run (f, "mkdir away");
   run (f, "mv data away/data");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_SOURCE, "looked for in the image's folder");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_SOURCE, f->folder);
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_SOURCE, "looked for in the image's folder");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_SOURCE, f->folder);
   run (f, "ln -s /etc/hosts data");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_SOURCE, "chain is broken");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_SOURCE, "chain is broken");
   run (f, "rm data");
   run (f, "ln t.qcow2 data");
-  expect_refusal (f, "t.qcow2", H2K_ERROR_FORMAT, "its own external data file");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_FORMAT, "its own external data file");
   run (f, "mv -f away/data data");
   run (f, "rmdir away");
 
@@ -595,7 +398,7 @@ test_threads (Fixture *f, gconstpointer data)
           "base.raw "
           "base.qcow2");
   run (f, "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 t.qcow2");
-  scribble (f, "t.qcow2", 24 * MIB, 22, TRUE);
+  scribble_zeros (f, "t.qcow2", 24 * MIB, 22, TRUE);
   run (f, "qemu-img convert -O raw t.qcow2 expected.raw");
   expected = load (f, "expected.raw", &size);
   disk = open_disk (f, "t.qcow2", "qcow2");
@@ -655,14 +458,14 @@ test_bad_headers (Fixture *f, gconstpointer data)
       if (bad[i].offset == 8)
         patch_be (f, "t.qcow2", 16, 100, 4);
       patch_be (f, "t.qcow2", bad[i].offset, bad[i].value, bad[i].size);
-      expect_refusal (f, "t.qcow2", bad[i].code, bad[i].words);
+      expect_refusal (f, "t.qcow2", NULL, bad[i].code, bad[i].words);
     }
   make_good (f, "cluster_size=8k");
   patch_be (f, "t.qcow2", 72, 16, 8);
-  expect_refusal (f, "t.qcow2", H2K_ERROR_FORMAT, "too small for subclusters");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_FORMAT, "too small for subclusters");
   make_good (f, "compression_type=zstd");
   patch_be (f, "t.qcow2", 104, 9, 1);
-  expect_refusal (f, "t.qcow2", H2K_ERROR_UNSUPPORTED, "compression type 9");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "compression type 9");
 }
 
 static void
@@ -681,7 +484,7 @@ test_unknown_feature (Fixture *f, gconstpointer data)
   memcpy (table + 2, "time \x1b[31mtravel", 16);
   image[72 + 2] = 1; /* bit 40 */
   save (f, "t.qcow2", image, size);
-  expect_refusal (f, "t.qcow2", H2K_ERROR_UNSUPPORTED, "\"time \\x1b[31mtravel\" (bit 40)");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "\"time \\x1b[31mtravel\" (bit 40)");
 }
 
 /* The dirty bit only says that reference counts may be wrong. */
@@ -776,23 +579,24 @@ test_bad_chains (Fixture *f, gconstpointer data)
   run (f, "qemu-img create -q -f qcow2 a.qcow2 1M");
   run (f, "qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2 1M");
   run (f, "qemu-img rebase -q -u -b b.qcow2 -F qcow2 a.qcow2");
-  expect_refusal (f, "b.qcow2", H2K_ERROR_FORMAT, "comes back to this file");
+  expect_refusal (f, "b.qcow2", NULL, H2K_ERROR_FORMAT, "comes back to this file");
   run (f, "qemu-img rebase -q -u -b a.qcow2 -F qcow2 a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_FORMAT, "comes back to this file");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_FORMAT, "comes back to this file");
 
   run (f, "qemu-img rebase -q -u -b gone.qcow2 -F qcow2 a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "its backing file \"gone.qcow2\" is missing");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, f->folder);
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_SOURCE,
+                  "its backing file \"gone.qcow2\" is missing");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_SOURCE, f->folder);
   run (f, "qemu-img rebase -q -u -b /gone/b.qcow2 -F qcow2 a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "a file of that name beside the image");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_SOURCE, "a file of that name beside the image");
   run (f, "qemu-img rebase -q -u -b nbd://host/x -F raw a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "not a local file");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "not a local file");
   run (f, "qemu-img rebase -q -u -b 'json:{\"driver\":\"null-co\"}' -F raw a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "not a local file");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "not a local file");
   run (f, "qemu-img rebase -q -u -b /dev/zero -F raw a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_SOURCE, "a character device");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_SOURCE, "a character device");
   run (f, "qemu-img rebase -q -u -b b.qcow2 -F luks a.qcow2");
-  expect_refusal (f, "a.qcow2", H2K_ERROR_UNSUPPORTED, "\"luks\" is not known");
+  expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "\"luks\" is not known");
 }
 
 static void
@@ -814,7 +618,7 @@ test_deep_chain (Fixture *f, gconstpointer data)
       patch (f, name, at, below, strlen (below));
       patch_be (f, name, 16, strlen (below), 4);
     }
-  check_as_qemu (f, "100.qcow2");
+  check_as_qemu (f, "100.qcow2", "qcow2", "qcow2");
   {
     g_autoptr (H2kDisk) deep = open_disk (f, "127.qcow2", NULL);
     guint8 byte = 0;
@@ -824,7 +628,7 @@ test_deep_chain (Fixture *f, gconstpointer data)
   save (f, "128.qcow2", image, size);
   patch (f, "128.qcow2", h2k_be64 (image + 8), "127.qcow2", 9);
   patch_be (f, "128.qcow2", 16, 9, 4);
-  expect_refusal (f, "128.qcow2", H2K_ERROR_FORMAT, "longer than 128");
+  expect_refusal (f, "128.qcow2", NULL, H2K_ERROR_FORMAT, "longer than 128");
 }
 
 /* A backing file whose format nobody recorded is found by content, but what a guest may have
@@ -838,17 +642,17 @@ test_unrecorded_format (Fixture *f, gconstpointer data)
   make_raw (f, "secret.raw", 1 * MIB, 1);
   run (f, "qemu-img create -q -f qcow2 -b secret.raw -F raw evil.qcow2");
   run (f, "qemu-img create -q -f qcow2 -b evil.qcow2 -F qcow2 t.qcow2");
-  check_as_qemu (f, "t.qcow2");
+  check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
 
   image = load (f, "t.qcow2", &size);
   for (gsize i = 72; i < 4096; i++)
     if (h2k_be32 (image + i) == 0xe2792aca)
       patch_be (f, "t.qcow2", i, 0x12345678, 4);
-  expect_refusal (f, "t.qcow2", H2K_ERROR_UNSUPPORTED, "secret.raw");
+  expect_refusal (f, "t.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "secret.raw");
 
   run (f, "qemu-img convert -f qcow2 -O qcow2 evil.qcow2 harmless.qcow2");
   run (f, "mv harmless.qcow2 evil.qcow2");
-  check_as_qemu (f, "t.qcow2");
+  check_as_qemu (f, "t.qcow2", "qcow2", "qcow2");
 }
 
 /* --- real samples ----------------------------------------------------------------------------- */

@@ -3,125 +3,20 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "disk/disk.h"
+#include "image-fixture.h"
 
-#include <fcntl.h>
-#include <glib/gstdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#define KIB ((guint64)1 << 10)
-#define MIB ((guint64)1 << 20)
-#define GIB ((guint64)1 << 30)
 
 /* --- helpers ---------------------------------------------------------------------------------- */
 
-typedef struct
-{
-  char *folder;
-} Fixture;
-
-static void
-set_up (Fixture *f, gconstpointer data)
-{
-  f->folder = g_dir_make_tmp ("h2k-vhdx-XXXXXX", NULL);
-  g_assert_nonnull (f->folder);
-}
-
-static void
-remove_tree (const char *path)
-{
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-  const char *name;
-
-  while (dir && (name = g_dir_read_name (dir)))
-    {
-      g_autofree char *child = g_build_filename (path, name, NULL);
-      if (g_file_test (child, G_FILE_TEST_IS_DIR) && !g_file_test (child, G_FILE_TEST_IS_SYMLINK))
-        remove_tree (child);
-      g_unlink (child);
-    }
-  g_rmdir (path);
-}
-
-static void
-tear_down (Fixture *f, gconstpointer data)
-{
-  remove_tree (f->folder);
-  g_free (f->folder);
-}
-
-/* Run a program in the fixture's folder; the arguments are split as a shell does. */
-static void run (Fixture *f, const char *format, ...) G_GNUC_PRINTF (2, 3);
-
-static void
-run (Fixture *f, const char *format, ...)
-{
-  g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (
-      G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
-  g_autoptr (GSubprocess) process = NULL;
-  g_autoptr (GError) error = NULL;
-  g_autofree char *command = NULL, *out = NULL;
-  g_auto (GStrv) argv = NULL;
-  va_list args;
-
-  va_start (args, format);
-  command = g_strdup_vprintf (format, args);
-  va_end (args);
-  g_assert_true (g_shell_parse_argv (command, NULL, &argv, NULL));
-  g_subprocess_launcher_set_cwd (launcher, f->folder);
-  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv, &error);
-  g_assert_no_error (error);
-  g_subprocess_communicate_utf8 (process, NULL, NULL, &out, NULL, &error);
-  g_assert_no_error (error);
-  if (!g_subprocess_get_successful (process))
-    g_error ("%s: %s", command, out);
-}
-
-static char *
-path_of (Fixture *f, const char *name)
-{
-  return g_build_filename (f->folder, name, NULL);
-}
-
 static H2kDisk *
-open_disk (Fixture *f, const char *name)
+open_vhdx (Fixture *f, const char *name)
 {
-  g_autofree char *path = path_of (f, name);
-  g_autoptr (GError) error = NULL;
-  H2kDisk *disk = h2k_disk_open (path, NULL, &error);
+  H2kDisk *disk = open_disk (f, name, NULL);
 
-  g_assert_no_error (error);
   g_assert_cmpstr (disk->format, ==, "vhdx");
   g_assert_false (h2k_disk_is_writable (disk));
   return disk;
-}
-
-static void
-expect_refusal (Fixture *f, const char *name, H2kError code, const char *words)
-{
-  g_autofree char *path = path_of (f, name);
-  g_autoptr (GError) error = NULL;
-  g_autoptr (H2kDisk) disk = h2k_disk_open (path, NULL, &error);
-
-  if (disk)
-    g_error ("no error with \"%s\"", words);
-  if (!strstr (error->message, words))
-    g_error ("\"%s\" is not in: %s", words, error->message);
-  g_assert_error (error, H2K_ERROR, (int)code);
-}
-
-static void
-expect_read_error (Fixture *f, const char *name, guint64 offset, const char *words)
-{
-  g_autoptr (H2kDisk) disk = open_disk (f, name);
-  g_autoptr (GError) error = NULL;
-  guint8 buffer[512];
-
-  g_assert_false (h2k_disk_pread (disk, offset, sizeof buffer, buffer, &error));
-  g_assert_error (error, H2K_ERROR, H2K_ERROR_FORMAT);
-  if (!strstr (error->message, words))
-    g_error ("\"%s\" is not in: %s", words, error->message);
 }
 
 static gsize
@@ -152,7 +47,7 @@ check_same_range (H2kDisk *disk, int fd, guint64 start, guint64 end)
 static guint64
 check_same (Fixture *f, const char *name, const char *raw)
 {
-  g_autoptr (H2kDisk) disk = open_disk (f, name);
+  g_autoptr (H2kDisk) disk = open_vhdx (f, name);
   g_autofree char *path = path_of (f, raw);
   g_autoptr (GRand) rand = g_rand_new_with_seed (5);
   g_autoptr (GError) error = NULL;
@@ -386,7 +281,7 @@ fill (Image *image, guint64 offset, guint64 length, guint8 value)
 }
 
 static void
-save (Fixture *f, const char *name, const Image *image)
+save_image (Fixture *f, const char *name, const Image *image)
 {
   g_autofree char *path = path_of (f, name);
   int fd = g_open (path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -512,32 +407,14 @@ byte_at (Fixture *f, const Image *image, guint64 offset)
   g_autoptr (GError) error = NULL;
   guint8 byte = 0;
 
-  save (f, "t.vhdx", image);
-  disk = open_disk (f, "t.vhdx");
+  save_image (f, "t.vhdx", image);
+  disk = open_vhdx (f, "t.vhdx");
   h2k_disk_pread (disk, offset, 1, &byte, &error);
   g_assert_no_error (error);
   return byte;
 }
 
 /* --- what QEMU makes -------------------------------------------------------------------------- */
-
-/* Random writes and zeros by QEMU. */
-static void
-scribble (Fixture *f, const char *name, guint64 size, guint32 seed)
-{
-  g_autoptr (GRand) rand = g_rand_new_with_seed (seed);
-  g_autoptr (GString) command = g_string_new ("qemu-io -t unsafe -f vhdx");
-
-  for (guint i = 0; i < 25; i++)
-    {
-      guint64 offset = (guint64)(g_rand_double (rand) * (double)size) / 512 * 512;
-      guint64 wanted = (1 + g_rand_int (rand) % 700) * 512;
-      g_string_append_printf (command,
-                              " -c 'write -P 0x%x %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "'",
-                              g_rand_int_range (rand, 0, 256), offset, MIN (wanted, size - offset));
-    }
-  run (f, "%s %s", command->str, name);
-}
 
 static void
 test_layouts (Fixture *f, gconstpointer data)
@@ -563,13 +440,13 @@ test_layouts (Fixture *f, gconstpointer data)
 
       run (f, "qemu-img create -q -f vhdx -o %s t.vhdx %" G_GUINT64_FORMAT, layouts[i].options,
            layouts[i].size);
-      disk = open_disk (f, "t.vhdx");
+      disk = open_vhdx (f, "t.vhdx");
       g_assert_cmpstr (disk->subformat, ==, layouts[i].subformat);
       g_assert_cmpuint (disk->sector_size, ==, 512);
       g_assert_cmpuint (disk->size, ==, layouts[i].size);
       if (large)
         continue;
-      scribble (f, "t.vhdx", layouts[i].size, i);
+      scribble (f, "t.vhdx", "vhdx", layouts[i].size, i);
       run (f, "qemu-img convert -t unsafe -O raw t.vhdx t.raw");
       g_assert_cmpuint (check_same (f, "t.vhdx", "t.raw"), >, 0);
     }
@@ -586,7 +463,7 @@ test_large (Fixture *f, gconstpointer data)
 
   run (f, "qemu-img create -q -f vhdx -o block_size=64M t.vhdx 64T");
   run (f, "qemu-io -t unsafe -f vhdx -c 'write -P 0x33 40T 64k' t.vhdx");
-  disk = open_disk (f, "t.vhdx");
+  disk = open_vhdx (f, "t.vhdx");
   for (guint64 at = 0; at < disk->size; at += extent.length, count++)
     {
       g_assert_true (h2k_disk_extent (disk, at, disk->size, &extent, NULL));
@@ -629,21 +506,21 @@ test_states (Fixture *f, gconstpointer data)
   set_block (image, 2, 2, 4);
   set_block (image, 3, 3, 5); /* unmapped */
   set_block (image, 5, 6, 4);
-  save (f, "t.vhdx", image);
-  disk = open_disk (f, "t.vhdx");
+  save_image (f, "t.vhdx", image);
+  disk = open_vhdx (f, "t.vhdx");
   check_kinds (disk, kinds, G_N_ELEMENTS (kinds), MIB);
   g_assert_true (h2k_disk_pread (disk, 0, 6 * MIB, got, NULL));
   for (guint i = 0; i < 6; i++)
     g_assert_cmpuint (got[i * MIB + 77], ==, i == 0 || i == 5 ? 0xaa : 0);
 
   set_block (image, 1, 4, 0);
-  save (f, "t.vhdx", image);
+  save_image (f, "t.vhdx", image);
   expect_read_error (f, "t.vhdx", MIB, "block 1 is in state 4");
   set_block (image, 1, 5, 0);
-  save (f, "t.vhdx", image);
+  save_image (f, "t.vhdx", image);
   expect_read_error (f, "t.vhdx", MIB, "block 1 is in state 5");
   set_block (image, 1, 7, 5);
-  save (f, "t.vhdx", image);
+  save_image (f, "t.vhdx", image);
   expect_read_error (f, "t.vhdx", MIB, "block 1 is in state 7");
 }
 
@@ -660,8 +537,8 @@ test_large_sectors (Fixture *f, gconstpointer data)
   fill (image, AT_BLOCKS + MIB, MIB, 2);
   set_block (image, 32767, 6, 4);
   set_block (image, 32768, 6, 5);
-  save (f, "t.vhdx", image);
-  disk = open_disk (f, "t.vhdx");
+  save_image (f, "t.vhdx", image);
+  disk = open_vhdx (f, "t.vhdx");
   g_assert_cmpuint (disk->sector_size, ==, 4096);
   g_assert_true (h2k_disk_pread (disk, 32 * GIB - 1, 1, &byte, NULL));
   g_assert_cmpuint (byte, ==, 1);
@@ -687,7 +564,7 @@ make_base (Fixture *f, guint32 sector_size)
   set_block (base, 0, 6, 4);
   set_block (base, 1, 6, 5);
   set_block (base, 3, 6, 7);
-  save (f, "base.vhdx", base);
+  save_image (f, "base.vhdx", base);
 }
 
 /* Random sectors are the child's, in one block, and all is as it should be in the others. */
@@ -728,21 +605,21 @@ test_differencing (Fixture *f, gconstpointer data)
         memset (expected + MIB + at, 0x22, n);
     }
   memset (expected + 2 * MIB, 0x99, MIB);
-  save (f, "child.vhdx", child);
+  save_image (f, "child.vhdx", child);
   g_assert_true (g_file_set_contents (raw, (char *)expected, 5 * MIB, NULL));
   check_same (f, "child.vhdx", "expected.raw");
 
-  disk = open_disk (f, "child.vhdx");
+  disk = open_vhdx (f, "child.vhdx");
   g_assert_cmpstr (disk->subformat, ==, "differencing");
   g_assert_cmpuint (disk->files->len, ==, 2);
   g_assert_cmpstr (disk->files->pdata[1], ==, base);
   check_kinds (disk, kinds, G_N_ELEMENTS (kinds), MIB);
 
   le (child, bitmap_place (child, 0), 0, 8);
-  save (f, "child.vhdx", child);
+  save_image (f, "child.vhdx", child);
   expect_read_error (f, "child.vhdx", MIB, "sector bitmap block 0 is missing");
   le (child, bitmap_place (child, 0), (guint64)12 << 20 | 6, 8);
-  save (f, "child.vhdx", child);
+  save_image (f, "child.vhdx", child);
   expect_read_error (f, "child.vhdx", MIB, "sector bitmap block 0 at 12582912 does not lie");
 }
 
@@ -759,9 +636,9 @@ test_second_chunk (Fixture *f, gconstpointer data)
   set_block (child, 16, 7, 4);
   le (child, bitmap_place (child, 1), (guint64)260 << 20 | 6, 8);
   fill (child, bitmap + 200 * MIB / 512 / 8, 100, 0xff); /* 800 sectors */
-  save (f, "t.vhdx", child);
+  save_image (f, "t.vhdx", child);
   {
-    g_autoptr (H2kDisk) disk = open_disk (f, "t.vhdx");
+    g_autoptr (H2kDisk) disk = open_vhdx (f, "t.vhdx");
     g_autofree guint8 *got = g_malloc (MIB);
     H2kExtent extent;
     g_assert_true (h2k_disk_pread (disk, 4 * GIB + 200 * MIB - 512, MIB, got, NULL));
@@ -837,19 +714,19 @@ test_parents (Fixture *f, gconstpointer data)
   run (f, "sh -c 'cp base.vhdx outside.vhdx; mv base.vhdx inner; mkdir inner/sub; echo x > "
           "inner/raw.img; ln -s ../outside.vhdx inner/link.vhdx; cp outside.vhdx "
           "inner/sub/base2.vhdx'");
-  save (f, "inner/large.vhdx", large);
+  save_image (f, "inner/large.vhdx", large);
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
     {
       g_autoptr (Image) child = image_new (4 * MIB, MIB, 512, 2, 0);
       guint8 byte = 0;
 
       set_parent (child, cases[i].pairs);
-      save (f, "inner/t.vhdx", child);
+      save_image (f, "inner/t.vhdx", child);
       if (cases[i].words)
-        expect_refusal (f, "inner/t.vhdx", cases[i].code, cases[i].words);
+        expect_refusal (f, "inner/t.vhdx", NULL, cases[i].code, cases[i].words);
       else
         {
-          g_autoptr (H2kDisk) disk = open_disk (f, "inner/t.vhdx");
+          g_autoptr (H2kDisk) disk = open_vhdx (f, "inner/t.vhdx");
           g_assert_true (h2k_disk_pread (disk, 3 * MIB, 1, &byte, NULL));
           g_assert_cmpuint (byte, ==, 0x44);
         }
@@ -879,19 +756,19 @@ test_headers (Fixture *f, gconstpointer data)
       seal (base);
       base->data[AT_HEADER1 + 4000] ^= cases[i].first == 0;
       base->data[AT_HEADER2 + 4000] ^= cases[i].second == 0;
-      save (f, "base.vhdx", base);
+      save_image (f, "base.vhdx", base);
       set_parent (child, plain_parent);
-      save (f, "t.vhdx", child);
+      save_image (f, "t.vhdx", child);
       was_said ("");
       if (cases[i].current)
         {
-          g_autoptr (H2kDisk) disk = open_disk (f, "t.vhdx");
+          g_autoptr (H2kDisk) disk = open_vhdx (f, "t.vhdx");
           g_assert_nonnull (disk->backing);
           g_assert_cmpint (was_said ("one of the two headers is damaged"), ==,
                            !cases[i].first || !cases[i].second);
         }
       else
-        expect_refusal (f, "t.vhdx", H2K_ERROR_FORMAT,
+        expect_refusal (f, "t.vhdx", NULL, H2K_ERROR_FORMAT,
                         cases[i].first ? "the same sequence number" : "both headers are damaged");
     }
 }
@@ -921,8 +798,9 @@ test_region_copy (Fixture *f, gconstpointer data)
   g_assert_cmpuint (byte_at (f, image, 5), ==, 0x77);
   g_assert_true (was_said ("the region table is damaged; its copy is used"));
   image->data[AT_REGIONS2 + 60000] ^= 1;
-  save (f, "t.vhdx", image);
-  expect_refusal (f, "t.vhdx", H2K_ERROR_FORMAT, "both copies of the region table are damaged");
+  save_image (f, "t.vhdx", image);
+  expect_refusal (f, "t.vhdx", NULL, H2K_ERROR_FORMAT,
+                  "both copies of the region table are damaged");
 }
 
 static void
@@ -980,8 +858,8 @@ test_bad_fields (Fixture *f, gconstpointer data)
 
       le (image, bad[i].offset, bad[i].value, bad[i].size);
       seal (image);
-      save (f, "t.vhdx", image);
-      expect_refusal (f, "t.vhdx", bad[i].code, bad[i].words);
+      save_image (f, "t.vhdx", image);
+      expect_refusal (f, "t.vhdx", NULL, bad[i].code, bad[i].words);
     }
 }
 
@@ -1022,7 +900,7 @@ test_bad_blocks (Fixture *f, gconstpointer data)
     {
       g_autoptr (Image) image = image_new (4 * MIB, MIB, 512, 0, 1);
       set_block (image, 2, 6, bad[i].host);
-      save (f, "t.vhdx", image);
+      save_image (f, "t.vhdx", image);
       expect_read_error (f, "t.vhdx", 2 * MIB + 512, bad[i].words);
     }
 }
@@ -1036,8 +914,8 @@ test_truncated (Fixture *f, gconstpointer data)
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
     {
       image->size = sizes[i];
-      save (f, "t.vhdx", image);
-      expect_refusal (f, "t.vhdx", H2K_ERROR_FORMAT, "");
+      save_image (f, "t.vhdx", image);
+      expect_refusal (f, "t.vhdx", NULL, H2K_ERROR_FORMAT, "");
     }
 }
 
@@ -1074,9 +952,9 @@ moved (const guint8 *sector, guint64 host)
 static void
 expect_damaged (Fixture *f, const Image *image, const char *words)
 {
-  save (f, "t.vhdx", image);
-  expect_refusal (f, "t.vhdx", H2K_ERROR_FORMAT, words);
-  expect_refusal (f, "t.vhdx", H2K_ERROR_FORMAT, "open it once in Hyper-V (Mount-VHD)");
+  save_image (f, "t.vhdx", image);
+  expect_refusal (f, "t.vhdx", NULL, H2K_ERROR_FORMAT, words);
+  expect_refusal (f, "t.vhdx", NULL, H2K_ERROR_FORMAT, "open it once in Hyper-V (Mount-VHD)");
 }
 
 static void
@@ -1172,7 +1050,7 @@ test_log_zeros (Fixture *f, gconstpointer data)
   log_write (image, &(LogEntry){0, 0, 1, image->size, image->size}, updates,
              G_N_ELEMENTS (updates));
   g_assert_cmpuint (byte_at (f, image, 0), ==, 0);
-  disk = open_disk (f, "t.vhdx");
+  disk = open_vhdx (f, "t.vhdx");
   g_assert_true (h2k_disk_pread (disk, 0, MIB, got, NULL));
   for (guint i = 0; i < G_N_ELEMENTS (expected); i++)
     for (guint k = 0; k < 4096; k++)
@@ -1196,7 +1074,7 @@ test_log_sizes (Fixture *f, gconstpointer data)
   log_write (image, &(LogEntry){0, 0, 1, size, size + MIB}, &update, 1);
   g_assert_cmpuint (byte_at (f, image, 5), ==, 0);
   log_write (image, &(LogEntry){0, 0, 1, size, size}, &update, 1);
-  save (f, "t.vhdx", image);
+  save_image (f, "t.vhdx", image);
   expect_read_error (f, "t.vhdx", 0, "(truncated?)");
 
   log_write (image, &(LogEntry){0, 0, 1, size + MIB, size}, &update, 1);
@@ -1247,8 +1125,8 @@ test_log_random (Fixture *f, gconstpointer data)
           at = log_write (image, &(LogEntry){at, start, sequence + i, image->size, image->size},
                           updates, n);
         }
-      save (f, "made.vhdx", made);
-      save (f, "t.vhdx", image);
+      save_image (f, "made.vhdx", made);
+      save_image (f, "t.vhdx", image);
       run (f, "qemu-img convert -O raw made.vhdx t.raw");
       g_assert_cmpuint (check_same (f, "t.vhdx", "t.raw"), >, 0);
     }
@@ -1309,8 +1187,8 @@ test_bad_logs (Fixture *f, gconstpointer data)
     expect_damaged (f, image, "does not lie within the file");
     le (image, AT_HEADER2 + 64, 1, 2);
     seal (image);
-    save (f, "t.vhdx", image);
-    expect_refusal (f, "t.vhdx", H2K_ERROR_UNSUPPORTED, "its log of version 1");
+    save_image (f, "t.vhdx", image);
+    expect_refusal (f, "t.vhdx", NULL, H2K_ERROR_UNSUPPORTED, "its log of version 1");
   }
 }
 
@@ -1341,7 +1219,7 @@ test_threads (Fixture *f, gconstpointer data)
   GThread *threads[4];
 
   make_base (f, 512);
-  disk = open_disk (f, "base.vhdx");
+  disk = open_vhdx (f, "base.vhdx");
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
     threads[i] = g_thread_new ("reader", read_randomly, disk);
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
@@ -1404,7 +1282,7 @@ test_sample (Fixture *f, gconstpointer data)
   run (f, "sh -c '%s -dc %s | dd of=t.vhdx bs=64k conv=sparse iflag=fullblock 2>/dev/null'",
        g_str_has_suffix (sample, ".gz") ? "gzip" : "bzip2", path);
   was_said ("");
-  disk = open_disk (f, "t.vhdx");
+  disk = open_vhdx (f, "t.vhdx");
   g_assert_cmpint (was_said ("log was replayed in memory"), ==,
                    strstr (sample, "dirtylog") != NULL);
   if (disk->size <= 300 * MIB)
