@@ -638,6 +638,24 @@ add_header (Qcow2Writer *q, H2kChunk *chunk, guint64 l1_at, guint64 table_at,
   h2k_chunk_add_segment (chunk, 0, header, q->cluster);
 }
 
+/* What tables have of zeros at their ends stays a hole of a new file: an image without data takes
+ * some pages instead of some clusters. */
+static void
+leave_zero_tails (Qcow2Writer *q, H2kChunk *chunk)
+{
+  const H2kOutput *output = q->output;
+
+  if (output->sink->ops->kind != H2K_SINK_FILE || output->dense || output->previous)
+    return;
+  for (guint i = 0; i < chunk->segments->len; i++)
+    {
+      H2kSegment *s = &g_array_index (chunk->segments, H2kSegment, i);
+      while (s->length > H2K_IO_ALIGN && s->length % H2K_IO_ALIGN == 0
+             && h2k_is_zero (s->data + s->length - H2K_IO_ALIGN, H2K_IO_ALIGN))
+        s->length -= H2K_IO_ALIGN;
+    }
+}
+
 /* The tail of the file, all of it in consecutive clusters after what is allocated already:
  * L1 table, refcount table, and the refcount blocks from the one being filled to the one that
  * counts the last of themselves. */
@@ -675,6 +693,7 @@ qcow2_finish (H2kWriter *writer, H2kChunk *chunk, guint64 *file_length, GError *
   add_be64_table (chunk, table_at << q->cluster_bits, (guint64 *)(void *)q->reftable->data,
                   q->reftable->len, table << q->cluster_bits);
   add_header (q, chunk, l1_at, table_at, table);
+  leave_zero_tails (q, chunk);
   return TRUE;
 }
 

@@ -78,7 +78,7 @@ creates() {
         qemu-img info "$store/clones/box/current/disk.qcow2" | grep -q 'encrypted: yes' &&
         qemu-img info "$store/clones/box/base/disk.qcow2" | grep -q 'encrypted: yes' &&
         [ "$(stat -L -c %a "$store/clones/box/current/disk.qcow2" "$store/clones/box/base/disk.qcow2" | sort -u)" = 600 ] &&
-        [ "$(du -s -B1 "$store/clones/box" | cut -f1)" -lt $((5 << 18)) ] &&
+        [ "$(du -s -B1 "$store/clones/box" | cut -f1)" -lt $((3 << 18)) ] &&
         json "$store/clones/box/clone.json" 'd["encryption"] == {"format": "luks", "key-file": "'"$work/key"'"}' &&
         clone show box | grep -q 'encrypted: *luks' && consistent box && hidden
 }
