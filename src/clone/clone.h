@@ -186,6 +186,7 @@ typedef struct
 {
   JsonObject *original; /* what clone.json will say of it, with its path; "link" is added */
   const char *format;   /* as QEMU calls it */
+  gboolean several;     /* it lies in several files, of which some are named as seen from its own */
   /* NULL: it has the same content, as far as the clone's disk goes. Else the old and the new one,
    * not smaller than that: where they differ, what is in the old one is kept in the layers. */
   H2kDisk *before, *after;
@@ -231,7 +232,8 @@ gboolean h2k_clone_draft_encrypt (H2kCloneDraft *draft, H2kImageKey *key, const 
 char *h2k_clone_draft_base_image (const H2kCloneDraft *draft, guint disk);
 char *h2k_clone_draft_live_image (const H2kCloneDraft *draft, guint disk);
 /* Save OVERLAY's changes as the base layer's next disk, over ORIGINAL (what QEMU opens: an absolute
- * path, of a snapshot also, or a URI) of FORMAT. Errors: those of h2k_qcow2_save_overlay(). */
+ * path, of a snapshot also, or a URI) of FORMAT. An original of several files is named by its path,
+ * others by a link. Errors: those of h2k_qcow2_save_overlay(). */
 gboolean h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *original,
                                    const char *format, GCancellable *cancellable, GError **error);
 /* Note, for people and for a clone.json that is lost, that the original of DISK (0: the first),

@@ -194,11 +194,12 @@ h2k_clone_draft_add_disk (H2kCloneDraft *draft, H2kDisk *overlay, const char *or
   g_autofree char *path = g_strdup_printf ("%s/layers/%d/%s", draft->dir, BASE_LAYER, name);
   g_autofree char *relative = h2k_clone_original_name (draft->n_disks);
   g_autofree char *link = g_build_filename (draft->dir, relative + strlen ("../../"), NULL);
-  gboolean is_file = g_path_is_absolute (original);
+  /* QEMU looks for an original's other files beside the name that it has for it. */
+  gboolean is_file = g_path_is_absolute (original), by_link = is_file && overlay->files->len == 1;
 
   if (is_file && !h2k_clone_set_link (link, link_target (draft, original), error))
     return FALSE;
-  if (!h2k_qcow2_save_encrypted (overlay, path, 0600, is_file ? relative : original, format,
+  if (!h2k_qcow2_save_encrypted (overlay, path, 0600, by_link ? relative : original, format,
                                  draft->luks.header ? &draft->luks : NULL, cancellable, error))
     return FALSE;
   draft->n_disks++;

@@ -5,8 +5,11 @@
  *
  *   same content, same format   of the link, "original", which then leads to the other original
  *   another format              of an image that is the same but for its backing file: another
- * link, "original.b", that leads to the other original other content               of such an image
- * that has, too, what differs
+ *                               link, "original.b", that leads to the other original
+ *   other content               of such an image that has, too, what differs
+ *
+ * An original of several files is named by its path, since QEMU looks for the others beside the
+ * name that it has for the first one: to and from it, images are replaced as for another format.
  *
  * clone.json has what it will say of the new original beside what it says of the old one before
  * that, under "rebased", and who opens the clone sees by the link which of them holds.
@@ -134,23 +137,30 @@ is_done (const H2kClone *clone, guint disk, JsonObject *next)
   g_autofree char *name = NULL, *format = NULL, *at = NULL, *target = NULL;
   g_autoptr (GArray) lowest = NULL;
 
-  if (!link || !path || !(g_str_equal (link, first) || g_str_equal (link, second)))
+  if (!link || !path)
     return FALSE;
   lowest = find_lowest (clone, disk, &name, &format);
+  if (g_path_is_absolute (link))
+    return g_str_equal (link, path) && g_strcmp0 (name, path) == 0;
+  if (!g_str_equal (link, first) && !g_str_equal (link, second))
+    return FALSE;
   at = g_build_filename (clone->dir, link, NULL);
   target = g_file_read_link (at, NULL);
   return is_link (name, link) && g_strcmp0 (target, path) == 0;
 }
 
-/* A link that no image names any more. */
+/* Remove the link that no image names any more. BUT, the other one, or the path of an original that
+ * has a link for people only, stays. */
 static void
-remove_link (const H2kClone *clone, guint disk, const char *but)
+clean_links (const H2kClone *clone, guint disk, const char *but)
 {
   for (guint second = 0; second < 2; second++)
     {
       g_autofree char *link = link_name (disk, second);
       g_autofree char *path = g_build_filename (clone->dir, link, NULL);
-      if (!g_str_equal (link, but))
+      if (g_path_is_absolute (but) && !second)
+        h2k_clone_set_link (path, but, NULL);
+      else if (!g_str_equal (link, but))
         unlink (path);
     }
 }
@@ -182,7 +192,7 @@ settle (const H2kClone *clone, guint disk, JsonObject *original)
       return json_object_ref (original);
     }
   if (clone->lock_fd >= 0)
-    remove_link (clone, disk, h2k_json_string (next, "link"));
+    clean_links (clone, disk, h2k_json_string (next, "link"));
   json_object_remove_member (next, "link");
   return json_object_ref (next);
 }
@@ -500,14 +510,15 @@ rebase (H2kClone *clone, guint disk, const H2kCloneOriginal *to, GCancellable *c
   g_autofree char *first = link_name (disk, FALSE), *second = link_name (disk, TRUE);
   g_autoptr (GArray) lowest = find_lowest (clone, disk, &name, &format);
   const char *now = is_link (name, first) ? first : is_link (name, second) ? second : NULL;
-  const gboolean only_link = now && !to->before && g_strcmp0 (format, to->format) == 0;
+  const gboolean only_link
+      = now && !to->before && !to->several && g_strcmp0 (format, to->format) == 0;
   const char *link = only_link ? now : now == first ? second : first;
 
   target = g_strdup (h2k_json_string (to->original, "path"));
   path = g_build_filename (clone->dir, link, NULL);
-  backing = g_strconcat ("../../", link, NULL);
-  if (!announce (clone, disk, link, to->original, error)
-      || !h2k_clone_set_link (path, target, error))
+  backing = to->several ? g_strdup (target) : g_strconcat ("../../", link, NULL);
+  if (!announce (clone, disk, to->several ? target : link, to->original, error)
+      || (!to->several && !h2k_clone_set_link (path, target, error)))
     return FALSE;
   for (guint i = 0; i < lowest->len && !only_link; i++)
     {

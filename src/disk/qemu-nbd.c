@@ -14,6 +14,7 @@
 #include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -406,16 +407,20 @@ new_served (const char *path, const char *server)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-/* FILE's absolute path when all of it is a file or device of this host. The caller's. */
+/* FILE's absolute path when all of it is a file or device of this host. Of a clone's original it
+ * leads through links, after which ".." is elsewhere. The caller's. */
 static char *
 host_path (H2kFile *file, const char *format, GError **error)
 {
+  char *real = file->server ? NULL : realpath (file->path, NULL);
+  g_autofree char *path = g_strdup (real);
   struct stat st;
 
-  if (!file->server && stat (file->path, &st) == 0
+  free (real);
+  if (path && stat (path, &st) == 0
       && (S_ISBLK (st.st_mode) ? st.st_rdev == file->dev
                                : st.st_dev == file->dev && st.st_ino == file->ino))
-    return g_canonicalize_filename (file->path, NULL);
+    return g_steal_pointer (&path);
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                "%s: the format %s is read by QEMU, and only from files of this host; %s it first",
                file->name, format, file->server ? "download" : "unpack");

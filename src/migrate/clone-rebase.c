@@ -14,9 +14,10 @@ typedef struct
 {
   H2kAttached *attached;
   H2kDisk *disk;
-  H2kDisk *before;  /* the old original, which is as it was; NULL: it is not, or not there */
-  H2kDisk *seen;    /* as much of DISK as the old original had */
-  gboolean differs; /* and what does is to be kept */
+  const char *format; /* of DISK, as QEMU calls it */
+  H2kDisk *before;    /* the old original, which is as it was; NULL: it is not, or not there */
+  H2kDisk *seen;      /* as much of DISK as the old original had */
+  gboolean differs;   /* and what does is to be kept */
 } Target;
 
 static void
@@ -109,7 +110,7 @@ open_target (const Rebase *r, guint i, GError **error)
   if (!t->attached || !check_unused (r, t->attached, error))
     return NULL;
   t->disk = h2k_disk_open (path, r->options->format, error);
-  if (!t->disk || !h2k_original_check_format (t->disk, error)
+  if (!t->disk || !(t->format = h2k_original_check_format (t->disk, error))
       || !check_not_own (r->clone, t->disk, error))
     return NULL;
   return g_steal_pointer (&t);
@@ -277,7 +278,8 @@ apply (const Rebase *r, H2kClone *clone, GPtrArray *targets, GError **error)
       Target *t = targets->pdata[i];
       g_autoptr (JsonObject) original = describe (r, i, t, error);
       H2kCloneOriginal to = {.original = original,
-                             .format = h2k_original_qemu_format (t->disk),
+                             .format = t->format,
+                             .several = t->disk->files->len > 1,
                              .before = t->differs ? t->before : NULL,
                              .after = t->differs ? t->seen : NULL};
 

@@ -110,39 +110,14 @@ h2k_original_free (H2kOriginal *original)
 
 /* --- who reads it ----------------------------------------------------------------------------- */
 
-/* Whether QEMU finds a disk of the same size in the image: of VMDK it knows some kinds only, and of
- * VHD it may believe another size. Without its tools here, there is no knowing. */
-static gboolean
-qemu_agrees (const H2kOriginal *original, const H2kDisk *disk, const char *format)
-{
-  g_autofree char *tool = g_find_program_in_path ("qemu-img"), *out = NULL;
-  const char *argv[]
-      = {tool, "info", "-U", "--output=json", "-f", format, "--", original->path, NULL};
-  g_autoptr (JsonNode) node = NULL;
-  int status = 0;
-
-  if (!tool || g_str_equal (format, "raw"))
-    return TRUE;
-  if (!g_spawn_sync (NULL, (char **)argv, NULL, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
-                     &status, NULL)
-      || !g_spawn_check_wait_status (status, NULL))
-    return FALSE;
-  node = json_from_string (out, NULL);
-  return node && JSON_NODE_HOLDS_OBJECT (node)
-         && h2k_json_int (json_node_get_object (node), "virtual-size", -1)
-                == (gint64)((disk->size + 511) / 512 * 512);
-}
-
 void
 h2k_original_choose_reader (H2kOriginal *original, const H2kDisk *disk, const char *uuid,
                             guint index)
 {
   const char *format = original->appliance ? NULL : h2k_original_qemu_format (disk);
 
-  original->qemu = "raw";
-  if (format && qemu_agrees (original, disk, format))
-    original->qemu = format;
-  else
+  original->qemu = format ? format : "raw";
+  if (!format)
     original->socket = h2k_clone_server_socket (uuid, index);
 }
 

@@ -7,6 +7,8 @@
 #include "clone/fingerprint.h"
 #include "disk/file.h"
 
+#include <stdlib.h>
+
 /* --- where it lies ---------------------------------------------------------------------------- */
 
 static gboolean
@@ -83,8 +85,9 @@ h2k_original_path (const H2kAttached *attached)
 
 /* --- what it is ------------------------------------------------------------------------------- */
 
-const char *
-h2k_original_qemu_format (const H2kDisk *disk)
+/* What QEMU calls the format of this one image; NULL: it does not read it. */
+static const char *
+qemu_name (const H2kDisk *disk)
 {
   static const struct
   {
@@ -104,16 +107,88 @@ h2k_original_qemu_format (const H2kDisk *disk)
   return NULL;
 }
 
-gboolean
+/* Whether the data of IMAGE, of qemu-img's list, lie where those of DISK do. A name that is not
+ * absolute QEMU looks for in the folder that it was started in. */
+static gboolean
+has_same_data (JsonObject *image, const H2kDisk *disk)
+{
+  JsonObject *more = h2k_json_object (h2k_json_object (image, "format-specific"), "data");
+  const char *file = h2k_json_string (more, "data-file");
+  char *real = file && g_path_is_absolute (file) ? realpath (file, NULL) : NULL;
+  gboolean same
+      = !file || (real && g_ptr_array_find_with_equal_func (disk->files, real, g_str_equal, NULL));
+
+  free (real);
+  return same;
+}
+
+/* Whether IMAGE is DISK for QEMU, too. */
+static gboolean
+is_same_image (JsonObject *image, const H2kDisk *disk)
+{
+  const char *format = qemu_name (disk), *path = h2k_json_string (image, "filename");
+  char *real = path ? realpath (path, NULL) : NULL;
+  gboolean same
+      = format && real && disk->files->len
+        && g_strcmp0 (h2k_json_string (image, "format"), format) == 0
+        && g_str_equal (real, disk->files->pdata[0])
+        && h2k_json_int (image, "virtual-size", -1) == (gint64)((disk->size + 511) / 512 * 512);
+
+  free (real);
+  return same && has_same_data (image, disk);
+}
+
+/* Whether QEMU finds the same images below each other: of VMDK it knows some kinds only, of VHD it
+ * may believe another size, and it looks for a parent by its full name alone. Without its tools
+ * here, there is no knowing. */
+static gboolean
+qemu_agrees (const H2kDisk *disk, const char *format)
+{
+  g_autofree char *tool = g_find_program_in_path ("qemu-img"), *out = NULL;
+  const char *argv[] = {tool, "info", "-U", "--backing-chain",     "--output=json",
+                        "-f", format, "--", disk->files->pdata[0], NULL};
+  g_autoptr (JsonNode) node = NULL;
+  JsonArray *chain;
+  guint n = 0;
+  int status = 0;
+
+  if (!tool || g_str_equal (format, "raw"))
+    return TRUE;
+  if (!g_spawn_sync (NULL, (char **)argv, NULL, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
+                     &status, NULL)
+      || !g_spawn_check_wait_status (status, NULL))
+    return FALSE;
+  node = json_from_string (out, NULL);
+  chain = node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+  for (; disk; disk = disk->backing, n++)
+    {
+      JsonObject *image = h2k_json_element (chain, n);
+      if (!image || !is_same_image (image, disk))
+        return FALSE;
+    }
+  return n == json_array_get_length (chain);
+}
+
+const char *
+h2k_original_qemu_format (const H2kDisk *disk)
+{
+  const char *format = qemu_name (disk);
+
+  return format && disk->files->len && qemu_agrees (disk, format) ? format : NULL;
+}
+
+const char *
 h2k_original_check_format (const H2kDisk *disk, GError **error)
 {
-  if (h2k_original_qemu_format (disk))
-    return TRUE;
+  const char *format = h2k_original_qemu_format (disk);
+
+  if (format)
+    return format;
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
                "%s is a %s image%s, which QEMU cannot read below an overlay: make a copy by "
                "`hyper2kvm convert` and clone that",
                disk->name, disk->format, disk->backing ? " with others below it" : "");
-  return FALSE;
+  return NULL;
 }
 
 JsonObject *

@@ -19,10 +19,11 @@ gboolean h2k_original_check_unused (const H2kAttached *attached, GError **error)
 /* Its name that stays the same when the host is started again. ATTACHED's. */
 const char *h2k_original_path (const H2kAttached *attached);
 
-/* What QEMU calls the format of DISK, and reads as this program does; NULL: it does not. Static. */
+/* What QEMU calls the format of DISK, if it reads it, and each image below it, as this program
+ * does (qemu-img is asked where it is installed); NULL: it does not. Static, or DISK's. */
 const char *h2k_original_qemu_format (const H2kDisk *disk);
-/* Errors: H2K_ERROR_UNSUPPORTED: QEMU does not read DISK as this program does. */
-gboolean h2k_original_check_format (const H2kDisk *disk, GError **error);
+/* The same. Errors: H2K_ERROR_UNSUPPORTED: QEMU does not read DISK as this program does. */
+const char *h2k_original_check_format (const H2kDisk *disk, GError **error);
 
 /* An element of "originals" of a clone.json (docs/clone.md): DISK, which was opened from ATTACHED
  * (NULL: it is on a server, and the path is for the caller to add), with its fingerprint. FULL,

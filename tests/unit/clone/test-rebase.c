@@ -104,6 +104,18 @@ convert (Fixture *f, const char *from, const char *to, const char *format)
   g_free (run (argv));
 }
 
+/* A descriptor and an extent, which it names as seen from itself. */
+static void
+convert_flat (Fixture *f, const char *from, const char *to)
+{
+  g_autofree char *source = path_of (f, from), *target = path_of (f, to);
+  const char *argv[]
+      = {"qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=monolithicFlat",
+         source,     target,    NULL};
+
+  g_free (run (argv));
+}
+
 static void
 make_clone (Fixture *f, const char *original)
 {
@@ -197,6 +209,7 @@ rebase (Fixture *f, H2kClone *clone, const char *name, const char *format, gbool
   H2kCloneOriginal to
       = {.original = original, .format = format, .before = before, .after = keep ? after : NULL};
 
+  to.several = after && after->files->len > 1;
   json_object_set_string_member (original, "path", path);
   json_object_set_string_member (original, "format", format);
   return (before || !keep) && after && h2k_clone_rebase (clone, 0, &to, cancellable, error);
@@ -235,8 +248,11 @@ test_states_stay (Fixture *f, gconstpointer data)
     const char *name, *format;
     gboolean keep;
   } steps[] = {
-      {"copy.raw", "raw", FALSE},     {"copy.qcow2", "qcow2", FALSE}, {"other.raw", "raw", TRUE},
-      {"third.qcow2", "qcow2", TRUE}, {"larger.raw", "raw", TRUE},    {"copy.vmdk", "vmdk", TRUE},
+      {"copy.raw", "raw", FALSE},   {"copy.qcow2", "qcow2", FALSE},
+      {"other.raw", "raw", TRUE},   {"third.qcow2", "qcow2", TRUE},
+      {"larger.raw", "raw", TRUE},  {"copy.vmdk", "vmdk", TRUE},
+      {"flat.vmdk", "vmdk", FALSE}, {"other-flat.vmdk", "vmdk", TRUE},
+      {"copy2.vmdk", "vmdk", TRUE},
   };
   g_autoptr (GRand) rand = g_rand_new_with_seed (7);
   g_autoptr (GError) error = NULL;
@@ -250,6 +266,9 @@ test_states_stay (Fixture *f, gconstpointer data)
   make_original (f, "larger.raw", 4, N_BLOCKS + 7, 5);
   convert (f, "copy.raw", "copy.qcow2", "qcow2");
   convert (f, "copy.raw", "copy.vmdk", "vmdk");
+  convert (f, "copy.raw", "copy2.vmdk", "vmdk");
+  convert_flat (f, "copy.raw", "flat.vmdk");
+  convert_flat (f, "other.raw", "other-flat.vmdk");
   convert (f, "third.raw", "third.qcow2", "qcow2");
   make_clone (f, "original.raw");
   clone = open_clone (f);
@@ -351,6 +370,7 @@ test_kill (Fixture *f, gconstpointer data)
     gboolean keep;
   } targets[] = {{"copy.raw", "raw", FALSE},
                  {"copy.qcow2", "qcow2", FALSE},
+                 {"flat.vmdk", "vmdk", FALSE},
                  {"other.raw", "raw", TRUE},
                  {"original.raw", "raw", TRUE}};
   g_autoptr (GRand) rand = g_rand_new_with_seed (77);
@@ -361,6 +381,7 @@ test_kill (Fixture *f, gconstpointer data)
   make_original (f, "copy.raw", 1, N_BLOCKS, 0);
   make_original (f, "other.raw", 1, N_BLOCKS, 20);
   convert (f, "copy.raw", "copy.qcow2", "qcow2");
+  convert_flat (f, "copy.raw", "flat.vmdk");
   make_clone (f, "original.raw");
   {
     g_autoptr (H2kClone) clone = open_clone (f);
@@ -387,7 +408,7 @@ test_kill (Fixture *f, gconstpointer data)
           after = states_of (clone);
           g_assert_cmpstr (after, ==, before);
         }
-      /* The next kind is of the same content only over the first two. */
+      /* The next kind is of the same content only over the first three. */
       g_assert_true (
           rebase (f, clone, targets[kind].name, targets[kind].format, TRUE, NULL, &error));
       check_consistent (clone);
