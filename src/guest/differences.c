@@ -69,8 +69,9 @@ is_bearable (const GError *why)
 static void
 tell (Walk *w, const Entry *entry, H2kAspects aspects, const char *problem)
 {
-  g_autofree char *path
-      = g_strconcat (w->pair->prefix, w->path->len || *w->pair->prefix ? w->path->str : "/", NULL);
+  const char *prefix = w->pair->prefix;
+  gboolean is_root = !w->path->len && (!*prefix || g_str_has_suffix (prefix, ":"));
+  g_autofree char *path = g_strconcat (prefix, is_root ? "/" : w->path->str, NULL);
   H2kFileDifference difference = {.path = path, .aspects = aspects, .problem = problem};
 
   for (guint i = 0; i < 2; i++)
@@ -218,13 +219,19 @@ same_xattr (H2kFs *const *fs, const char *path, const char *name, gboolean *same
   return TRUE;
 }
 
+/* All but NTFS's times, which are told as such, and which a folder has new ones of with each file
+ * in it. */
 static GPtrArray *
 xattr_names (H2kFs *fs, const char *path, GError **error)
 {
   GPtrArray *names = fs->ops->list_xattr (fs, path, error);
+  guint times;
 
-  if (names)
-    g_ptr_array_sort (names, compare_names);
+  if (!names)
+    return NULL;
+  if (g_ptr_array_find_with_equal_func (names, "system.ntfs_times", g_str_equal, &times))
+    g_ptr_array_remove_index_fast (names, times);
+  g_ptr_array_sort (names, compare_names);
   return names;
 }
 
