@@ -206,10 +206,12 @@ rebase (Fixture *f, H2kClone *clone, const char *name, const char *format, gbool
   g_autoptr (JsonObject) original = json_object_new ();
   g_autoptr (H2kDisk) before = keep ? h2k_clone_open_original (clone, 0, error) : NULL;
   g_autoptr (H2kDisk) after = h2k_disk_open (path, format, error);
-  H2kCloneOriginal to
-      = {.original = original, .format = format, .before = before, .after = keep ? after : NULL};
+  H2kCloneOriginal to = {.original = original,
+                         .format = format,
+                         .several = after && after->files->len > 1,
+                         .before = before,
+                         .after = keep ? after : NULL};
 
-  to.several = after && after->files->len > 1;
   json_object_set_string_member (original, "path", path);
   json_object_set_string_member (original, "format", format);
   return (before || !keep) && after && h2k_clone_rebase (clone, 0, &to, cancellable, error);
