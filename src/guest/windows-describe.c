@@ -138,6 +138,7 @@ add_state (JsonBuilder *json, const H2kWindows *w)
       {"pending_servicing", w->pending_servicing},
       {"reboot_pending", w->reboot_pending},
       {"setup_in_progress", w->setup_in_progress},
+      {"first_boot_ahead", w->first_boot_ahead},
       {"secure_boot", w->secure_boot},
       {"tpm", w->tpm},
   };
@@ -227,6 +228,7 @@ state_text (const H2kWindows *w)
       {w->pending_servicing, "servicing pending"},
       {w->reboot_pending, "restart pending"},
       {w->setup_in_progress, "setup in progress"},
+      {w->first_boot_ahead, "its first boot on KVM is ahead"},
       {w->sysprep != NULL, "generalized by sysprep"},
       {w->bitlocker_suspended, "BitLocker suspended (clear key)"},
       {w->bitlocker_locked, "BitLocker on a volume"},

@@ -7,6 +7,7 @@
 #include "fs/ntfs.h"
 
 #define CBS "Microsoft\\Windows\\CurrentVersion\\Component Based Servicing"
+#define SERVICE_DISABLED 4 /* a service's Start */
 
 static void
 read_volume (H2kWindows *w)
@@ -84,6 +85,19 @@ read_pending (H2kWindows *w, H2kHive *system, H2kHive *software)
     w->sysprep = g_steal_pointer (&sysprep);
 }
 
+/* A service that removes itself is marked only, until nothing holds it: Windows removes its key
+ * when it starts the next time. One that could not be removed is disabled. */
+static void
+read_first_boot (H2kWindows *w, H2kHive *system)
+{
+  g_autofree char *key = h2k_windows_key (w, "Services\\" H2K_FIRST_BOOT_SERVICE);
+  guint32 start;
+
+  w->first_boot_ahead = !is_set (system, key, "DeleteFlag")
+                        && h2k_hive_get_dword (system, key, "Start", &start)
+                        && start != SERVICE_DISABLED;
+}
+
 /* What the machine had when this Windows last ran. */
 static void
 read_security (H2kWindows *w, H2kHive *system)
@@ -149,6 +163,7 @@ h2k_windows_read_state (H2kGuest *guest, H2kHive *system, H2kHive *software)
   read_disks (guest);
   read_pending (w, system, software);
   read_security (w, system);
+  read_first_boot (w, system);
   weigh_fast_startup (w, system);
   warn_of_state (guest);
 }

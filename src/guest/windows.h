@@ -16,6 +16,9 @@
  * volume itself. */
 #define H2K_WINDOWS_BOOT "/boot:"
 
+/* The service that ends a migration at the first boot on KVM, below "Services". */
+#define H2K_FIRST_BOOT_SERVICE "h2k-firstboot"
+
 /* An IPv4 configuration that the registry keeps for one interface. */
 typedef struct
 {
@@ -111,14 +114,15 @@ typedef struct
   gboolean dynamic_disks, storage_spaces, refs;
   gboolean hibernated, fast_startup, not_unmounted, dirty;
   gboolean pending_renames, pending_servicing, reboot_pending, setup_in_progress;
-  char *sysprep;       /* ImageState when it is not complete; NULL: it is */
-  const char *boot;    /* guest path of the volume that is started: "" (the system's own) or
-                        * H2K_WINDOWS_BOOT; NULL: none was found. Static */
-  char *bcd;           /* guest path of the BCD or of boot.ini; NULL: none */
-  H2kBootStore *store; /* what BCD has; NULL: none */
-  char *hal;           /* "acpiapic_up": which HAL was installed; NULL: unknown */
-  guint max_vcpus;     /* that this HAL can run on; 0: any number */
-  GPtrArray *hives;    /* H2kWindowsHive *: those that were read */
+  gboolean first_boot_ahead; /* that service was put into it, and its work is not done */
+  char *sysprep;             /* ImageState when it is not complete; NULL: it is */
+  const char *boot;          /* guest path of the volume that is started: "" (the system's own) or
+                              * H2K_WINDOWS_BOOT; NULL: none was found. Static */
+  char *bcd;                 /* guest path of the BCD or of boot.ini; NULL: none */
+  H2kBootStore *store;       /* what BCD has; NULL: none */
+  char *hal;                 /* "acpiapic_up": which HAL was installed; NULL: unknown */
+  guint max_vcpus;           /* that this HAL can run on; 0: any number */
+  GPtrArray *hives;          /* H2kWindowsHive *: those that were read */
 } H2kWindows;
 
 void h2k_windows_free (H2kWindows *windows);

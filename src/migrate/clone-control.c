@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "migrate/clone-first-boot.h"
 #include "migrate/clone-start.h"
 #include "migrate/clone-vm.h"
 #include "migrate/virt.h"
@@ -30,6 +31,20 @@ choose_connection (const H2kClone *clone, const char *uri, GError **error)
   return h2k_virt_open (uri ? uri : defined, error);
 }
 
+/* virsh knows one definition of a domain, and that of the first boot is not the one to keep. */
+static gboolean
+tell_of_first_boot (const H2kClone *clone, GError **error)
+{
+  gboolean first;
+  g_autoptr (H2kDomain) next = h2k_clone_next_machine (clone, &first, error);
+
+  if (next && first)
+    g_message ("the first boot of this Windows on KVM is ahead: `hyper2kvm clone start %s` starts "
+               "it from a controller that it knows; virsh would start it from VirtIO",
+               clone->name);
+  return next != NULL;
+}
+
 gboolean
 h2k_clones_define (const char *state_dir, const char *name, const char *connect, GError **error)
 {
@@ -39,7 +54,7 @@ h2k_clones_define (const char *state_dir, const char *name, const char *connect,
 
   if (!h2k_clones_open (state_dir, name, H2K_CLONE_CHANGE, &o, error)
       || !(connection = choose_connection (o.clone, connect, error))
-      || !h2k_virt_hand_over (connection, o.clone, error))
+      || !h2k_virt_hand_over (connection, o.clone, error) || !tell_of_first_boot (o.clone, error))
     return FALSE;
   domain = h2k_virt_define (connection, o.clone, error);
   return domain != NULL;

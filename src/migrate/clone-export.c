@@ -7,17 +7,15 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "clone/private.h"
+#include "migrate/clone-first-boot.h"
 #include "migrate/clone-flatten.h"
 #include "migrate/clone-start.h"
 #include "migrate/migrate.h"
 #include "migrate/state.h"
-#include "migrate/two-phase.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <libxml/parser.h>
-#include <libxml/xpath.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -214,26 +212,6 @@ write_domain (Export *e, const char *name, const H2kDomain *domain, GError **err
 
 /* --- a Windows' first boot -------------------------------------------------------------------- */
 
-/* The ISO in the CD-ROM drive of the definition PATH; NULL: there is none. The caller's. */
-static char *
-iso_of (const char *path)
-{
-  xmlDoc *doc = xmlReadFile (path, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-  xmlXPathContext *context = doc ? xmlXPathNewContext (doc) : NULL;
-  xmlXPathObject *found
-      = context ? xmlXPathEvalExpression (
-            (const xmlChar *)"string(/domain/devices/disk[@device='cdrom']/source/@file)", context)
-                : NULL;
-  char *iso = NULL;
-
-  if (found && found->stringval && *found->stringval)
-    iso = g_strdup ((const char *)found->stringval);
-  xmlXPathFreeObject (found);
-  xmlXPathFreeContext (context);
-  xmlFreeDoc (doc);
-  return iso;
-}
-
 /* The small disk is as large as the clone's, and empty: it is there to be met. */
 static gboolean
 make_small_disk (Export *e, const char *name, const char *like, GError **error)
@@ -253,19 +231,17 @@ make_small_disk (Export *e, const char *name, const char *like, GError **error)
 static gboolean
 write_first_boot (Export *e, const H2kDomain *domain, GError **error)
 {
-  const char *clone_dir = e->flattening.opened.clone->dir;
-  g_autofree char *old_xml = g_build_filename (clone_dir, "domain-bootstrap.xml", NULL);
-  g_autofree char *old_disk = g_build_filename (clone_dir, "domain-bootstrap.img", NULL);
+  const H2kClone *clone = e->flattening.opened.clone;
+  g_autofree char *old_disk = h2k_clone_first_boot_disk (clone);
   g_autofree char *disk = g_build_filename (e->final_dir, "domain-bootstrap.img", NULL);
-  g_autofree char *iso = NULL;
   g_autoptr (H2kDomain) bootstrap = NULL;
 
-  if (access (old_xml, F_OK) != 0)
+  if (!h2k_clone_first_boot_is_ahead (clone, e->flattening.disks))
     return TRUE;
-  iso = iso_of (old_xml);
-  if (iso)
-    g_message ("the definition for the first boot names %s, which is not copied", iso);
-  bootstrap = h2k_domain_bootstrap_new (domain, disk, iso);
+  bootstrap = h2k_clone_first_boot_machine (clone, domain, disk);
+  if (bootstrap->cdroms->len)
+    g_message ("the definition for the first boot names %s, which is not copied",
+               (const char *)bootstrap->cdroms->pdata[0]);
   return make_small_disk (e, "domain-bootstrap.img", old_disk, error)
          && write_domain (e, "domain-bootstrap.xml", bootstrap, error);
 }

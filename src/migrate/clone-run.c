@@ -6,6 +6,7 @@
 #include "domain/arch.h"
 #include "domain/firmware.h"
 #include "domain/qemu.h"
+#include "migrate/clone-first-boot.h"
 #include "migrate/clone-start.h"
 #include "migrate/clone-vm.h"
 
@@ -79,11 +80,14 @@ h2k_clones_run_args (const char *state_dir, const char *name, gboolean screen, g
   g_autoptr (H2kCloneStore) store = h2k_clone_store_open (state_dir, error);
   g_autoptr (H2kClone) clone = store ? h2k_clone_open (store, name, H2K_CLONE_LOOK, error) : NULL;
   g_autoptr (H2kDomain) domain = NULL;
+  gboolean first;
   GPtrArray *args;
 
   if (!clone || !h2k_clone_prepare_start (clone, unsafe, error))
     return NULL;
-  domain = h2k_clone_machine (clone);
-  args = make_args (clone, domain, screen, error);
+  domain = h2k_clone_next_machine (clone, &first, error);
+  if (domain && first)
+    h2k_clone_announce_first_boot (domain);
+  args = domain ? make_args (clone, domain, screen, error) : NULL;
   return args ? (char **)g_ptr_array_free (args, FALSE) : NULL;
 }

@@ -246,3 +246,32 @@ h2k_virt_hand_over (virConnectPtr connection, const H2kClone *clone, GError **er
                    user.name, image);
   return err == 0;
 }
+
+gboolean
+h2k_virt_hand_over_media (virConnectPtr connection, H2kDomain *machine, GError **error)
+{
+  g_autofree char *label = h2k_virt_owner (connection);
+  g_auto (User) user = {0};
+
+  if (!label)
+    return TRUE;
+  find_user (label, &user);
+  for (guint i = machine->cdroms->len; i-- > 0;)
+    if (try_reading (&user, machine->cdroms->pdata[i]) != 0)
+      {
+        g_autofree char *shown = h2k_escape_text (machine->cdroms->pdata[i], -1);
+        g_message ("the VM has no CD-ROM with drivers, since %s cannot be read by %s, as whom "
+                   "libvirt runs QEMU",
+                   shown, user.name);
+        g_ptr_array_remove_index (machine->cdroms, i);
+      }
+  for (guint i = 0; i < machine->disks->len; i++)
+    {
+      const H2kDomainDisk *disk = machine->disks->pdata[i];
+
+      if (g_strcmp0 (disk->format, "raw") == 0
+          && !set_owner (disk->path, user.uid, user.gid, 0600, error))
+        return FALSE;
+    }
+  return TRUE;
+}

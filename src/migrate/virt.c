@@ -5,6 +5,7 @@
 #include "migrate/virt.h"
 #include "boot/boot.h"
 #include "migrate/clone-encrypt.h"
+#include "migrate/clone-first-boot.h"
 #include "migrate/clone-start.h"
 #include "util/json.h"
 
@@ -207,14 +208,12 @@ write_xml (const H2kClone *clone, const char *xml, GError **error)
   return FALSE;
 }
 
-/* Where CLONE is, and the definition for there; the caller's. First it is known that there may be
- * one. NULL: errors: H2K_ERROR_OUTPUT. */
+/* Where CLONE is, and the definition of MACHINE for there; the caller's. First it is known that
+ * there may be one. NULL: errors: H2K_ERROR_OUTPUT. */
 static char *
-make_definition (virConnectPtr connection, H2kClone *clone, GError **error)
+make_definition (virConnectPtr connection, H2kClone *clone, H2kDomain *machine, GError **error)
 {
   char *uri = virConnectGetURI (connection);
-  g_autoptr (H2kDomain) machine = h2k_clone_machine (clone);
-  g_autofree char *xml = NULL;
   const char *why = NULL;
 
   machine->emulated = !h2k_kvm_works (&why);
@@ -222,16 +221,15 @@ make_definition (virConnectPtr connection, H2kClone *clone, GError **error)
     g_message ("the VM is emulated, which is slow: %s", why);
   machine->dac_label = h2k_virt_owner (connection);
   choose_networks (connection, machine);
-  xml = h2k_domain_to_xml (machine);
   json_object_set_string_member (clone->root, "libvirt", uri ? uri : "");
   free (uri);
-  return write_xml (clone, xml, error) && h2k_clone_save (clone, error) ? g_steal_pointer (&xml)
-                                                                        : NULL;
+  return h2k_clone_save (clone, error) ? h2k_domain_to_xml (machine) : NULL;
 }
 
 virDomainPtr
 h2k_virt_define (virConnectPtr connection, H2kClone *clone, GError **error)
 {
+  g_autoptr (H2kDomain) machine = h2k_clone_machine (clone);
   g_autofree char *xml = NULL;
   virDomainPtr domain;
 
@@ -243,7 +241,8 @@ h2k_virt_define (virConnectPtr connection, H2kClone *clone, GError **error)
                    clone->name);
       return NULL;
     }
-  if (!(xml = make_definition (connection, clone, error)))
+  if (!(xml = make_definition (connection, clone, machine, error))
+      || !write_xml (clone, xml, error))
     return NULL;
   domain = virDomainDefineXML (connection, xml);
   if (!domain)
@@ -291,33 +290,51 @@ h2k_virt_forget_secret (const H2kClone *clone)
   virSecretFree (secret);
 }
 
+/* A definition for this start alone: libvirt forgets it when the VM ends, or goes on with the one
+ * that it has. */
+static virDomainPtr
+start_once (virConnectPtr connection, H2kClone *clone, H2kDomain *machine, GError **error)
+{
+  g_autofree char *xml = NULL;
+
+  if (!h2k_virt_hand_over_media (connection, machine, error)
+      || !give_secret (connection, clone, error)
+      || !(xml = make_definition (connection, clone, machine, error)))
+    return NULL;
+  return virDomainCreateXML (connection, xml, 0);
+}
+
+static virDomainPtr
+start_defined (virConnectPtr connection, H2kClone *clone, GError **error)
+{
+  g_autoptr (virDomain) domain = h2k_virt_domain (connection, clone);
+
+  if (!domain && !(domain = h2k_virt_define (connection, clone, error)))
+    return NULL;
+  return virDomainCreate (domain) == 0 ? g_steal_pointer (&domain) : NULL;
+}
+
 gboolean
 h2k_virt_start (virConnectPtr connection, H2kClone *clone, GError **error)
 {
+  gboolean first = FALSE;
+  g_autoptr (H2kDomain) machine = h2k_clone_next_machine (clone, &first, error);
   g_autoptr (virDomain) domain = NULL;
-  g_autofree char *xml = NULL;
+  g_autoptr (GError) local = NULL;
 
-  if (h2k_clone_is_encrypted (clone))
-    {
-      if (!give_secret (connection, clone, error)
-          || !(xml = make_definition (connection, clone, error)))
-        return FALSE;
-      domain = virDomainCreateXML (connection, xml, 0);
-      if (domain)
-        return TRUE;
-    }
-  else
-    {
-      if (!(domain = h2k_virt_domain (connection, clone))
-          && !(domain = h2k_virt_define (connection, clone, error)))
-        return FALSE;
-      if (virDomainCreate (domain) == 0)
-        return TRUE;
-    }
-  h2k_virt_set_error (error, H2K_ERROR_TOOL,
-                      "libvirt does not start %s (`hyper2kvm clone run %s` works without it)",
-                      clone->name, clone->name);
-  return FALSE;
+  if (!machine)
+    return FALSE;
+  if (first)
+    h2k_clone_announce_first_boot (machine);
+  domain = first || h2k_clone_is_encrypted (clone) ? start_once (connection, clone, machine, &local)
+                                                   : start_defined (connection, clone, &local);
+  if (local)
+    g_propagate_error (error, g_steal_pointer (&local));
+  else if (!domain)
+    h2k_virt_set_error (error, H2K_ERROR_TOOL,
+                        "libvirt does not start %s (`hyper2kvm clone run %s` works without it)",
+                        clone->name, clone->name);
+  return domain != NULL;
 }
 
 gboolean

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "domain/domain.h"
 #include "migrate/clones.h"
 
 #include <libvirt/libvirt.h>
@@ -67,6 +68,9 @@ char *h2k_virt_owner (virConnectPtr connection);
  * more: the current layer to write to, the others to read. The originals' files stay as they are.
  * Errors: H2K_ERROR_SOURCE (an original cannot be read by that user), _OUTPUT. */
 gboolean h2k_virt_hand_over (virConnectPtr connection, const H2kClone *clone, GError **error);
+/* The same of what MACHINE has for a Windows' first boot besides: its small disk is the user's to
+ * write; an ISO that the user cannot read is left out, with a message. Errors: _OUTPUT. */
+gboolean h2k_virt_hand_over_media (virConnectPtr connection, H2kDomain *machine, GError **error);
 
 /* From now on libvirt tells what happens to connections that are opened later; FD becomes readable
  * when a write threshold was crossed or a domain changed. Once in a process. -1: it cannot. */

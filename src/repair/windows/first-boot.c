@@ -447,7 +447,9 @@ install_service (H2kRepairContext *context, const char *set, GError **error)
       ok = h2k_windows_set (context, H2K_HIVE_SYSTEM, key, values[i], REASON, error);
     else
       h2k_reg_value_free (values[i]);
-  return ok;
+  return ok
+         && h2k_windows_remove_value (context, H2K_HIVE_SYSTEM, key, "DeleteFlag",
+                                      "that of an earlier migration was marked for removal", error);
 }
 
 /* Windows since Vista leaves new disks offline that its SAN policy tells it to, which servers have

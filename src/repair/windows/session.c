@@ -352,13 +352,10 @@ h2k_windows_has_first_boot (const H2kRepairContext *context)
 gboolean
 h2k_windows_first_boot_is_over (H2kRepairContext *context)
 {
-  H2kHive *hive = h2k_windows_hive (context, H2K_HIVE_SYSTEM, NULL);
-  g_autofree char *key = g_strconcat (context->guest->windows->control_set,
-                                      "\\Services\\" H2K_FIRST_BOOT_SERVICE, NULL);
   g_autofree char *log
       = g_build_filename (h2k_windows_first_boot_dir (context), "h2k-firstboot.log", NULL);
 
-  return hive && !h2k_hive_has_key (hive, key) && h2k_tree_exists (context->guest->tree, log);
+  return !context->guest->windows->first_boot_ahead && h2k_tree_exists (context->guest->tree, log);
 }
 
 /* --- what is restored ------------------------------------------------------------------------- */

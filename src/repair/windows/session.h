@@ -24,9 +24,6 @@ gboolean h2k_windows_session_check (const H2kWindowsSession *session, GError **e
 /* Write the hives; the tree's files are written already. */
 gboolean h2k_windows_session_commit (H2kWindowsSession *session, GError **error);
 
-/* The service of the first boot, below "Services". */
-#define H2K_FIRST_BOOT_SERVICE "h2k-firstboot"
-
 /* --- registry --------------------------------------------------------------------------------- */
 
 typedef enum
