@@ -10,12 +10,6 @@ store=$work/store
 mnt=$work/mnt
 mkdir "$mnt"
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 # exported NAME COMMAND...: run COMMAND with what the clone's VM would write to as a raw disk in
 # $disk
 exported() {

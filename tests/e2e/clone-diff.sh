@@ -9,12 +9,6 @@ store=$work/store
 mnt=$work/mnt
 mkdir -p "$mnt" "$work/a" "$work/b"
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 diff_of() {
     clone diff "$@" | tee "$work/said"
 }

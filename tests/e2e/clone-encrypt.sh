@@ -7,12 +7,6 @@ store=$work/store
 marker="SEEN BY NOBODY 0123456789"
 secret="correct horse battery"
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 # chain NAME: QEMU's description of the clone's disk with its keys, from what `clone show` says
 chain() {
     clone show "$1" --json >"$work/show.json" && python3 - "$work/show.json" <<'EOF'

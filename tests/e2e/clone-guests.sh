@@ -29,12 +29,6 @@ attach() {
     device=$(losetup -f --show -r -b "$2" "$1") && devices+=("$device")
 }
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 # boot NAME RUN...: on the console that `clone run` has, each RUN is a command in the guest
 boot() {
     local name=$1 command

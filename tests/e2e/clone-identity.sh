@@ -11,12 +11,6 @@ serial=$H2K_TOP/tests/guests/boot-serial
 store=$work/store
 raw=$work/original.raw
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 disk_of() {
     echo "$store/clones/$1/current/disk.qcow2"
 }

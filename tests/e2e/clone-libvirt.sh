@@ -5,12 +5,6 @@
 store=$place/store
 original=$place/tiny.raw
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 clean_up() {
     clone stop --force --timeout 0 web 2>/dev/null
     libvirt_ends

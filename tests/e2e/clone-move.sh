@@ -4,12 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 raw=$(guest debian12-vmware raw)
 store=$work/store
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 disk_of() {
     echo "$store/clones/$1/current/disk$2.qcow2"
 }

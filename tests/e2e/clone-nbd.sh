@@ -22,12 +22,6 @@ leave() {
 }
 trap leave EXIT
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 # image NAME [DISK]: what the VM of a clone writes to
 image() {
     echo "$store/clones/$1/current/disk${2:-}.qcow2"

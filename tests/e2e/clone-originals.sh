@@ -17,12 +17,6 @@ leave() {
 }
 trap leave EXIT
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 # --- sources ------------------------------------------------------------------------------------
 
 # a.raw: data, zeros and holes in 32 MiB. b.raw: the same with what a child has of its own, which is

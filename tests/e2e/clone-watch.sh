@@ -7,22 +7,6 @@ store=$work/fs/store
 image=$store/clones/web/current/disk.qcow2
 console=$work/console
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
-# Until COMMAND holds, at most 90 seconds.
-soon() {
-    local i
-    for ((i = 0; i < 900; i++)); do
-        "$@" && return
-        sleep 0.1
-    done
-    return 1
-}
-
 clean_up() {
     exec 9>&-
     [ -z "${pid:-}" ] || kill "$pid" 2>/dev/null

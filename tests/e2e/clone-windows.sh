@@ -15,12 +15,6 @@ guests=$H2K_TOP/tests/windows
 store=$place/store
 iso=$place/virtio-win.iso
 
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 clean_up() {
     clone stop --force --timeout 0 win 2>/dev/null
     libvirt_ends

@@ -7,12 +7,6 @@ vmdk=$(guest debian12-vmware vmdk-sparse)
 serial=$H2K_TOP/tests/guests/boot-serial
 store=$work/store
 sums=$(sha256sum "$raw" "$vmdk")
-clone() {
-    local verb=$1
-    shift
-    "$H2K" -q clone "$verb" --state-dir "$store" "$@"
-}
-
 disk_of() {
     echo "$store/clones/$1/current/disk.qcow2"
 }

@@ -88,6 +88,23 @@ refused() {
     [ "$ok" -eq 0 ] && [ "$errors" -eq 1 ] && grep '^hyper2kvm: error: ' "$work/.stderr" | grep -qE "$regex"
 }
 
+# clone VERB ARGUMENT...: hyper2kvm clone with the script's own store, $store
+clone() {
+    local verb=$1
+    shift
+    "$H2K" -q clone "$verb" --state-dir "${store:?}" "$@"
+}
+
+# soon COMMAND...: until the command holds, at most 90 seconds
+soon() {
+    local i
+    for ((i = 0; i < 900; i++)); do
+        "$@" && return
+        sleep 0.1
+    done
+    return 1
+}
+
 # json FILE EXPRESSION: whether a Python expression over the document d holds
 json() {
     python3 -c 'import json, sys

@@ -14,16 +14,6 @@ command -v libvirtd virtlogd >/dev/null || skip_all "libvirtd is not installed"
 place=$(mktemp -d /var/tmp/h2k-virt.XXXXXX)
 chmod 711 "$place"
 
-# Until COMMAND holds, at most 30 seconds.
-soon() {
-    local i
-    for ((i = 0; i < 300; i++)); do
-        "$@" && return
-        sleep 0.1
-    done
-    return 1
-}
-
 libvirt_starts() {
     local dir
     for dir in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt; do
