@@ -9,7 +9,7 @@ VMDK =
 OUTPUT =
 FUZZ_SECONDS = 10
 
-CI_SUITES = lint unit=$(BUILD) unit=$(BUILD)-asan fuzz=$(BUILD)-fuzz e2e/cli e2e/files e2e/layouts e2e/btrfs-devices e2e/guestfs e2e/images e2e/outputs e2e/reflink e2e/remote e2e/nbd-serve e2e/appliance e2e/bad-input e2e/interrupt e2e/resume e2e/clone e2e/clone-libvirt e2e/clone-watch e2e/clone-identity e2e/clone-diff e2e/clone-diff-volumes e2e/clone-encrypt e2e/clone-guests e2e/clone-move e2e/clone-nbd e2e/clone-originals e2e/clone-windows e2e/firstboot e2e/windows-guests e2e/windows e2e/windows-repairs e2e/windows-boot e2e/windows-odd e2e/windows-bitlocker e2e/windows-kept e2e/replaced e2e/discover e2e/migrate
+CI_SUITES = lint unit=$(BUILD) unit=$(BUILD)-asan fuzz=$(BUILD)-fuzz e2e/cli e2e/files e2e/layouts e2e/btrfs-devices e2e/guestfs e2e/images e2e/outputs e2e/reflink e2e/remote e2e/nbd-serve e2e/appliance e2e/bad-input e2e/interrupt e2e/resume e2e/clone e2e/clone-libvirt e2e/clone-watch e2e/clone-identity e2e/clone-diff e2e/clone-diff-volumes e2e/clone-encrypt e2e/clone-guests e2e/clone-move e2e/clone-nbd e2e/clone-originals e2e/clone-tpm e2e/clone-windows e2e/firstboot e2e/windows-guests e2e/windows e2e/windows-repairs e2e/windows-boot e2e/windows-odd e2e/windows-bitlocker e2e/windows-kept e2e/replaced e2e/discover e2e/migrate
 
 .PHONY: all demo check check-all deps check-deps bench-deps build asan fuzz-build fuzz bench install format lint clean
 

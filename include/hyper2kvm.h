@@ -479,6 +479,8 @@ typedef struct
                       * encrypted (LUKS, by QEMU); NULL: nothing is. Only the file's name is kept */
   guint64 max_size;  /* default 0: no limit; the most bytes that what the clone writes may take on
                       * the host's disk, where there must be room for it; see h2k_clones_watch() */
+  gboolean tpm;      /* default FALSE: as the exported VM had one; TRUE: the VM has a TPM, an empty
+                      * one in any case */
 } H2kCloneOptions;
 
 H2K_PUBLIC H2kCloneOptions *h2k_clone_options_new (void);
@@ -560,6 +562,13 @@ H2K_PUBLIC gboolean h2k_clones_diff (const H2kCloneDiffOptions *options, H2kText
  * or its firmware is missing). */
 H2K_PUBLIC char **h2k_clones_run_args (const char *state_dir, const char *name, gboolean screen,
                                        gboolean unsafe, GError **error);
+/* The command line, program first, of the emulator of the VM's TPM, which has to listen before that
+ * one is run; NULL without an error: it has none. The caller's; g_strfreev(). Errors:
+ * H2K_ERROR_TOOL (swtpm is not installed), _UNSUPPORTED (a name has a comma). */
+H2K_PUBLIC char **h2k_clones_tpm_args (const char *state_dir, const char *name, GError **error);
+/* Start it; it ends with QEMU, and with the calling thread, unless that becomes QEMU by execv().
+ * Errors: H2K_ERROR_TOOL. */
+H2K_PUBLIC gboolean h2k_clones_start_tpm (char *const *args, GError **error);
 /* A state of a clone as images that need neither the clone nor its original. */
 typedef struct
 {

@@ -49,7 +49,7 @@ _hyper2kvm_clone() {
     fi
     case $verb in
     create)
-        words="--disk --encrypt --format --force-unsafe --snapshot --full --max-size --new-identity --hostname --no-repair --dry-run --report --qemu-test
+        words="--disk --encrypt --format --force-unsafe --snapshot --full --max-size --tpm --new-identity --hostname --no-repair --dry-run --report --qemu-test
             --boot-timeout --memory --vcpus --bus --mac --key --backend --skip-fsck --virtio-win-iso
             --virtio-config --qga --firstboot --no-two-phase-boot --force-dirty --temp-dir --json $common"
         ;;

@@ -160,12 +160,15 @@ make_images (const char *dir, const char *parent_dir, guint parent, guint n_disk
   return TRUE;
 }
 
-/* UEFI's variables belong to the state: they name what is booted. */
+/* What belongs to a state beside the disks: UEFI's variables, which name what is booted, and, under
+ * swtpm's own name, what the TPM keeps. */
+static const char *const parts[] = {"nvram.fd", "tpm2-00.permall"};
+
 static gboolean
-copy_nvram (const char *from_dir, const char *to_dir, GError **error)
+copy_part (const char *from_dir, const char *to_dir, const char *name, GError **error)
 {
-  g_autofree char *from = g_build_filename (from_dir, "nvram.fd", NULL);
-  g_autofree char *to = g_build_filename (to_dir, "nvram.fd", NULL);
+  g_autofree char *from = g_build_filename (from_dir, name, NULL);
+  g_autofree char *to = g_build_filename (to_dir, name, NULL);
   g_autofree char *data = NULL;
   g_autoptr (GError) local = NULL;
   gsize length;
@@ -179,9 +182,18 @@ copy_nvram (const char *from_dir, const char *to_dir, GError **error)
                                      G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
                                      0600, &local))
     return TRUE;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "cannot copy the UEFI variables: %s",
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "cannot copy the VM's state: %s",
                local->message);
   return FALSE;
+}
+
+static gboolean
+copy_parts (const char *from_dir, const char *to_dir, GError **error)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+    if (!copy_part (from_dir, to_dir, parts[i], error))
+      return FALSE;
+  return TRUE;
 }
 
 /* Of a clone that a system's libvirt starts, what the VM writes to belongs to the user as whom that
@@ -206,7 +218,8 @@ keep_owners (const char *clone_dir, const char *layer, guint n_disks)
       g_autofree char *name = h2k_clone_disk_name (i);
       keep_owner (clone_dir, layer, name);
     }
-  keep_owner (clone_dir, layer, "nvram.fd");
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+    keep_owner (clone_dir, layer, parts[i]);
 }
 
 gboolean
@@ -223,7 +236,7 @@ h2k_clone_new_layer (const char *clone_dir, guint number, guint parent, guint n_
       h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot make %s", temp);
       return FALSE;
     }
-  if (make_images (temp, below, parent, n_disks, error) && copy_nvram (below, temp, error)
+  if (make_images (temp, below, parent, n_disks, error) && copy_parts (below, temp, error)
       && h2k_clone_sync_dir (temp, error))
     {
       keep_owners (clone_dir, temp, n_disks);

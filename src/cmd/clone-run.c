@@ -9,6 +9,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
+static void
+print_command (char *const *args, const char *more)
+{
+  for (guint i = 0; args[i]; i++)
+    {
+      g_autofree char *quoted = g_shell_quote (args[i]);
+      printf ("%s%s", i ? " " : "", quoted);
+    }
+  printf ("%s\n", more);
+}
+
 /* QEMU takes the place of this program: its exit status, signals and terminal are QEMU's own. */
 int
 cmd_clone_run (int argc, char **argv)
@@ -21,11 +32,12 @@ cmd_clone_run (int argc, char **argv)
        "start it although its original has changed", NULL},
       {"no-watch", 0, 0, G_OPTION_ARG_NONE, &no_watch,
        "do not watch its growth: it may fill its filesystem", NULL},
-      {"print", 0, 0, G_OPTION_ARG_NONE, &print, "print QEMU's command line, start nothing", NULL},
+      {"print", 0, 0, G_OPTION_ARG_NONE, &print,
+       "print QEMU's command line (before it that of a TPM), start nothing", NULL},
       {NULL},
   };
   g_autoptr (GError) error = NULL;
-  g_auto (GStrv) args = NULL;
+  g_auto (GStrv) args = NULL, tpm = NULL;
   int code
       = clone_parse (&argc, &argv, "NAME",
                      "Starts a clone's VM with QEMU, without libvirt, with its serial console on "
@@ -35,20 +47,21 @@ cmd_clone_run (int argc, char **argv)
   if (code >= 0)
     return code;
   args = h2k_clones_run_args (clone_state_dir, argv[1], screen, unsafe, &error);
-  if (!args)
+  if (args)
+    tpm = h2k_clones_tpm_args (clone_state_dir, argv[1], &error);
+  if (error)
     return cmd_fail (error);
-  for (guint i = 0; print && args[i]; i++)
-    {
-      g_autofree char *quoted = g_shell_quote (args[i]);
-      printf ("%s%s", i ? " " : "", quoted);
-    }
+  if (print && tpm)
+    print_command (tpm, " --daemon");
   if (print)
-    putchar ('\n');
+    print_command (args, "");
   code = cmd_end_output (EXIT_OK);
   if (print || code != EXIT_OK)
     return code;
   if (!no_watch)
     clone_watch_in_background (argv[1], TRUE);
+  if (tpm && !h2k_clones_start_tpm (tpm, &error))
+    return cmd_fail (error);
   signal (SIGPIPE, SIG_DFL);
   execv (args[0], args);
   fprintf (stderr, "hyper2kvm: error: cannot start %s: %s\n", args[0], g_strerror (errno));

@@ -8,6 +8,7 @@
 #include "domain/qemu.h"
 #include "migrate/clone-first-boot.h"
 #include "migrate/clone-start.h"
+#include "migrate/clone-tpm.h"
 #include "migrate/clone-vm.h"
 
 static void add (GPtrArray *args, const char *text, ...) G_GNUC_NULL_TERMINATED;
@@ -25,9 +26,9 @@ add (GPtrArray *args, const char *text, ...)
 
 /* QEMU serves one client at a time on a socket: one is for commands, one for who watches. */
 static void
-add_socket (GPtrArray *args, const H2kClone *clone, gboolean watching)
+add_socket (GPtrArray *args, const H2kClone *clone, const char *name)
 {
-  g_autofree char *path = h2k_clone_vm_socket (clone, watching);
+  g_autofree char *path = h2k_clone_vm_socket (clone, name);
   g_autofree char *quoted = h2k_qemu_quote (path);
   g_autofree char *value = g_strdup_printf ("unix:%s,server=on,wait=off", quoted);
 
@@ -67,8 +68,9 @@ make_args (const H2kClone *clone, const H2kDomain *domain, gboolean screen, GErr
   if (g_str_equal (arch->libvirt, "x86_64"))
     add (args, "-device", "VGA", NULL);
   add (args, screen ? "-vnc" : "-display", screen ? "127.0.0.1:0,to=99" : "none", NULL);
-  add_socket (args, clone, FALSE);
-  add_socket (args, clone, TRUE);
+  add_socket (args, clone, H2K_CLONE_SOCKET_QMP);
+  add_socket (args, clone, H2K_CLONE_SOCKET_WATCH);
+  h2k_clone_tpm_add (clone, domain, args);
   g_ptr_array_add (args, NULL);
   return args;
 }

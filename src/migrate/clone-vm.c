@@ -50,9 +50,8 @@ typedef struct
 } QemuVm;
 
 char *
-h2k_clone_vm_socket (const H2kClone *clone, gboolean watching)
+h2k_clone_vm_socket (const H2kClone *clone, const char *name)
 {
-  const char *name = watching ? "watch.sock" : "qmp.sock";
   g_autofree char *path = g_build_filename (clone->dir, name, NULL);
   g_autofree char *dir = NULL;
   g_autofree char *file = NULL;
@@ -195,11 +194,11 @@ H2kCloneVm *
 h2k_clone_vm_of_qemu (const H2kClone *clone, gboolean watching, GError **error)
 {
   QemuVm *vm = g_new0 (QemuVm, 1);
-  g_autofree char *events = watching ? h2k_clone_vm_socket (clone, TRUE) : NULL;
+  g_autofree char *events = watching ? h2k_clone_vm_socket (clone, H2K_CLONE_SOCKET_WATCH) : NULL;
 
   vm->vm.ops = &qemu_ops;
   vm->vm.fd = -1;
-  vm->path = h2k_clone_vm_socket (clone, FALSE);
+  vm->path = h2k_clone_vm_socket (clone, H2K_CLONE_SOCKET_QMP);
   if (events && (vm->qmp = h2k_qmp_open (events, NULL)) != NULL)
     vm->vm.fd = h2k_qmp_fd (vm->qmp);
   /* Somebody else may have the events: then there is nothing to wake us, and all else works. */

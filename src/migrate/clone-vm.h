@@ -49,8 +49,12 @@ void h2k_clone_vm_drain (H2kCloneVm *vm);
 void h2k_clone_vm_free (H2kCloneVm *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (H2kCloneVm, h2k_clone_vm_free)
 
-/* The sockets that `clone run` gives its QEMU: for commands, and for who watches. The caller's. */
-char *h2k_clone_vm_socket (const H2kClone *clone, gboolean watching);
+/* The sockets of `clone run`'s QEMU, by name: for commands, for who watches, and of the TPM. The
+ * caller's. */
+#define H2K_CLONE_SOCKET_QMP "qmp.sock"
+#define H2K_CLONE_SOCKET_WATCH "watch.sock"
+#define H2K_CLONE_SOCKET_TPM "tpm.sock"
+char *h2k_clone_vm_socket (const H2kClone *clone, const char *name);
 
 /* The backends. NULL without an error: it does not run there. */
 H2kCloneVm *h2k_clone_vm_of_libvirt (const H2kClone *clone, gboolean watching, GError **error);

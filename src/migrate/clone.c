@@ -366,6 +366,7 @@ define (H2kMigration *m)
       .macs = m->macs,
       .sources = m->sources,
       .disks = disks,
+      .tpm = c->options->tpm,
   };
 
   for (guint i = 0; i < m->sources->len; i++)

@@ -107,14 +107,14 @@ static void
 define_security (const H2kDefinition *d, H2kDomain *domain, GPtrArray *warnings)
 {
   domain->secure_boot = d->vm && d->vm->secure_boot;
-  domain->tpm = d->vm && d->vm->has_tpm;
+  domain->tpm = d->tpm || (d->vm && d->vm->has_tpm);
   if (domain->secure_boot && !h2k_domain_is_secure (domain))
     g_ptr_array_add (warnings, g_strdup ("the VM had Secure Boot, but its disks do not boot by "
                                          "UEFI: the definition is without"));
   if (domain->tpm && !has_program ("swtpm"))
     g_ptr_array_add (warnings,
                      g_strdup ("the definition has a TPM, and this host has no swtpm to emulate "
-                               "it: install the package swtpm before libvirt starts the VM"));
+                               "it: install the package swtpm before the VM is started"));
   if (d->options->boot_test != H2K_BOOT_TEST_NONE && (domain->tpm || h2k_domain_is_secure (domain)))
     g_message ("the boot test runs without Secure Boot and TPM, which need nothing of the disks");
 }

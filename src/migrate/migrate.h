@@ -64,6 +64,7 @@ typedef struct
   GPtrArray *macs;                 /* char *: of the options, else of the description */
   GPtrArray *sources;              /* H2kDisk *: what the outputs are of */
   GPtrArray *disks;                /* char *: paths of the outputs */
+  gboolean tpm;                    /* it has one, whatever the description says */
 } H2kDefinition;
 
 /* WARNINGS gets what people should know (char *). The caller's. */
