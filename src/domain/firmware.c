@@ -95,8 +95,21 @@ array_has (JsonObject *object, const char *name, const char *member, const char 
   return FALSE;
 }
 
+/* Whether OBJECT, a descriptor, is of firmware with Secure Boot and keys, or (not SECURE) without.
+ */
+static gboolean
+is_wanted (JsonObject *object, gboolean secure)
+{
+  if (secure)
+    return array_has (object, "features", NULL, "secure-boot")
+           && array_has (object, "features", NULL, "enrolled-keys");
+  /* Enrolled keys refuse unsigned boot loaders; SMM needs machine options for no gain here. */
+  return !array_has (object, "features", NULL, "enrolled-keys")
+         && !array_has (object, "features", NULL, "requires-smm");
+}
+
 static H2kUefiFiles *
-read_descriptor (const char *root, const char *path, const char *arch)
+read_descriptor (const char *root, const char *path, const char *arch, gboolean secure)
 {
   g_autoptr (JsonParser) parser = json_parser_new ();
   JsonNode *top
@@ -112,11 +125,7 @@ read_descriptor (const char *root, const char *path, const char *arch)
   if (!array_has (object, "interface-types", NULL, "uefi")
       || !array_has (object, "targets", "architecture", arch))
     return NULL;
-  /* Enrolled keys refuse unsigned boot loaders; SMM needs machine options for no gain here. */
-  if (array_has (object, "features", NULL, "enrolled-keys")
-      || array_has (object, "features", NULL, "requires-smm"))
-    return NULL;
-  return files_if_present (root, code, vars);
+  return is_wanted (object, secure) ? files_if_present (root, code, vars) : NULL;
 }
 
 /* Names of descriptors, sorted, each with the path that wins. */
@@ -139,15 +148,29 @@ list_descriptors (const char *root)
   return tree;
 }
 
-H2kUefiFiles *
-h2k_uefi_find (const char *root, const char *arch, GError **error)
+static H2kUefiFiles *
+find_described (const char *root, const char *arch, gboolean secure)
 {
   g_autoptr (GTree) descriptors = list_descriptors (root);
   H2kUefiFiles *files = NULL;
 
   for (GTreeNode *n = g_tree_node_first (descriptors); n != NULL && files == NULL;
        n = g_tree_node_next (n))
-    files = read_descriptor (root, g_tree_node_value (n), arch);
+    files = read_descriptor (root, g_tree_node_value (n), arch, secure);
+  return files;
+}
+
+H2kUefiFiles *
+h2k_uefi_find_secure (const char *root, const char *arch)
+{
+  return find_described (root, arch, TRUE);
+}
+
+H2kUefiFiles *
+h2k_uefi_find (const char *root, const char *arch, GError **error)
+{
+  H2kUefiFiles *files = find_described (root, arch, FALSE);
+
   for (gsize i = 0; files == NULL && i < G_N_ELEMENTS (usual_places); i++)
     if (strcmp (usual_places[i].arch, arch) == 0)
       files = files_if_present (root, usual_places[i].code, usual_places[i].vars);

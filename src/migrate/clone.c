@@ -305,6 +305,21 @@ check_firmware (H2kMigration *m, GError **error)
   return TRUE;
 }
 
+/* Of a VM with Secure Boot, that with the keys: without them it would be off. */
+static H2kUefiFiles *
+find_firmware (H2kMigration *m, const H2kArch *arch, GError **error)
+{
+  H2kUefiFiles *files
+      = h2k_domain_is_secure (m->domain) ? h2k_uefi_find_secure ("", arch->libvirt) : NULL;
+
+  if (files)
+    return files;
+  if (h2k_domain_is_secure (m->domain))
+    h2k_migration_warn (m, "the VM had Secure Boot, and this host has no firmware with its keys: "
+                           "the clone's is off");
+  return h2k_uefi_find ("", arch->libvirt, error);
+}
+
 /* UEFI's variables are part of the clone's state. */
 static gboolean
 add_nvram (H2kMigration *m, GError **error)
@@ -319,7 +334,7 @@ add_nvram (H2kMigration *m, GError **error)
 
   if (m->domain->firmware != H2K_FIRMWARE_UEFI && !arch->always_uefi)
     return TRUE;
-  if (!(files = h2k_uefi_find ("", arch->libvirt, error)))
+  if (!(files = find_firmware (m, arch, error)))
     return FALSE;
   path = h2k_clone_draft_nvram (c->draft);
   if (!g_file_get_contents (files->vars, &data, &length, &local)

@@ -142,5 +142,39 @@ claim "QEMU has it, and it ends with QEMU" runs
 claim "also when QEMU is killed, and the next start is none the worse" killed
 claim "what it keeps follows snapshots, resets, commits and merges" follows
 claim "that of an encrypted clone is encrypted" encrypted
+# Made of a VM that had both; the firmware gets as far as looking for a system.
+secure() {
+    local vars waited=0
+    mkdir "$work/vm" && qemu-img convert -q -f raw -O vmdk "$work/disk.raw" "$work/vm/vm.vmdk" && cat >"$work/vm/vm.vmx" <<'VMX' || return 1
+.encoding = "UTF-8"
+displayName = "secure"
+memsize = "512"
+firmware = "efi"
+uefi.secureBoot.enabled = "TRUE"
+vtpm.present = "TRUE"
+scsi0.present = "TRUE"
+scsi0.virtualDev = "pvscsi"
+scsi0:0.present = "TRUE"
+scsi0:0.fileName = "vm.vmdk"
+VMX
+    vars=$(python3 -c 'import glob, json
+for path in sorted(glob.glob("/usr/share/qemu/firmware/*.json")):
+    d = json.load(open(path))
+    if {"secure-boot", "enrolled-keys"} <= set(d["features"]) and any(t["architecture"] == "x86_64" for t in d["targets"]):
+        print(d["mapping"]["nvram-template"]["filename"])
+        break')
+    clone create --no-repair "$work/vm/vm.vmx" secure && grep -q 'enabled="yes" name="enrolled-keys"' "$store/clones/secure/domain.xml" &&
+        grep -q '<tpm ' "$store/clones/secure/domain.xml" && cmp "$vars" "$store/clones/secure/current/nvram.fd" && running secure || return 1
+    until grep -aq BdsDxe "$work/console"; do
+        sleep 0.1
+        waited=$((waited + 1))
+        [ "$waited" -lt 900 ] || break
+    done
+    printf '\001x' >&9
+    exec 9>&-
+    wait "$qemu" && [ "$waited" -lt 900 ] && clone delete secure
+}
+
+claim "an exported VM's TPM and Secure Boot" secure
 claim "without swtpm it is said what to install" missing
 finish

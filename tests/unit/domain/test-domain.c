@@ -604,7 +604,8 @@ test_firmware (void)
 {
   g_autofree char *root = g_build_filename (scratch, "root", NULL);
   g_autofree char *expected = g_strconcat (root, "/fw/plain.fd", NULL);
-  g_autoptr (H2kUefiFiles) files = NULL, none = NULL, usual = NULL;
+  g_autofree char *keys = g_strconcat (root, "/fw/signed.fd", NULL);
+  g_autoptr (H2kUefiFiles) files = NULL, none = NULL, usual = NULL, secure = NULL;
   g_autoptr (GError) error = NULL;
 
   g_assert_null (h2k_uefi_find (root, "x86_64", &error));
@@ -632,6 +633,14 @@ test_firmware (void)
   g_assert_cmpstr (files->code, ==, expected);
   none = h2k_uefi_find (root, "aarch64", &error);
   g_assert_null (none);
+
+  g_assert_null (h2k_uefi_find_secure (root, "x86_64"));
+  write_file (root, "/fw/signed.fd", "c");
+  write_file (root, "/usr/share/qemu/firmware/10-signed.json",
+              DESCRIPTOR ("/fw/signed.fd", "\"secure-boot\", \"requires-smm\", \"enrolled-keys\""));
+  secure = h2k_uefi_find_secure (root, "x86_64");
+  g_assert_cmpstr (secure->code, ==, keys);
+  g_assert_null (h2k_uefi_find_secure (root, "aarch64"));
 }
 
 static int
