@@ -16,13 +16,13 @@ static int
 copy_clone (const Copy *copy, int argc, char **argv)
 {
   g_autoptr (H2kFlattenOptions) options = h2k_flatten_options_new ();
+  g_autofree char *format = NULL;
   int threads = 0;
   const GOptionEntry entries[] = {
       {"to", 0, 0, G_OPTION_ARG_FILENAME, &options->output, copy->to_help, copy->to_arg},
       {"snapshot", 0, 0, G_OPTION_ARG_STRING, &options->snapshot,
        "take this snapshot (default: the present state; no VM may run on it)", "S"},
-      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &options->output_format, copy->format_help,
-       "FMT"},
+      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &format, copy->format_help, "FMT"},
       {"compress", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, cmd_parse_compress,
        "compress the qcow2 with zlib (default) or zstd", "HOW"},
       {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "1 to 64 (default: one a CPU)", "N"},
@@ -40,6 +40,7 @@ copy_clone (const Copy *copy, int argc, char **argv)
     return cmd_usage (copy->verb, "say where it goes: --to %s", copy->to_arg);
   if (threads < 0 || threads > 64)
     return cmd_usage (copy->verb, "--threads=%d: choose 1 to 64", threads);
+  cmd_take_text (&options->output_format, g_steal_pointer (&format));
   options->name = g_strdup (argv[1]);
   options->state_dir = g_strdup (clone_state_dir);
   options->compression = cmd_compression ();

@@ -38,6 +38,10 @@ int cmd_clone (int argc, char **argv);
  * (a mistake). */
 int cmd_parse (int *argc, char ***argv, const char *operands, const char *summary,
                const GOptionEntry *entries, const GOptionEntry *more_entries, gpointer data);
+/* An option's TEXT takes the place of the default in *FIELD; NULL leaves that. Taken over: GOption
+ * would not free the default. */
+void cmd_take_text (char **field, char *text);
+
 /* GOption's callback for --backend, and what it was given. */
 gboolean cmd_parse_backend (const char *name, const char *value, gpointer data, GError **error);
 H2kBackend cmd_backend (void);

@@ -27,11 +27,12 @@ cmd_convert (int argc, char **argv)
   g_autofree char *cluster_size = NULL;
   g_auto (GStrv) output_options = NULL;
   gboolean zlib = FALSE, no_sparsify = FALSE;
+  g_autofree char *format = NULL;
   int threads = 0;
   const GOptionEntry entries[] = {
       {"format", 'f', 0, G_OPTION_ARG_STRING, &options->source_format,
        "the source's format (default: found)", "FMT"},
-      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &options->output_format,
+      {"out-format", 'O', 0, G_OPTION_ARG_STRING, &format,
        "qcow2 (default), raw, vmdk, vhdx or vhd", "FMT"},
       {"options", 'o', 0, G_OPTION_ARG_STRING_ARRAY, &output_options,
        "the output format's, KEY=VALUE,... as qemu-img has them", "OPTIONS"},
@@ -92,6 +93,7 @@ cmd_convert (int argc, char **argv)
     return cmd_usage ("convert", "--cluster-size=%s: choose a power of two from 512 to 2M",
                       cluster_size);
   options->output_options = output_options ? g_strjoinv (",", output_options) : NULL;
+  cmd_take_text (&options->output_format, g_steal_pointer (&format));
   options->source = g_strdup (argv[1]);
   options->output = g_strdup (argv[2]);
   /* A reader that goes away is an error like any other. */

@@ -31,7 +31,7 @@ static const struct
 typedef struct
 {
   GStrv vmdks, vhds, vhdxs, vdis, disks, macs, keys;
-  char *ova, *ovf, *vmx;
+  char *ova, *ovf, *vmx, *out_format;
   gboolean no_compress, no_test, qemu_test, headless, window, no_inspection, no_sparsify, json;
   gboolean skip_fsck, windows, two_phase, no_two_phase;
   int threads, timeout, memory, vcpus;
@@ -49,6 +49,7 @@ flags_clear (Flags *flags)
   g_free (flags->ova);
   g_free (flags->ovf);
   g_free (flags->vmx);
+  g_free (flags->out_format);
   g_strfreev (flags->vhdxs);
   g_strfreev (flags->vdis);
   g_strfreev (flags->disks);
@@ -176,10 +177,11 @@ set_windows (H2kMigrateOptions *options, const Flags *flags)
 }
 
 static int
-fill_options (H2kMigrateOptions *options, const Flags *flags, int argc, char **argv)
+fill_options (H2kMigrateOptions *options, Flags *flags, int argc, char **argv)
 {
   int code = set_sources (options, flags, argc, argv);
 
+  cmd_take_text (&options->output_format, g_steal_pointer (&flags->out_format));
   if (!flags->no_compress)
     options->compression = cmd_compression ();
   if (code < 0)
@@ -262,8 +264,7 @@ cmd_local (int argc, char **argv)
        "a disk of any known format (found by content), a file or a URI; may be repeated", "FILE"},
       {"to-output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
        "where the first disk goes; further ones get -disk2, -disk3…", "FILE"},
-      {"out-format", 0, 0, G_OPTION_ARG_STRING, &options->output_format, "qcow2 (default) or raw",
-       "FMT"},
+      {"out-format", 0, 0, G_OPTION_ARG_STRING, &flags.out_format, "qcow2 (default) or raw", "FMT"},
       {"report", 0, 0, G_OPTION_ARG_FILENAME, &options->report,
        "write a report: .md, .json or .html", "FILE"},
       {"dry-run", 'n', 0, G_OPTION_ARG_NONE, &options->dry_run,

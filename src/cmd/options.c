@@ -116,6 +116,15 @@ cmd_bus (void)
   return bus;
 }
 
+void
+cmd_take_text (char **field, char *text)
+{
+  if (!text)
+    return;
+  g_free (*field);
+  *field = text;
+}
+
 gboolean
 cmd_parse_backend (const char *name, const char *value, gpointer data, GError **error)
 {

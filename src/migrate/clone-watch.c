@@ -26,7 +26,8 @@ typedef struct
   char *name;
   H2kCloneVm *vm; /* NULL: it does not run, or cannot be spoken to */
   gboolean seen;  /* in this round */
-  gboolean warned, paused, unreachable;
+  gboolean warned, paused;
+  guint unreachable; /* looks in a row that found it written to by something unknown */
   guint64 available, stored, most; /* bytes; MOST of 0: no limit */
   guint64 total;                   /* what is shared out: of the filesystem, or MOST */
   gint64 left;                     /* bytes until it is paused */
@@ -257,12 +258,13 @@ look_for (Watch *watch, const char *name)
   if (!w->vm)
     w->vm = h2k_clone_vm_find (clone, !watch->options->once, &local);
   if (w->vm)
-    look_at (watch, clone, w);
-  else if (local && !w->unreachable)
     {
-      w->unreachable = TRUE;
-      say (watch, w, "error", "it is not protected: %s", local->message);
+      w->unreachable = 0;
+      look_at (watch, clone, w);
     }
+  /* Commands about clones write to images, too, and have ended by the next look. */
+  else if (local && w->unreachable++ == (watch->options->once ? 0 : 1))
+    say (watch, w, "error", "it is not protected: %s", local->message);
 }
 
 static gboolean

@@ -304,10 +304,16 @@ no_space() {
 }
 claim "no place for what the appliance writes is an error" no_space
 
-# appliance: the process of the QEMU that the run started, once its kernel has begun.
+# appliance: the process of the QEMU that the run started, once it has removed its own temporary
+# file, which would stay if it were killed before.
 appliance() {
+    local pid
     for _ in $(seq 600); do
-        pgrep -f "qemu.*$work/tmp" | head -n 1 | grep . && return 0
+        pid=$(pgrep -f "qemu.*$work/tmp" | head -n 1)
+        if [ -n "$pid" ] && find "/proc/$pid/fd" -lname "$work/tmp*(deleted)" 2>/dev/null | grep -q .; then
+            echo "$pid"
+            return 0
+        fi
         sleep 0.1
     done
     return 1
