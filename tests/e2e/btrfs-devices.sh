@@ -4,7 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck source=tests/e2e/lib.sh
-source "$H2K_TOP/tests/e2e/lib.sh"
+source "${H2K_TOP:?the source tree}/tests/e2e/lib.sh"
 
 is_root || skip_all "mounting the test filesystems needs root"
 command -v mkfs.btrfs >/dev/null || skip_all "mkfs.btrfs is not installed"

@@ -4,7 +4,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck source=tests/e2e/lib.sh
-source "$H2K_TOP/tests/e2e/lib.sh" || exit 1
+source "${H2K_TOP:?the source tree}/tests/e2e/lib.sh" || exit 1
 
 PATH=$PATH:/usr/sbin:/sbin
 for tool in sfdisk mke2fs mkfs.vfat mcopy mmd qemu-img zstd grub-mkimage python3; do

@@ -5,7 +5,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck source=tests/e2e/lib.sh
-source "$H2K_TOP/tests/e2e/lib.sh"
+source "${H2K_TOP:?the source tree}/tests/e2e/lib.sh"
 
 # Everything of these runs is below it, so that what is left behind can be seen.
 mkdir "$work/tmp" "$work/mnt"

@@ -5,7 +5,7 @@
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck source=tests/e2e/lib.sh
-source "$H2K_TOP/tests/e2e/lib.sh"
+source "${H2K_TOP:?the source tree}/tests/e2e/lib.sh"
 
 PATH=$PATH:/usr/sbin:/sbin
 for tool in mkntfs ntfscat ntfscp hivexregedit; do
