@@ -223,6 +223,46 @@ vmx_flat() {
         vmx "$dir/vm.vmx" vm.vmdk && original vmx-flat vm.vmx "$work/a.raw" no vm.vmdk vm-flat.vmdk
 }
 
+# A snapshot as ESXi makes it on VMFS: a descriptor and a COWD extent, over a flat disk.
+vmx_esxi() {
+    folder vmx-esxi
+    qemu-img convert -q -f raw -O vmdk -o subformat=monolithicFlat "$work/a.raw" "$dir/vm.vmdk" &&
+        python3 - "$dir" "$work/b.raw" <<'PYTHON' && vmx "$dir/vm.vmx" vm-000001.vmdk || return 1
+import re, struct, sys
+folder, changed = sys.argv[1:]
+cid = re.search(r"^CID=(\w+)", open(f"{folder}/vm.vmdk").read(), re.M).group(1)
+with open(f"{folder}/vm-000001.vmdk", "w") as f:
+    f.write(f"""# Disk DescriptorFile
+version=1
+CID=12345678
+parentCID={cid}
+createType="vmfsSparse"
+parentFileNameHint="vm.vmdk"
+RW 65536 VMFSSPARSE "vm-000001-delta.vmdk"
+""")
+data = open(changed, "rb").read()
+ENTRIES, SECTORS = 4096, 65536
+tables = SECTORS // ENTRIES
+directory, extent, at = [0] * tables, bytearray(), 4 + 1
+for t in range(tables):
+    own = [s for s in range(t * ENTRIES, (t + 1) * ENTRIES) if s // 2048 in (4, 5, 30, 31)]
+    if not own:
+        continue
+    directory[t] = at
+    table = [0] * ENTRIES
+    grains = bytearray()
+    for n, s in enumerate(own):
+        table[s % ENTRIES] = at + ENTRIES * 4 // 512 + n
+        grains += data[s * 512:(s + 1) * 512]
+    extent += struct.pack(f"<{ENTRIES}I", *table) + grains
+    at = 5 + len(extent) // 512
+head = struct.pack("<4sIIIIIII", b"COWD", 1, 3, SECTORS, 1, 4, tables, at).ljust(2048, b"\0")
+with open(f"{folder}/vm-000001-delta.vmdk", "wb") as f:
+    f.write(head + struct.pack(f"<{tables}I", *directory).ljust(512, b"\0") + extent)
+PYTHON
+    original vmx-esxi vm.vmx "$work/b.raw" no vm-000001.vmdk vm-000001-delta.vmdk vm.vmdk vm-flat.vmdk
+}
+
 # A VHD of which QEMU believes another size, below a qcow2.
 over_vhd() {
     folder over-vhd
@@ -339,6 +379,26 @@ claim "names that mean something elsewhere" odd_names
 claim "a .vmx of a flat VMDK" vmx_flat
 claim "a .vmx of a chain of snapshots" vmx_chain
 claim "a .vmx of snapshots that name their parents by other paths" vmx_moved
+claim "a .vmx of a snapshot of ESXi's" vmx_esxi
 claim "a qcow2 over a VHD that QEMU reads otherwise" over_vhd
+# What an encrypted layer lies over, and what a served one is compared with.
+states() {
+    folder states
+    printf 'a secret of 20 bytes' >"$work/key" && chmod 600 "$work/key" &&
+        qemu-img convert -q -f raw -O vmdk -o subformat=monolithicFlat "$work/a.raw" "$dir/flat.vmdk" &&
+        clone create --no-repair --encrypt "$work/key" "$dir/flat.vmdk" locked && clone verify locked &&
+        clone flatten locked --to "$work/flat.qcow2" --force && qemu-img compare -f qcow2 -F raw "$work/flat.qcow2" "$work/a.raw" &&
+        clone delete locked || return 1
+    qemu-img convert -q -f raw -O vhdx "$work/a.raw" "$dir/base.vhdx" && differencing_vhdx &&
+        clone create --no-repair "$dir/child.vhdx" child && clone serve child &&
+        qemu-io -f qcow2 -c 'write -q -P 7 1M 64k' "$store/clones/child/current/disk.qcow2" &&
+        clone diff child --blocks | grep -qE '^0x100000 +0x10000 ' && clone export child --to "$work/exported" &&
+        (cd "$work/exported" && sha256sum --quiet -c SHA256SUMS) &&
+        qemu-img compare -f qcow2 -F qcow2 "$work/exported/child.qcow2" "$store/clones/child/current/disk.qcow2" &&
+        clone snapshot child --name seven && clone reset child && clone diff child seven --blocks | grep -qE '^0x100000 +0x10000 ' &&
+        clone delete child && rm -r "$dir"
+}
+
+claim "encrypted over several files; served, compared and exported" states
 claim "a clone goes from one file to several and back" rebases
 finish
