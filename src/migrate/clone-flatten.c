@@ -136,7 +136,7 @@ h2k_flattening_open (H2kFlattening *f, const H2kFlattenOptions *options, GError 
       || (options->snapshot
           && !(snapshot = h2k_clone_find_snapshot (f->opened.clone, options->snapshot, error)))
       || (!options->snapshot && !hold_present (f, error))
-      || !h2k_clone_check_originals (f->opened.clone, "make another clone of it", error))
+      || !h2k_clone_check_originals (f->opened.clone, TRUE, "make another clone of it", error))
     return FALSE;
   f->layer = snapshot ? snapshot->number : f->opened.clone->current;
   add_files (f);

@@ -11,15 +11,15 @@
 #include <unistd.h>
 
 gboolean
-h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **error)
+h2k_clone_check_originals (const H2kClone *clone, gboolean served, const char *advice,
+                           GError **error)
 {
   for (guint i = 0; i < clone->n_disks; i++)
     {
       g_autoptr (GPtrArray) found = NULL;
       g_autofree char *all = NULL;
 
-      /* Whoever serves it compares it. */
-      if (h2k_json_string (h2k_clones_original (clone, i), "served"))
+      if (!served && h2k_json_string (h2k_clones_original (clone, i), "served"))
         continue;
       if (!h2k_clones_original_differs (clone, i, FALSE, NULL, NULL, &found, error))
         return FALSE;
@@ -36,12 +36,13 @@ h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **e
   return TRUE;
 }
 
-/* An overlay over an original that has changed is a corrupt disk: it must not be started. */
+/* An overlay over an original that has changed is a corrupt disk: it must not be started. Whoever
+ * serves one compares it. */
 static gboolean
 check_originals (const H2kClone *clone, GError **error)
 {
   return h2k_clone_check_originals (
-      clone, "make another clone of it; --force-unsafe starts it all the same", error);
+      clone, FALSE, "make another clone of it; --force-unsafe starts it all the same", error);
 }
 
 static gboolean

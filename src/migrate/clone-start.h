@@ -15,9 +15,11 @@
  * _SOURCE (one is missing). */
 gboolean h2k_clone_prepare_start (const H2kClone *clone, gboolean unsafe, GError **error);
 
-/* Whether the originals are what they were; ADVICE is what the message says that can be done when
+/* Whether the originals, with SERVED also those that QEMU does not read itself, are what they were;
+ * ADVICE is what the message says that can be done when
  * they cannot be brought back. Errors: H2K_ERROR_VERIFY, _SOURCE, as above. */
-gboolean h2k_clone_check_originals (const H2kClone *clone, const char *advice, GError **error);
+gboolean h2k_clone_check_originals (const H2kClone *clone, gboolean served, const char *advice,
+                                    GError **error);
 
 /* The most bytes that CLONE's layers may take on the host's disk; 0: there is no limit. */
 guint64 h2k_clone_max_size (const H2kClone *clone);

@@ -292,6 +292,9 @@ changed() {
     touch "$work/vm.ova"
     refused 12 'written to since' "$H2K" clone serve --state-dir "$store" vm &&
         refused 12 'written to since' "$H2K" clone run --state-dir "$store" vm &&
+        refused 12 'written to since' "$H2K" clone flatten --state-dir "$store" vm --to "$work/flat.raw" &&
+        refused 12 'written to since' "$H2K" clone export --state-dir "$store" vm --to "$work/exported" &&
+        [ ! -e "$work/flat.raw" ] && [ ! -e "$work/exported" ] &&
         clone serve --stop vm && refused 12 'written to since' "$H2K" clone serve --state-dir "$store" vm &&
         ! server vm && clone serve --force-unsafe vm && server vm && clone serve --stop vm || return 1
     mv "$work/vm.ova" "$work/gone.ova"
