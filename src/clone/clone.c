@@ -69,7 +69,7 @@ read_state (H2kClone *clone, GError **error)
 {
   g_autofree char *path = g_build_filename (clone->dir, "clone.json", NULL);
 
-  clone->root = h2k_clone_read_json (path);
+  clone->root = h2k_clone_read_json (path, NULL);
   if (clone->root)
     return TRUE;
   g_warning ("%s is lost or damaged; it is made again from what lies beside it, but the "

@@ -16,8 +16,9 @@ gboolean h2k_clone_set_link (const char *path, const char *target, GError **erro
 
 /* Replace PATH, readable by its owner only. Errors: H2K_ERROR_OUTPUT, _NO_SPACE. */
 gboolean h2k_clone_write_json (const char *path, JsonObject *root, GError **error);
-/* NULL: there is none, or it is damaged. The caller's. */
-JsonObject *h2k_clone_read_json (const char *path);
+/* NULL without an error: there is none. The caller's. Errors: H2K_ERROR_FORMAT: it is damaged;
+ * H2K_ERROR_SOURCE: it cannot be read. */
+JsonObject *h2k_clone_read_json (const char *path, GError **error);
 /* Seconds since 1970 of an ISO 8601 TEXT (may be NULL); 0: it is none. */
 gint64 h2k_clone_parse_time (const char *text);
 

@@ -123,7 +123,7 @@ static void
 read_snapshot (const char *dir, H2kLayer *layer)
 {
   g_autofree char *path = g_build_filename (dir, "snapshot.json", NULL);
-  g_autoptr (JsonObject) root = h2k_clone_read_json (path);
+  g_autoptr (JsonObject) root = h2k_clone_read_json (path, NULL);
   const char *name = h2k_json_string (root, "name");
   gint64 time = h2k_clone_parse_time (h2k_json_string (root, "created"));
 

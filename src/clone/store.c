@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define NAME_LENGTH 64u
+#define JSON_MAX ((off_t)16 << 20)
 
 gboolean
 h2k_clone_check_name (const char *what, const char *name, GError **error)
@@ -213,20 +214,38 @@ h2k_clone_write_json (const char *path, JsonObject *root, GError **error)
   return FALSE;
 }
 
-JsonObject *
-h2k_clone_read_json (const char *path)
+/* NULL, with or without an error: as h2k_clone_read_json() has it. */
+static char *
+read_text (const char *path, gsize *length, GError **error)
 {
   g_autofree char *text = NULL;
-  g_autoptr (JsonParser) parser = json_parser_new ();
-  JsonNode *root;
-  gsize length;
+  g_autoptr (GError) local = NULL;
+  struct stat st;
 
-  if (!g_file_get_contents (path, &text, &length, NULL)
-      || !json_parser_load_from_data (parser, text, (gssize)length, NULL))
-    return NULL;
-  root = json_parser_get_root (parser);
-  return root && JSON_NODE_HOLDS_OBJECT (root) ? json_object_ref (json_node_get_object (root))
-                                               : NULL;
+  if (stat (path, &st) == 0 && (!S_ISREG (st.st_mode) || st.st_size > JSON_MAX))
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s is no file of at most %u MiB", path,
+                 (guint)(JSON_MAX >> 20));
+  else if (g_file_get_contents (path, &text, length, &local))
+    return g_steal_pointer (&text);
+  else if (!g_error_matches (local, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+    g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE, "cannot read %s: %s", path, local->message);
+  return NULL;
+}
+
+JsonObject *
+h2k_clone_read_json (const char *path, GError **error)
+{
+  gsize length;
+  g_autofree char *text = read_text (path, &length, error);
+  g_autoptr (GError) local = NULL;
+  g_autoptr (JsonNode) root = text ? h2k_json_parse (text, length, &local) : NULL;
+
+  if (root && JSON_NODE_HOLDS_OBJECT (root))
+    return json_object_ref (json_node_get_object (root));
+  if (text)
+    g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s is no JSON object%s%s", path,
+                 local ? ": " : "", local ? local->message : "");
+  return NULL;
 }
 
 char *

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "disk/luks.h"
+#include "util/json.h"
 
 #include <json-glib/json-glib.h>
 
@@ -45,7 +46,6 @@ enum
 #define L2_MIN_SIZE (16u << 10)
 #define L2_MAX_SIZE (4u << 20)
 #define L2_MAX_SLOTS (128u << 20)
-#define MAX_JSON_DEPTH 16u
 /* What cryptsetup makes of a key, always. */
 #define MAX_STRIPES 4000u
 
@@ -110,30 +110,6 @@ parse_luks1 (H2kDisk *disk, const guint8 *data, H2kLuksHeader *header, GError **
 
 /* --- LUKS2 -------------------------------------------------------------------------------------
  */
-
-/* The parser of JSON recurses: what is nested deeper than any header is refused before it. */
-static gboolean
-is_shallow (const char *text)
-{
-  gboolean quoted = FALSE;
-  guint depth = 0;
-
-  for (; *text; text++)
-    if (quoted)
-      {
-        if (*text == '\\' && text[1])
-          text++;
-        else if (*text == '"')
-          quoted = FALSE;
-      }
-    else if (*text == '"')
-      quoted = TRUE;
-    else if ((*text == '{' || *text == '[') && ++depth > MAX_JSON_DEPTH)
-      return FALSE;
-    else if ((*text == '}' || *text == ']') && depth > 0)
-      depth--;
-  return TRUE;
-}
 
 static JsonObject *
 member_object (JsonObject *object, const char *name)
@@ -228,14 +204,13 @@ static gboolean
 parse_json (H2kDisk *disk, const char *text, guint64 copy_size, H2kLuksHeader *header,
             GError **error)
 {
-  g_autoptr (JsonParser) parser = json_parser_new ();
+  g_autoptr (JsonNode) node = h2k_json_parse (text, strlen (text), NULL);
   JsonObject *root, *config, *segments;
   guint64 slots;
 
-  if (!is_shallow (text) || !json_parser_load_from_data (parser, text, -1, NULL)
-      || !json_parser_get_root (parser) || !JSON_NODE_HOLDS_OBJECT (json_parser_get_root (parser)))
+  if (!node || !JSON_NODE_HOLDS_OBJECT (node))
     return damaged (disk, error, "its JSON area");
-  root = json_node_get_object (json_parser_get_root (parser));
+  root = json_node_get_object (node);
   config = member_object (root, "config");
   segments = member_object (root, "segments");
   if (!config || !segments || !member_number (config, "keyslots_size", L2_MAX_SLOTS, &slots))

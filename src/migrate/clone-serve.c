@@ -350,7 +350,7 @@ read_answer (int fd, GCancellable *cancellable, GError **error)
 static gboolean
 understand (const H2kClone *clone, const char *answer, GError **error)
 {
-  g_autoptr (JsonNode) node = json_from_string (answer, NULL);
+  g_autoptr (JsonNode) node = h2k_json_parse (answer, strlen (answer), NULL);
   JsonObject *o = node && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
   const char *message = h2k_json_string (o, "message");
   g_autofree char *log = log_path (clone);

@@ -221,7 +221,7 @@ find_original (const char *path, const char *name, GError **error)
 {
   g_autofree char *socket = h2k_clone_server_uri_socket (name);
   g_autofree char *text = socket ? read_state (path) : NULL;
-  g_autoptr (JsonNode) node = text ? json_from_string (text, NULL) : NULL;
+  g_autoptr (JsonNode) node = text ? h2k_json_parse (text, strlen (text), NULL) : NULL;
   JsonArray *originals = node && JSON_NODE_HOLDS_OBJECT (node)
                              ? h2k_json_array (json_node_get_object (node), "originals")
                              : NULL;

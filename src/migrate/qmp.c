@@ -72,10 +72,8 @@ next_object (H2kQmp *qmp, gint64 until)
   while ((end = memchr (qmp->input->str, '\n', qmp->input->len)) == NULL)
     if (!read_some (qmp, until))
       return NULL;
-  g_autoptr (JsonParser) parser = json_parser_new ();
   gssize length = end - qmp->input->str;
-  gboolean ok = json_parser_load_from_data (parser, qmp->input->str, length, NULL);
-  JsonNode *root = ok ? json_parser_get_root (parser) : NULL;
+  g_autoptr (JsonNode) root = h2k_json_parse (qmp->input->str, (gsize)length, NULL);
 
   g_string_erase (qmp->input, 0, length + 1);
   return root && JSON_NODE_HOLDS_OBJECT (root) ? json_object_ref (json_node_get_object (root))

@@ -9,6 +9,11 @@
 
 #include <json-glib/json-glib.h>
 
+/* The document in the LENGTH bytes of TEXT, which anybody may have written; NULL: it is none, or
+ * nested deeper than 64 times: json-glib's parser recurses. What that takes beyond RFC 8259, as
+ * comments, is refused. The caller's. Errors: JSON_PARSER_ERROR. */
+JsonNode *h2k_json_parse (const char *text, gsize length, GError **error);
+
 /* NULL: there is none. */
 const char *h2k_json_string (JsonObject *object, const char *key);
 JsonObject *h2k_json_object (JsonObject *object, const char *key);

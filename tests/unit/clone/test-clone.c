@@ -420,6 +420,23 @@ test_lost_state (Fixture *f, gconstpointer data)
   g_assert_true (h2k_clone_take_snapshot (clone, "still-works", NULL, &error));
 }
 
+/* Whatever is in a clone.json, the clone can be listed and removed. */
+static void
+test_hostile_state (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (H2kClone) clone = NULL;
+  g_autofree char *path = NULL, *text = g_malloc (4 << 20);
+
+  memset (text, '[', 4 << 20);
+  g_assert_true (make_clone (f, "vm", 1, &error));
+  path = g_build_filename (f->store->clones, "vm", "clone.json", NULL);
+  g_file_set_contents (path, text, 4 << 20, NULL);
+  clone = h2k_clone_open (f->store, "vm", H2K_CLONE_PEEK, &error);
+  g_assert_no_error (error);
+  g_assert_true (h2k_clone_delete (f->store, "vm", &error));
+}
+
 /* A layer that cannot be read may hold the only way to others: nothing is removed then. */
 static void
 test_damaged_layer (Fixture *f, gconstpointer data)
@@ -833,6 +850,7 @@ main (int argc, char **argv)
       {"/clone/nothing-is-changed-while-it-runs", test_running},
       {"/clone/what-is-changed-cannot-be-started", test_lock_holds_qemu_off},
       {"/clone/lost-state-is-made-again", test_lost_state},
+      {"/clone/hostile-state-is-no-state", test_hostile_state},
       {"/clone/nothing-is-removed-from-what-is-damaged", test_damaged_layer},
       {"/clone/one-process-changes-it", test_two_processes},
       {"/clone/looked-at-while-it-changes", test_looked_at_meanwhile},

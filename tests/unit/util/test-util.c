@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/digest.h"
+#include "util/json.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -250,6 +251,44 @@ test_errno (void)
   g_assert_error (error, H2K_ERROR, H2K_ERROR_NO_SPACE);
 }
 
+/* "[[...", DEPTH times, behind BEFORE; CLOSED: a document. */
+static gboolean
+parses (const char *before, guint depth, gboolean closed)
+{
+  g_autoptr (GString) text = g_string_new (before);
+  g_autoptr (JsonNode) node = NULL;
+  g_autoptr (GError) error = NULL;
+
+  for (guint i = 0; i < depth; i++)
+    g_string_append_c (text, '[');
+  for (guint i = 0; closed && i < depth; i++)
+    g_string_append_c (text, ']');
+  node = h2k_json_parse (text->str, text->len, &error);
+  g_assert_true ((node == NULL) == (error != NULL));
+  return node != NULL;
+}
+
+/* The parser recurses, and its stack is not endless. */
+static void
+test_json (void)
+{
+  static const char text[] = "{\"[[\\\"[\\\\\": [1, -2.5e+3, true, null, \"/*\"]}\n";
+  g_autoptr (GError) error = NULL;
+  g_autoptr (JsonNode) node = h2k_json_parse (text, strlen (text), &error);
+
+  g_assert_no_error (error);
+  g_assert_true (JSON_NODE_HOLDS_OBJECT (node));
+  g_assert_true (parses ("", 64, TRUE));
+  g_assert_false (parses ("", 65, TRUE));
+  g_assert_false (parses ("", 5000000, TRUE));
+  g_assert_false (parses ("/*\"*/", 5000000, FALSE));
+  g_assert_false (parses ("//\"\n", 5000000, FALSE));
+  g_assert_false (parses ("#\"\n", 5000000, FALSE));
+  g_assert_false (parses ("'\"'", 5000000, FALSE));
+  g_assert_false (parses ("\"", 5000000, FALSE));
+  g_assert_false (parses ("", 0, TRUE));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -264,6 +303,7 @@ main (int argc, char **argv)
   g_test_add_func ("/util/digests", test_digests);
   g_test_add_func ("/util/crc", test_crc);
   g_test_add_func ("/util/mac", test_mac);
+  g_test_add_func ("/util/nested JSON is refused", test_json);
   g_test_add_func ("/util/no space is told apart", test_errno);
   return g_test_run ();
 }
