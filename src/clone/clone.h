@@ -97,7 +97,7 @@ typedef struct
   GPtrArray *layers; /* H2kLayer *, by their numbers */
   guint current;     /* number of the layer that the VM writes to */
   guint base;        /* number of the one that a reset goes back to */
-  gboolean damaged;  /* a layer cannot be read: none is removed */
+  gboolean damaged;  /* a layer or snapshot.json cannot be read: no layer is removed */
   H2kImageKey **key; /* h2k_clone_open_image()'s: to NULL, or to what was read */
 } H2kClone;
 

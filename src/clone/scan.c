@@ -119,26 +119,54 @@ h2k_clone_image_size (const char *path, guint64 *size, GError **error)
   return TRUE;
 }
 
-static void
-read_snapshot (const char *dir, H2kLayer *layer)
+/* FALSE: what kind of layer it is cannot be told. */
+static gboolean
+read_snapshot (const char *dir, H2kLayer *layer, GError **error)
 {
   g_autofree char *path = g_build_filename (dir, "snapshot.json", NULL);
-  g_autoptr (JsonObject) root = h2k_clone_read_json (path, NULL);
+  g_autoptr (GError) local = NULL;
+  g_autoptr (JsonObject) root = h2k_clone_read_json (path, &local);
   const char *name = h2k_json_string (root, "name");
   gint64 time = h2k_clone_parse_time (h2k_json_string (root, "created"));
 
+  if (local)
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return FALSE;
+    }
+  if (!root)
+    return TRUE;
   if (!name || !h2k_clone_check_name ("a snapshot", name, NULL))
-    return;
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_FORMAT, "%s has no name of a snapshot", path);
+      return FALSE;
+    }
   layer->snapshot = g_strdup (name);
   layer->description = g_strdup (h2k_json_string (root, "description"));
   if (time)
     layer->created = time;
+  return TRUE;
+}
+
+/* A snapshot whose name is lost is a layer all the same, and stays. What the current one has is
+ * left of an operation that was killed. */
+static void
+note_snapshot (H2kClone *clone, H2kLayer *layer)
+{
+  g_autofree char *dir = layer_dir (clone, layer->number);
+  g_autoptr (GError) local = NULL;
+
+  if (read_snapshot (dir, layer, &local) || layer->number == clone->current)
+    return;
+  g_warning ("the clone %s: %s; nothing is removed from the clone until that file is put right, or "
+             "is removed because its layer need be no snapshot",
+             clone->name, local->message);
+  clone->damaged = TRUE;
 }
 
 static H2kLayer *
-read_layer (const H2kClone *clone, guint number, GError **error)
+read_layer (H2kClone *clone, guint number, GError **error)
 {
-  g_autofree char *dir = layer_dir (clone, number);
   g_autofree H2kLayer *layer = g_new0 (H2kLayer, 1);
 
   layer->number = number;
@@ -165,7 +193,7 @@ read_layer (const H2kClone *clone, guint number, GError **error)
           return NULL;
         }
     }
-  read_snapshot (dir, layer);
+  note_snapshot (clone, layer);
   return g_steal_pointer (&layer);
 }
 

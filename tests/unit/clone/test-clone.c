@@ -461,6 +461,38 @@ test_damaged_layer (Fixture *f, gconstpointer data)
   g_assert_true (h2k_clone_delete (f->store, "vm", &error));
 }
 
+/* The same of a snapshot whose name cannot be read, by a typing error or the disk. */
+static void
+test_damaged_snapshot (Fixture *f, gconstpointer data)
+{
+  static const char *const texts[] = {"{\"name\": \"s\", ", "{}", "[]", "{\"name\": \"../s\"}"};
+  g_autoptr (GError) error = NULL;
+  g_autoptr (H2kClone) clone = NULL;
+  g_autofree char *path = NULL, *good = NULL;
+  guint number;
+
+  g_assert_true (make_clone (f, "vm", 1, &error));
+  clone = open_clone (f, "vm");
+  g_assert_true (h2k_clone_take_snapshot (clone, "s", NULL, &error));
+  number = h2k_clone_snapshot (clone, "s")->number;
+  path = g_strdup_printf ("%s/layers/%u/snapshot.json", clone->dir, number);
+  g_assert_true (g_file_get_contents (path, &good, NULL, NULL));
+  for (guint i = 0; i < G_N_ELEMENTS (texts); i++)
+    {
+      g_clear_pointer (&clone, h2k_clone_free);
+      g_file_set_contents (path, texts[i], -1, NULL);
+      warned = 0;
+      clone = open_clone (f, "vm");
+      g_assert_cmpuint (warned, >, 0);
+      g_assert_true (h2k_clone_reset (clone, NULL, &error));
+      g_assert_nonnull (h2k_clone_layer (clone, number));
+    }
+  g_clear_pointer (&clone, h2k_clone_free);
+  g_file_set_contents (path, good, -1, NULL);
+  clone = open_clone (f, "vm");
+  g_assert_true (h2k_clone_reset (clone, "s", &error));
+}
+
 /* Two at once: one of them is told. */
 static void
 test_two_processes (Fixture *f, gconstpointer data)
@@ -852,6 +884,7 @@ main (int argc, char **argv)
       {"/clone/lost-state-is-made-again", test_lost_state},
       {"/clone/hostile-state-is-no-state", test_hostile_state},
       {"/clone/nothing-is-removed-from-what-is-damaged", test_damaged_layer},
+      {"/clone/snapshots-without-a-name-stay", test_damaged_snapshot},
       {"/clone/one-process-changes-it", test_two_processes},
       {"/clone/looked-at-while-it-changes", test_looked_at_meanwhile},
       {"/clone/store-that-others-can-write-to-is-refused", test_foreign_store},
