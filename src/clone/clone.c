@@ -64,19 +64,41 @@ rebuild_state (const H2kClone *clone)
   return root;
 }
 
+/* A damaged clone.json may need no more than a comma: the first one of a clone is kept. */
+static gboolean
+keep_damaged (const char *path, GError **error)
+{
+  g_autofree char *kept = g_strconcat (path, ".damaged", NULL);
+
+  if (link (path, kept) == 0 || errno == EEXIST)
+    return TRUE;
+  h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot keep the damaged %s as %s", path, kept);
+  return FALSE;
+}
+
 static gboolean
 read_state (H2kClone *clone, GError **error)
 {
   g_autofree char *path = g_build_filename (clone->dir, "clone.json", NULL);
+  g_autoptr (GError) local = NULL;
 
-  clone->root = h2k_clone_read_json (path, NULL);
+  clone->root = h2k_clone_read_json (path, &local);
   if (clone->root)
     return TRUE;
-  g_warning ("%s is lost or damaged; it is made again from what lies beside it, but the "
-             "fingerprint of the original is gone",
-             path);
+  if (local && !g_error_matches (local, H2K_ERROR, H2K_ERROR_FORMAT))
+    {
+      g_propagate_error (error, g_steal_pointer (&local));
+      return FALSE;
+    }
+  g_warning ("%s; it is made again from what lies beside it, but the fingerprint of the original "
+             "and what is known of the VM are gone%s",
+             local ? local->message : "clone.json is lost",
+             local ? ": put it right before the clone is changed, which keeps it as "
+                     "clone.json.damaged"
+                   : "");
   clone->root = rebuild_state (clone);
-  return clone->lock_fd < 0 || h2k_clone_save (clone, error);
+  return clone->lock_fd < 0
+         || ((!local || keep_damaged (path, error)) && h2k_clone_save (clone, error));
 }
 
 H2kClone *

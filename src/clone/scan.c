@@ -392,6 +392,18 @@ mark (const H2kClone *clone, GHashTable *needed, guint number)
     number = layer->parent;
 }
 
+/* Whether NAME is one that this part gives folders: what else somebody has put there is his. */
+static gboolean
+is_left_over (const char *name)
+{
+  static const char *const starts[] = {"new-", "gone-"};
+
+  for (guint i = 0; i < G_N_ELEMENTS (starts); i++)
+    if (g_str_has_prefix (name, starts[i]) && parse_number (name + strlen (starts[i])))
+      return TRUE;
+  return FALSE;
+}
+
 /* A layer has its number when it is complete, not before. */
 static void
 remove_unfinished (const H2kClone *clone)
@@ -401,7 +413,7 @@ remove_unfinished (const H2kClone *clone)
   const char *name;
 
   while (dir && (name = g_dir_read_name (dir)))
-    if (!parse_number (name))
+    if (is_left_over (name))
       {
         g_autofree char *layer = g_build_filename (path, name, NULL);
         h2k_clone_remove_tree (layer);

@@ -50,9 +50,12 @@ fingerprint_of (const H2kClone *clone, guint disk, GError **error)
 
   if (fingerprint && h2k_json_string (original, "path"))
     return fingerprint;
-  g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
-               "the clone %s does not know what its original was like: its clone.json was lost",
-               clone->name);
+  g_set_error (
+      error, H2K_ERROR, H2K_ERROR_SOURCE,
+      "the clone %s does not know what its original was like: its clone.json was lost; if "
+      "the original was not changed since, `hyper2kvm clone rebase %s` with its path notes "
+      "that",
+      clone->name, clone->name);
   return NULL;
 }
 

@@ -401,10 +401,11 @@ test_lost_state (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (H2kClone) clone = NULL;
-  g_autofree char *path = NULL;
+  g_autofree char *path = NULL, *damaged = NULL, *kept = NULL;
 
   g_assert_true (make_clone (f, "vm", 1, &error));
   path = g_build_filename (f->store->clones, "vm", "clone.json", NULL);
+  damaged = g_strconcat (path, ".damaged", NULL);
   g_file_set_contents (path, "{\"name\": \"vm\", ", -1, NULL);
   warned = 0;
   clone = open_clone (f, "vm");
@@ -418,6 +419,55 @@ test_lost_state (Fixture *f, gconstpointer data)
   clone = open_clone (f, "vm");
   g_assert_true (json_object_get_boolean_member (clone->root, "rebuilt"));
   g_assert_true (h2k_clone_take_snapshot (clone, "still-works", NULL, &error));
+  /* Who made the mistake can put it right. */
+  g_assert_true (g_file_get_contents (damaged, &kept, NULL, NULL));
+  g_assert_cmpstr (kept, ==, "{\"name\": \"vm\", ");
+}
+
+/* What cannot be read may be as good as ever, so it is not replaced. */
+static void
+test_unreadable_state (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = NULL;
+
+  g_assert_true (make_clone (f, "vm", 1, &error));
+  path = g_build_filename (f->store->clones, "vm", "clone.json", NULL);
+  /* A link that leads to itself: as root, there are no rights that are missing. */
+  g_assert_cmpint (g_unlink (path), ==, 0);
+  g_assert_cmpint (symlink ("clone.json", path), ==, 0);
+  g_assert_null (h2k_clone_open (f->store, "vm", H2K_CLONE_CHANGE, &error));
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_SOURCE);
+  g_assert_true (g_file_test (path, G_FILE_TEST_IS_SYMLINK));
+}
+
+/* A copy of a layer that somebody has made is no leftover. */
+static void
+test_foreign_folders (Fixture *f, gconstpointer data)
+{
+  static const struct
+  {
+    const char *name;
+    gboolean stays;
+  } folders[] = {{"2.bak", TRUE}, {"new", TRUE},    {"new-x", TRUE},  {"gone-1x", TRUE},
+                 {"-3", TRUE},    {"new-7", FALSE}, {"gone-1", FALSE}};
+  g_autoptr (GError) error = NULL;
+  g_autoptr (H2kClone) clone = NULL;
+
+  g_assert_true (make_clone (f, "vm", 1, &error));
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++)
+    {
+      g_autofree char *path
+          = g_build_filename (f->store->clones, "vm/layers", folders[i].name, NULL);
+      g_assert_cmpint (g_mkdir (path, 0700), ==, 0);
+    }
+  clone = open_clone (f, "vm");
+  g_assert_true (h2k_clone_reset (clone, NULL, &error));
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++)
+    {
+      g_autofree char *path = g_build_filename (clone->dir, "layers", folders[i].name, NULL);
+      g_assert_true (g_file_test (path, G_FILE_TEST_IS_DIR) == folders[i].stays);
+    }
 }
 
 /* Whatever is in a clone.json, the clone can be listed and removed. */
@@ -882,6 +932,8 @@ main (int argc, char **argv)
       {"/clone/nothing-is-changed-while-it-runs", test_running},
       {"/clone/what-is-changed-cannot-be-started", test_lock_holds_qemu_off},
       {"/clone/lost-state-is-made-again", test_lost_state},
+      {"/clone/unreadable-state-is-left-alone", test_unreadable_state},
+      {"/clone/what-others-put-there-stays", test_foreign_folders},
       {"/clone/hostile-state-is-no-state", test_hostile_state},
       {"/clone/nothing-is-removed-from-what-is-damaged", test_damaged_layer},
       {"/clone/snapshots-without-a-name-stay", test_damaged_snapshot},
