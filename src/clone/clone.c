@@ -36,10 +36,13 @@ lock_clone (const char *name, const char *dir, GError **error)
 {
   int fd = h2k_clone_lock (dir);
 
-  if (fd < 0)
+  if (fd < 0 && errno == EWOULDBLOCK)
     g_set_error (error, H2K_ERROR, H2K_ERROR_SOURCE,
                  "the clone %s is being changed by another process; try again when that is done",
                  name);
+  else if (fd < 0)
+    h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "cannot lock the clone %s, by %s/lock", name,
+                   dir);
   return fd;
 }
 
@@ -475,6 +478,10 @@ remove_clone (H2kCloneStore *store, const char *name, const char *dir, GError **
       return FALSE;
     }
   h2k_clone_remove_tree (gone);
+  if (access (gone, F_OK) == 0)
+    g_warning ("the clone %s is gone, but not all of its files could be removed: look into %s, or "
+               "the next `clone create` tries again",
+               name, gone);
   return h2k_clone_sync_dir (store->clones, error);
 }
 

@@ -22,7 +22,8 @@ JsonObject *h2k_clone_read_json (const char *path, GError **error);
 /* Seconds since 1970 of an ISO 8601 TEXT (may be NULL); 0: it is none. */
 gint64 h2k_clone_parse_time (const char *text);
 
-/* The lock of the clone in DIR; a file descriptor, or -1: somebody has it. */
+/* The lock of the clone in DIR; a file descriptor, or -1 with errno: EWOULDBLOCK: somebody has it.
+ */
 int h2k_clone_lock (const char *dir);
 
 /* "../../original", which is how a layer's disk DISK gets to it. The caller's. */

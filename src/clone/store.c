@@ -269,14 +269,17 @@ h2k_clone_lock (const char *dir)
 {
   g_autofree char *path = g_build_filename (dir, "lock", NULL);
   struct stat here, there;
-  int fd = open (path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int fd = open (path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600), err = EWOULDBLOCK;
 
   if (fd < 0)
     return -1;
   /* Whoever removes a clone holds its lock: what was got of a file that is gone is no lock. */
-  if (flock (fd, LOCK_EX | LOCK_NB) == 0 && fstat (fd, &here) == 0 && stat (path, &there) == 0
-      && here.st_ino == there.st_ino && here.st_dev == there.st_dev)
+  if (flock (fd, LOCK_EX | LOCK_NB) != 0)
+    err = errno;
+  else if (fstat (fd, &here) == 0 && stat (path, &there) == 0 && here.st_ino == there.st_ino
+           && here.st_dev == there.st_dev)
     return fd;
   close (fd);
+  errno = err;
   return -1;
 }

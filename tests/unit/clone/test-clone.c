@@ -7,6 +7,7 @@
 #include "clone/clone.h"
 #include "disk/image-lock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
@@ -560,6 +561,47 @@ test_two_processes (Fixture *f, gconstpointer data)
   g_assert_no_error (error);
 }
 
+/* What stands in the way is said, not that another process has it. */
+static void
+test_no_lock (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = NULL;
+
+  g_assert_true (make_clone (f, "vm", 1, &error));
+  path = g_build_filename (f->store->clones, "vm", "lock", NULL);
+  g_assert_cmpint (g_unlink (path), ==, 0);
+  g_assert_cmpint (g_mkdir (path, 0700), ==, 0);
+  g_assert_null (h2k_clone_open (f->store, "vm", H2K_CLONE_CHANGE, &error));
+  g_assert_error (error, H2K_ERROR, H2K_ERROR_OUTPUT);
+  g_assert_nonnull (strstr (error->message, g_strerror (EISDIR)));
+}
+
+/* A clone of which something could not be removed takes its space still. */
+static void
+test_delete_tells_what_is_left (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *layer = NULL;
+  g_autoptr (GPtrArray) names = NULL;
+
+  if (geteuid () == 0)
+    {
+      g_test_skip ("root can remove everything");
+      return;
+    }
+  g_assert_true (make_clone (f, "vm", 1, &error));
+  layer = g_build_filename (f->store->clones, "vm", "layers", "1", NULL);
+  g_assert_cmpint (g_chmod (layer, 0500), ==, 0);
+  warned = 0;
+  g_assert_true (h2k_clone_delete (f->store, "vm", &error));
+  g_assert_cmpuint (warned, ==, 1);
+  names = h2k_clone_store_list (f->store, &error);
+  g_assert_cmpuint (names->len, ==, 0);
+  const char *argv[] = {"chmod", "-R", "u+w", f->dir, NULL};
+  g_free (run (argv));
+}
+
 /* Who looks while another process changes it sees one of the states, never a damaged clone. */
 static gpointer
 reset_often (gpointer data)
@@ -938,6 +980,8 @@ main (int argc, char **argv)
       {"/clone/nothing-is-removed-from-what-is-damaged", test_damaged_layer},
       {"/clone/snapshots-without-a-name-stay", test_damaged_snapshot},
       {"/clone/one-process-changes-it", test_two_processes},
+      {"/clone/without-a-lock-nothing-is-changed", test_no_lock},
+      {"/clone/delete-tells-what-is-left", test_delete_tells_what_is_left},
       {"/clone/looked-at-while-it-changes", test_looked_at_meanwhile},
       {"/clone/store-that-others-can-write-to-is-refused", test_foreign_store},
       {"/clone/killed-it-is-in-the-state-before-or-after", test_kill},
