@@ -338,7 +338,8 @@ add_nvram (H2kMigration *m, GError **error)
     return FALSE;
   path = h2k_clone_draft_nvram (c->draft);
   if (!g_file_get_contents (files->vars, &data, &length, &local)
-      || !g_file_set_contents_full (path, data, (gssize)length, G_FILE_SET_CONTENTS_CONSISTENT,
+      || !g_file_set_contents_full (path, data, (gssize)length,
+                                    G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
                                     0600, &local))
     {
       g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "cannot copy the UEFI variables: %s",
@@ -479,7 +480,9 @@ write_definition (H2kMigration *m, GError **error)
   g_autofree char *path = g_build_filename (m->cloning->draft->dir, "domain.xml", NULL);
   g_autoptr (GError) local = NULL;
 
-  if (g_file_set_contents_full (path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &local))
+  if (g_file_set_contents_full (path, xml, -1,
+                                G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600,
+                                &local))
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT, "the definition cannot be written: %s",
                local->message);
@@ -491,15 +494,15 @@ static gboolean
 write_first_boot (H2kMigration *m, GError **error)
 {
   H2kCloning *c = m->cloning;
-  g_autofree char *xml = final_path (c, "domain.xml");
+  g_autofree char *xml = g_build_filename (c->draft->dir, "domain.xml", NULL);
+  g_autofree char *name = NULL;
 
   if (!h2k_migration_needs_first_boot (m))
     return TRUE;
   m->first_boot = h2k_two_phase_new (xml);
-  if (h2k_two_phase_write (m->first_boot, m->domain, h2k_migration_driver_iso (m), error))
-    return TRUE;
-  h2k_clone_delete (c->store, c->options->name, NULL);
-  return FALSE;
+  name = g_path_get_basename (m->first_boot->disk_path);
+  m->first_boot->named_disk = final_path (c, name);
+  return h2k_two_phase_write (m->first_boot, m->domain, h2k_migration_driver_iso (m), error);
 }
 
 static void
@@ -542,7 +545,7 @@ step_save (H2kMigration *m, GError **error)
   define (m);
   if (!check_firmware (m, error) || !define_encryption (m, error) || !save_disks (m, error)
       || !add_nvram (m, error) || !fill_state (m, error) || !write_definition (m, error)
-      || !h2k_clone_draft_commit (c->draft, error) || !write_first_boot (m, error))
+      || !write_first_boot (m, error) || !h2k_clone_draft_commit (c->draft, error))
     return FALSE;
   m->committed = TRUE;
   report_clone (m);

@@ -33,6 +33,7 @@ h2k_two_phase_free (H2kTwoPhase *t)
   h2k_domain_free (t->domain);
   g_free (t->xml_path);
   g_free (t->disk_path);
+  g_free (t->named_disk);
   g_free (t);
 }
 
@@ -51,7 +52,7 @@ write_disk (H2kTwoPhase *t, GError **error)
       h2k_set_errno (error, H2K_ERROR_OUTPUT, errno, "%s cannot be made", temp);
       return FALSE;
     }
-  err = ftruncate (fd, DISK_SIZE) == 0 ? 0 : errno;
+  err = ftruncate (fd, DISK_SIZE) == 0 && fsync (fd) == 0 ? 0 : errno;
   if (close (fd) < 0 && !err)
     err = errno;
   if (!err && g_rename (temp, t->disk_path) < 0)
@@ -71,8 +72,10 @@ write_xml (H2kTwoPhase *t, GError **error)
   g_autofree char *xml = h2k_domain_to_xml (t->domain);
   g_autoptr (GError) local = NULL;
 
-  t->wrote_xml = g_file_set_contents_full (t->xml_path, xml, -1, G_FILE_SET_CONTENTS_CONSISTENT,
-                                           0644, &local);
+  t->wrote_xml
+      = g_file_set_contents_full (t->xml_path, xml, -1,
+                                  G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
+                                  0644, &local);
   if (!t->wrote_xml)
     g_set_error (error, H2K_ERROR,
                  g_error_matches (local, G_FILE_ERROR, G_FILE_ERROR_NOSPC) ? H2K_ERROR_NO_SPACE
@@ -84,7 +87,8 @@ write_xml (H2kTwoPhase *t, GError **error)
 gboolean
 h2k_two_phase_write (H2kTwoPhase *t, const H2kDomain *final, const char *driver_iso, GError **error)
 {
-  g_autofree char *disk = g_canonicalize_filename (t->disk_path, NULL);
+  g_autofree char *disk
+      = g_canonicalize_filename (t->named_disk ? t->named_disk : t->disk_path, NULL);
   g_autofree char *iso = driver_iso ? g_canonicalize_filename (driver_iso, NULL) : NULL;
 
   t->domain = h2k_domain_bootstrap_new (final, disk, iso);

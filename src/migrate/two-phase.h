@@ -11,6 +11,7 @@ typedef struct
 {
   char *xml_path;    /* "NAME-bootstrap.xml" */
   char *disk_path;   /* "NAME-bootstrap.img": sparse, all zeros */
+  char *named_disk;  /* where it will be, if that is somewhere else; NULL: it stays there */
   H2kDomain *domain; /* NULL: not made yet */
   gboolean wrote_disk, wrote_xml;
 } H2kTwoPhase;

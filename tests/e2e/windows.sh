@@ -273,6 +273,22 @@ alone() {
 }
 claim "--no-two-phase-boot writes one definition" alone
 
+# Whoever is killed leaves no clone that lacks it.
+cloned() {
+    local folder=$work/store/clones/plain
+    strace -f -e trace=open,openat,renameat2 -o "$work/trace" "$H2K" -q clone create \
+        --state-dir "$work/store" --virtio-win-iso "$iso" "$work/plain.img" plain || return 1
+    sed '0,/RENAME_NOREPLACE/d' "$work/trace" | grep -E 'O_WRONLY|O_RDWR' | grep -F "$folder" && return 1
+    virt-xml-validate "$folder/domain-bootstrap.xml" domain && [ -f "$folder/domain-bootstrap.img" ] &&
+        grep -qF "file=\"$folder/domain-bootstrap.img\"" "$folder/domain-bootstrap.xml" &&
+        "$H2K" -q clone delete --state-dir "$work/store" plain
+}
+if command -v strace >/dev/null; then
+    claim "a clone has the definition of its first boot as soon as it has its name" cloned
+else
+    skip "a clone has the definition of its first boot as soon as it has its name" "there is no strace"
+fi
+
 without() {
     migrate plain --no-inject-virtio --no-two-phase-boot &&
         [ "$(member "$work/plain-report.json" repairs.0.status)" = "not selected" ]
