@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,6 +37,18 @@ remove_stale (H2kCloneStore *store)
       if (lock >= 0)
         close (lock);
     }
+}
+
+/* Held, where the filesystem can, while the store is looked through and a folder is made: one that
+ * has no lock yet looks like what a killed run left. */
+static int
+hold_store (H2kCloneStore *store)
+{
+  int fd = open (store->clones, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  while (fd >= 0 && flock (fd, LOCK_EX) != 0 && errno == EINTR)
+    ;
+  return fd;
 }
 
 static gboolean
@@ -85,6 +98,8 @@ h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error)
 {
   g_autoptr (H2kCloneDraft) draft = g_new0 (H2kCloneDraft, 1);
   g_autofree char *temp = NULL;
+  gboolean ok;
+  int held;
 
   draft->store = store;
   draft->lock_fd = -1;
@@ -92,11 +107,15 @@ h2k_clone_draft_new (H2kCloneStore *store, const char *name, GError **error)
     return NULL;
   draft->name = g_strdup (name);
   draft->final_dir = g_build_filename (store->clones, name, NULL);
-  remove_stale (store);
   temp = g_strdup_printf (".%s.new-%08x", name, g_random_int ());
   draft->dir = g_build_filename (store->clones, temp, NULL);
   draft->root = json_object_new ();
-  return make_dirs (draft, error) ? g_steal_pointer (&draft) : NULL;
+  held = hold_store (store);
+  remove_stale (store);
+  ok = make_dirs (draft, error);
+  if (held >= 0)
+    close (held);
+  return ok ? g_steal_pointer (&draft) : NULL;
 }
 
 /* Make TO share the blocks of FROM, the file PATH. */

@@ -561,6 +561,34 @@ test_two_processes (Fixture *f, gconstpointer data)
   g_assert_no_error (error);
 }
 
+static gpointer
+make_drafts (gpointer data)
+{
+  Fixture *f = data;
+
+  for (guint i = 0; i < 100; i++)
+    {
+      g_autoptr (GError) error = NULL;
+      g_autoptr (H2kCloneDraft) draft = h2k_clone_draft_new (f->store, "vm", &error);
+
+      g_assert_no_error (error);
+      g_assert_true (g_file_test (draft->dir, G_FILE_TEST_IS_DIR));
+    }
+  return NULL;
+}
+
+/* Each takes the others' new folders for no leftovers. */
+static void
+test_many_at_once (Fixture *f, gconstpointer data)
+{
+  GThread *threads[8];
+
+  for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+    threads[i] = g_thread_new ("create", make_drafts, f);
+  for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+    g_thread_join (threads[i]);
+}
+
 /* What stands in the way is said, not that another process has it. */
 static void
 test_no_lock (Fixture *f, gconstpointer data)
@@ -980,6 +1008,7 @@ main (int argc, char **argv)
       {"/clone/nothing-is-removed-from-what-is-damaged", test_damaged_layer},
       {"/clone/snapshots-without-a-name-stay", test_damaged_snapshot},
       {"/clone/one-process-changes-it", test_two_processes},
+      {"/clone/many-are-made-at-once", test_many_at_once},
       {"/clone/without-a-lock-nothing-is-changed", test_no_lock},
       {"/clone/delete-tells-what-is-left", test_delete_tells_what_is_left},
       {"/clone/looked-at-while-it-changes", test_looked_at_meanwhile},
