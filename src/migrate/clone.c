@@ -592,6 +592,12 @@ check_options (const H2kCloneOptions *options, GError **error)
     wrong = "the report's name must end in .md, .json or .html";
   else if (vm->bus == H2K_BUS_IDE && vm->sources->len > 4)
     wrong = "there is room for four disks on IDE: give --bus sata or virtio-blk";
+  for (guint i = 0; !wrong && i < vm->macs->len; i++)
+    {
+      g_autofree char *mac = h2k_mac_parse (vm->macs->pdata[i]);
+      if (!mac)
+        wrong = "a MAC is written as 52:54:00:12:34:56 and is no multicast address";
+    }
   if (wrong)
     g_set_error_literal (error, H2K_ERROR, H2K_ERROR_USAGE, wrong);
   return !wrong && h2k_clone_check_name ("a clone", options->name, error)

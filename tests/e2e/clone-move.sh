@@ -93,7 +93,8 @@ never_onto_itself() {
 }
 
 refuses() {
-    refused 3 'no clone three' "$H2K" clone flatten three --state-dir "$store" --to "$work/x" &&
+    refused 2 'a MAC is written' "$H2K" clone create --no-repair --mac 52:54 "$work/a.raw" mac --state-dir "$store" &&
+        refused 3 'no clone three' "$H2K" clone flatten three --state-dir "$store" --to "$work/x" &&
         refused 3 'no snapshot "t"' "$H2K" clone flatten two --snapshot t --state-dir "$store" --to "$work/x" &&
         refused 2 'output' "$H2K" clone flatten two --state-dir "$store" --to "$work/x" -O floppy &&
         refused 2 'qcow2 or raw' "$H2K" clone export two --state-dir "$store" --to "$work/x" -O vmdk &&
