@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "migrate/clone-start.h"
 #include "migrate/virt.h"
 #include "migrate/original-reader.h"
 
@@ -213,6 +214,23 @@ give_layer (const H2kClone *clone, guint number, const User *user, GError **erro
          || set_owner (nvram, user->uid, user->gid, 0600, error);
 }
 
+/* QEMU has to get at the socket of swtpm, which libvirt gives to its user only where it may change
+ * owners. */
+static gboolean
+check_tpm (const H2kClone *clone, const User *user, GError **error)
+{
+  g_autoptr (H2kDomain) machine = h2k_clone_machine (clone);
+
+  if (!machine->tpm || user->uid == 0)
+    return TRUE;
+  g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+               "the VM of the clone %s has a TPM, which the system's libvirt gives to QEMU only "
+               "where it makes the disks %s's, the original, too: start it by `hyper2kvm clone run "
+               "%s`",
+               clone->name, user->name, clone->name);
+  return FALSE;
+}
+
 gboolean
 h2k_virt_hand_over (virConnectPtr connection, const H2kClone *clone, GError **error)
 {
@@ -233,7 +251,7 @@ h2k_virt_hand_over (virConnectPtr connection, const H2kClone *clone, GError **er
           user.name);
       return FALSE;
     }
-  if (!check_originals (clone, &user, error))
+  if (!check_tpm (clone, &user, error) || !check_originals (clone, &user, error))
     return FALSE;
   for (guint at = clone->current; at != 0; at = h2k_clone_layer (clone, at)->parent)
     if (!give_layer (clone, at, &user, error))

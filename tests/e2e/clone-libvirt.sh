@@ -26,6 +26,11 @@ starts() {
         virsh dumpxml web | grep -q "relabel='no'" && as_it_was
 }
 
+tpm() {
+    clone create --no-repair --tpm --memory 64 "$original" tpm &&
+        refused 5 'has a TPM.*clone run tpm' "$H2K" clone start --state-dir "$store" tpm && as_it_was && clone delete tpm
+}
+
 # Type TEXT on the console, and leave it.
 console() {
     (
@@ -144,6 +149,7 @@ before=$(stat -c '%u %g %a %Y %Z %z' "$original"; sha256sum "$original"; getfatt
 [ -S /run/libvirt/libvirt-sock ] || claim "without libvirt the way that works is named" without_libvirt
 libvirt_starts || exit 1
 claim "libvirt starts it; the original keeps its owner, mode and times" starts
+claim "a TPM, which libvirt cannot give it, is refused, and the way that works is named" tpm
 claim "its console is on the terminal" console hello
 claim "nothing is changed while it runs" running
 claim "a paused VM is told, and goes on" pauses
