@@ -5,7 +5,7 @@
 # again, which also is how machines die. Wine has no phantom devices, no pnputil and no netsh, so that
 # what those would do is not seen here.
 # shellcheck source=tests/e2e/lib.sh
-. "$H2K_TOP/tests/e2e/lib.sh"
+. "${H2K_TOP:?the source tree}/tests/e2e/lib.sh"
 
 program=$H2K_BUILD/src/firstboot/h2k-firstboot-x86_64.exe
 [ -f "$program" ] || skip_all "this build has no program for x86_64"
