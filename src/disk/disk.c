@@ -7,6 +7,7 @@
 #include "disk/formats.h"
 #include "disk/remote.h"
 
+#include <sys/stat.h>
 #include <stdlib.h>
 
 #define HEAD_SIZE 65536
@@ -52,6 +53,7 @@ typedef struct Opening
   guint depth;
   H2kImageKey *key; /* not owned; may be NULL */
   gboolean guessed; /* named by another image, which does not say its format */
+  gboolean probed;  /* nobody said its format */
 } Opening;
 
 static _Thread_local const Opening *openings;
@@ -150,12 +152,62 @@ find (H2kFile *file, const char *format, const H2kDiskFormat **ours, const char 
   return *qemu || *ours;
 }
 
+/* How the names of images end, and how those of disks' own bytes do. */
+static const char *const image_names[] = {".qcow2", ".qcow",  ".qed", ".vmdk", ".vhd", ".vhdx",
+                                          ".avhd",  ".avhdx", ".vdi", ".hdd",  ".part"};
+static const char *const raw_names[] = {".raw", ".img", ".bin", ".dd", ".disk"};
+
+static gboolean
+ends_with_one_of (const char *name, const char *const *ends, guint n)
+{
+  gsize length = strlen (name);
+
+  for (guint i = 0; i < n; i++)
+    {
+      gsize end = strlen (ends[i]);
+      if (length > end && g_ascii_strcasecmp (name + length - end, ends[i]) == 0)
+        return TRUE;
+    }
+  return FALSE;
+}
+
+/* Whoever writes to a raw disk can make it look like an image that is over PATH, and would be given
+ * what is in there. */
+static gboolean
+is_doubtful (const Opening *opening, const char *path)
+{
+  const char *own = opening->file->path;
+  g_autofree char *dir = NULL, *other_dir = NULL;
+  struct stat st;
+
+  if (opening->outer || !opening->probed || !own || h2k_file_is_uri (own))
+    return FALSE;
+  if (stat (own, &st) == 0 && S_ISBLK (st.st_mode))
+    return TRUE;
+  if (ends_with_one_of (own, image_names, G_N_ELEMENTS (image_names)))
+    return FALSE;
+  if (ends_with_one_of (own, raw_names, G_N_ELEMENTS (raw_names)))
+    return TRUE;
+  dir = g_path_get_dirname (own);
+  other_dir = g_path_get_dirname (path);
+  return !g_str_equal (dir, other_dir);
+}
+
 gboolean
 h2k_may_name_files (const char *path, GError **error)
 {
   g_autofree char *shown = h2k_file_is_uri (path) ? h2k_uri_shown (path) : g_strdup (path);
   g_autofree char *safe = h2k_escape_text (shown, -1);
 
+  if (openings && is_doubtful (openings, path))
+    {
+      g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
+                   "%s: looks like an image that names the further file %s, which is not followed, "
+                   "since a guest can write that to the start of a raw disk: if it is an image, "
+                   "say so by its format (--format), or by the end of its name",
+                   openings->file->name, safe);
+      return FALSE;
+    }
   if (!openings || (!openings->file->server && !h2k_file_is_uri (path)))
     return TRUE;
   g_set_error (error, H2K_ERROR, H2K_ERROR_UNSUPPORTED,
@@ -243,6 +295,7 @@ open_with (H2kFile *file, const char *format, H2kImageKey *key, GError **error)
   opening.ino = file->ino;
   opening.depth = openings ? openings->depth + 1 : 1;
   opening.guessed = openings && !format;
+  opening.probed = !format;
   if (!h2k_may_name_files (file->path, error) || !check_chain (&opening, file->name, error)
       || !find (file, format, &ours, &qemu, error))
     return NULL;

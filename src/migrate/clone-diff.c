@@ -47,21 +47,6 @@ static void G_GNUC_PRINTF (2, 3) put (Diff *d, const char *format, ...)
   d->write (text, d->data);
 }
 
-/* A name on one line, whatever its bytes are. */
-static char *
-escape_name (const char *name)
-{
-  g_autofree char *safe = h2k_escape_text (name, -1);
-  GString *out = g_string_new (NULL);
-
-  for (const char *p = safe; *p; p++)
-    if (*p == '\n' || *p == '\t')
-      g_string_append_printf (out, "\\x%02x", (guint)*p);
-    else
-      g_string_append_c (out, *p);
-  return g_string_free (out, FALSE);
-}
-
 /* --- JSON ------------------------------------------------------------------------------------- */
 
 /* OBJECT, which becomes this function's, as the next element. */
@@ -198,8 +183,8 @@ describe (const H2kFileDifference *f)
 static void
 put_file_text (Diff *d, const H2kFileDifference *f, char letter)
 {
-  g_autofree char *path = escape_name (f->path);
-  g_autofree char *what = f->problem ? escape_name (f->problem) : describe (f);
+  g_autofree char *path = h2k_escape_line (f->path);
+  g_autofree char *what = f->problem ? h2k_escape_line (f->problem) : describe (f);
 
   put (d, *what ? "%c %s (%s)\n" : "%c %s\n", letter, path, what);
 }
@@ -264,10 +249,10 @@ static void
 put_volume_text (Diff *d, JsonObject *o)
 {
   const char *type = h2k_json_string (o, "type"), *why = h2k_json_string (o, "problem");
-  g_autofree char *name = escape_name (h2k_json_string (o, "volume"));
+  g_autofree char *name = h2k_escape_line (h2k_json_string (o, "volume"));
   g_autofree char *size = h2k_format_size ((guint64)h2k_json_int (o, "bytes", 0));
   g_autofree char *kind = *type ? g_strdup_printf (" (%s)", type) : g_strdup ("");
-  g_autofree char *safe = why ? escape_name (why) : NULL;
+  g_autofree char *safe = why ? h2k_escape_line (why) : NULL;
 
   put (d, "! %s%s: %s of blocks differ%s%s%s\n", name, kind, size,
        h2k_json_flag (o, "below") ? " below it" : "", safe ? "; no files were compared: " : "",
@@ -476,7 +461,7 @@ end_text (Diff *d)
 
   for (guint i = 0; i < d->notes->len; i++)
     {
-      g_autofree char *safe = escape_name (d->notes->pdata[i]);
+      g_autofree char *safe = h2k_escape_line (d->notes->pdata[i]);
       put (d, "note: %s\n", safe);
     }
   if (!d->options->blocks)

@@ -119,7 +119,7 @@ list_text (JsonArray *clones)
           continue;
         }
       size = h2k_format_size ((guint64)json_object_get_int_member (o, "stored"));
-      original = h2k_escape_text (h2k_json_string (o, "original"), -1);
+      original = h2k_escape_line (h2k_json_string (o, "original"));
       g_string_append_printf (out, "%-*s  %-8s  %-10s  %9" G_GINT64_FORMAT "  %s%s%s%s\n",
                               (int)width, h2k_json_string (o, "name"), state, size,
                               json_object_get_int_member (o, "snapshots"), original,
@@ -280,7 +280,7 @@ details (const H2kClone *clone)
 static void
 line (GString *out, const char *name, const char *value)
 {
-  g_autofree char *escaped = value ? h2k_escape_text (value, -1) : NULL;
+  g_autofree char *escaped = value ? h2k_escape_line (value) : NULL;
 
   if (escaped && *escaped)
     g_string_append_printf (out, "%-11s %s\n", name, escaped);
@@ -302,7 +302,7 @@ show_snapshots (const H2kClone *clone, GString *out)
       const H2kLayer *layer = clone->layers->pdata[i];
       g_autofree char *time = h2k_clone_time_text (layer->created);
       g_autofree char *description
-          = layer->description ? h2k_escape_text (layer->description, -1) : g_strdup ("");
+          = layer->description ? h2k_escape_line (layer->description) : g_strdup ("");
       g_autofree char *size = h2k_format_size (layer->stored);
 
       if (layer->snapshot)
@@ -404,7 +404,7 @@ draw (const H2kClone *clone, GString *out)
 {
   const char *path = h2k_json_string (h2k_clones_original (clone, 0), "path");
   const char *trouble = health (clone);
-  g_autofree char *escaped = h2k_escape_text (path ? path : "?", -1);
+  g_autofree char *escaped = h2k_escape_line (path ? path : "?");
 
   g_string_append_printf (out, "%s%s%s%s\n", escaped, g_str_equal (trouble, "ok") ? "" : " (",
                           g_str_equal (trouble, "ok") ? "" : trouble,

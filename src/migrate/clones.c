@@ -124,7 +124,7 @@ verify_text (JsonArray *disks)
     {
       JsonObject *o = json_array_get_object_element (disks, i);
       JsonArray *differences = json_object_get_array_member (o, "differences");
-      g_autofree char *path = h2k_escape_text (h2k_json_string (o, "path"), -1);
+      g_autofree char *path = h2k_escape_line (h2k_json_string (o, "path"));
       gboolean full = json_object_get_boolean_member (o, "everything-compared");
 
       if (json_array_get_length (differences) == 0)

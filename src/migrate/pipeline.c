@@ -282,9 +282,9 @@ advise (H2kMigration *m, GError **error)
       && (e->code == H2K_ERROR_UNSUPPORTED || e->code == H2K_ERROR_NO_OS))
     {
       g_autoptr (GError) plain = g_steal_pointer (error);
-      g_set_error (error, H2K_ERROR, plain->code,
-                   "%s%s; --no-guest-inspection copies the disks without repairs", plain->message,
-                   force);
+      g_set_error (error, H2K_ERROR, plain->code, "%s%s; %s", plain->message, force,
+                   m->cloning ? "--no-repair makes the clone without looking inside"
+                              : "--no-guest-inspection copies the disks without repairs");
     }
   return FALSE;
 }

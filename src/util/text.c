@@ -35,6 +35,20 @@ h2k_escape_text (const char *text, gssize length)
 }
 
 char *
+h2k_escape_line (const char *text)
+{
+  g_autofree char *safe = h2k_escape_text (text, -1);
+  GString *out = g_string_new (NULL);
+
+  for (const char *p = safe; *p; p++)
+    if (*p == '\n' || *p == '\t')
+      g_string_append_printf (out, "\\x%02x", (guint)*p);
+    else
+      g_string_append_c (out, *p);
+  return g_string_free (out, FALSE);
+}
+
+char *
 h2k_format_size (guint64 size)
 {
   return g_format_size_full (size, G_FORMAT_SIZE_IEC_UNITS);

@@ -81,6 +81,8 @@ guint32 h2k_crc32c (guint32 crc, const void *data, gsize length);
 /* TEXT (LENGTH bytes, or -1: NUL-terminated) with everything a terminal could act on made visible:
  * invalid UTF-8 and control characters except newline and tab become \xNN. The caller's. */
 char *h2k_escape_text (const char *text, gssize length);
+/* The same on one line: newlines and tabs, too. The caller's. */
+char *h2k_escape_line (const char *text);
 
 /* A unified diff (three lines of context) of two texts, with headers "--- a/PATH", "+++ b/PATH";
  * NULL stands for a file that does not exist. Where all lines of both end in CR and LF, a first

@@ -151,11 +151,17 @@ no_space() {
 interrupted() {
     local delay
     mkdir "$work/cut"
+    # Whoever is killed holds its lock until the kernel has taken it apart.
+    gone() {
+        soon flock -n "$store/clones/two/lock" true
+    }
     for delay in 0.01 0.03 0.05 0.08 0.12; do
         timeout -s KILL "$delay" "$H2K" -q clone export two --state-dir "$store" --to "$work/cut/vm"
+        gone
         [ ! -e "$work/cut/vm" ] || (cd "$work/cut/vm" && sha256sum --quiet -c SHA256SUMS) || return 1
         rm -rf "$work/cut/vm"
         timeout -s KILL "$delay" "$H2K" -q clone flatten two --state-dir "$store" --to "$work/cut/i.raw" -O raw
+        gone
         [ ! -e "$work/cut/i.raw" ] || same "$work/cut/i-disk2.raw" raw "$(disk_of two -2)" qcow2 || return 1
         rm -f "$work/cut"/i*
     done

@@ -599,6 +599,29 @@ test_bad_chains (Fixture *f, gconstpointer data)
   expect_refusal (f, "a.qcow2", NULL, H2K_ERROR_UNSUPPORTED, "\"luks\" is not known");
 }
 
+/* A guest can write the header of such an image to the start of its raw disk. */
+static void
+test_names_from_a_guest (Fixture *f, gconstpointer data)
+{
+  static const char *const refused[] = {"t.raw", "t.img", "t.DISK", "inner/snapshot1"};
+  g_autofree char *inner = path_of (f, "inner");
+
+  g_assert_cmpint (g_mkdir (inner, 0700), ==, 0);
+  run (f, "qemu-img create -q -f raw secret.raw 1M");
+  for (guint i = 0; i < G_N_ELEMENTS (refused); i++)
+    {
+      g_autoptr (H2kDisk) disk = NULL;
+
+      run (f, "qemu-img create -q -f qcow2 -F raw -b %s/secret.raw %s", f->folder, refused[i]);
+      expect_refusal (f, refused[i], NULL, H2K_ERROR_UNSUPPORTED,
+                      "secret.raw, which is not followed");
+      disk = open_disk (f, refused[i], "qcow2");
+      g_assert_nonnull (disk->backing);
+    }
+  run (f, "qemu-img create -q -f qcow2 -F raw -b secret.raw snapshot1");
+  h2k_disk_unref (open_disk (f, "snapshot1", NULL));
+}
+
 static void
 test_deep_chain (Fixture *f, gconstpointer data)
 {
@@ -755,6 +778,7 @@ main (int argc, char **argv)
   add ("/qcow2/refused/truncated", test_truncated);
   add ("/qcow2/refused/chains", test_bad_chains);
   add ("/qcow2/refused/deep-chain", test_deep_chain);
+  add ("/qcow2/refused/names-from-a-guest", test_names_from_a_guest);
   add ("/qcow2/refused/guest-written-backing-name", test_unrecorded_format);
   add ("/qcow2/dirty-is-read", test_dirty);
   add ("/disk/real-samples", test_samples);
