@@ -136,6 +136,14 @@ OVF
         clone stop --timeout 60 served && clone delete served
 }
 
+exported() {
+    clone undefine web && clone export web --to "$place/vm" && virsh define "$place/vm/domain.xml" &&
+        refused 10 'another VM with the UUID of the clone web, web' "$H2K" clone start --state-dir "$store" web &&
+        refused 10 'another VM with the UUID' "$H2K" clone define --state-dir "$store" web &&
+        virsh domstate web | grep -q 'shut off' && virsh dumpxml web | grep -qF "$place/vm/web.qcow2" && virsh undefine web &&
+        clone define web
+}
+
 deleted() {
     clone delete web && [ -z "$(virsh list --all --name)" ]
 }
@@ -162,6 +170,7 @@ if has_loop_devices; then
 fi
 claim "an ordinary user has one in a libvirt of his own" in_a_session
 claim "an original that only this program reads is served to libvirt's QEMU" served
+claim "an exported VM, which has the same UUID, is not taken for the clone" exported
 claim "memory that libvirt had saved is thrown away by a reset, too" saved_memory
 claim "an original that has changed is not started" changed
 claim "deleted, it is no domain any more" deleted

@@ -148,13 +148,51 @@ h2k_virt_uri (const H2kClone *clone)
   return h2k_json_string (clone->root, "libvirt");
 }
 
-virDomainPtr
-h2k_virt_domain (virConnectPtr connection, const H2kClone *clone)
+static virDomainPtr
+find_uuid (virConnectPtr connection, const H2kClone *clone)
 {
   g_autoptr (H2kDomain) machine = h2k_clone_machine (clone);
   g_autofree char *uuid = h2k_domain_get_uuid (machine);
 
   return virDomainLookupByUUIDString (connection, uuid);
+}
+
+/* An exported VM has the clone's UUID, and a disk of its own. */
+static gboolean
+is_of_clone (virDomainPtr domain, const H2kClone *clone)
+{
+  char *xml = virDomainGetXMLDesc (domain, 0);
+  g_autofree char *disk
+      = xml ? h2k_virt_text_at (xml, "/domain/devices/disk[@device='disk'][1]/source/@file") : NULL;
+  g_autofree char *place = g_strdup_printf ("/clones/%s/", clone->name);
+
+  free (xml);
+  return disk && strstr (disk, place);
+}
+
+virDomainPtr
+h2k_virt_domain (virConnectPtr connection, const H2kClone *clone)
+{
+  g_autoptr (virDomain) domain = find_uuid (connection, clone);
+
+  return domain && is_of_clone (domain, clone) ? g_steal_pointer (&domain) : NULL;
+}
+
+static gboolean
+check_no_other (virConnectPtr connection, const H2kClone *clone, GError **error)
+{
+  g_autoptr (virDomain) domain = find_uuid (connection, clone);
+  g_autofree char *name = NULL;
+
+  if (!domain || is_of_clone (domain, clone))
+    return TRUE;
+  name = h2k_escape_line (virDomainGetName (domain));
+  g_set_error (error, H2K_ERROR, H2K_ERROR_OUTPUT,
+               "libvirt has another VM with the UUID of the clone %s, %s, whose disk is not the "
+               "clone's: one that was exported, say; `virsh undefine` it, and define it again with "
+               "a UUID and MACs of its own",
+               clone->name, name);
+  return FALSE;
 }
 
 virDomainPtr
@@ -213,9 +251,12 @@ write_xml (const H2kClone *clone, const char *xml, GError **error)
 static char *
 make_definition (virConnectPtr connection, H2kClone *clone, H2kDomain *machine, GError **error)
 {
-  char *uri = virConnectGetURI (connection);
+  char *uri;
   const char *why = NULL;
 
+  if (!check_no_other (connection, clone, error))
+    return NULL;
+  uri = virConnectGetURI (connection);
   machine->emulated = !h2k_kvm_works (&why);
   if (why)
     g_message ("the VM is emulated, which is slow: %s", why);
