@@ -196,6 +196,9 @@ typedef struct
  * Errors: the disks', H2K_ERROR_OUTPUT, _NO_SPACE, _CANCELLED. */
 gboolean h2k_clone_rebase (H2kClone *clone, guint disk, const H2kCloneOriginal *to,
                            GCancellable *cancellable, GError **error);
+/* What the link to the original of disk DISK leads to, or the name that stands for it in the
+ * images; NULL: there is none. The caller's. */
+char *h2k_clone_original_target (const H2kClone *clone, guint disk);
 /* The original of disk DISK, as the layers over it find it. The caller's. Errors: as of
  * h2k_disk_open(). */
 H2kDisk *h2k_clone_open_original (const H2kClone *clone, guint disk, GError **error);

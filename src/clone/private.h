@@ -50,9 +50,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (ImageLocks, h2k_clone_unlock_images)
  * first error. */
 gboolean h2k_clone_settle (H2kClone *clone, gboolean ok, GError **error);
 
-/* What the link to the original of disk DISK leads to, or the name that stands for it in the
- * images; NULL: there is none. The caller's. */
-char *h2k_clone_original_target (const H2kClone *clone, guint disk);
 /* Let clone.json say of the originals what the links do, after a rebase that may have been killed;
  * it is written when CLONE is open for a change. Errors: H2K_ERROR_OUTPUT, _NO_SPACE. */
 gboolean h2k_clone_settle_originals (H2kClone *clone, GError **error);

@@ -180,6 +180,10 @@ in_use() {
 changed_original() {
     cp --sparse=always "$raw" "$work/own.raw" && clone create --full "$work/own.raw" own &&
         clone verify own && clone verify own --full || return 1
+    # The link is another one.
+    ln -sfn "$raw" "$store/clones/own/original" && status 12 clone verify own >"$work/said" && grep -q 'lies over another file' "$work/said" &&
+        refused 12 'lies over another file' "$H2K" clone run --print --state-dir "$store" own &&
+        ln -sfn "$work/own.raw" "$store/clones/own/original" && clone verify own || return 1
     # One byte, in a place that nobody looks at; the file's time stays.
     touch -r "$work/own.raw" "$work/time"
     printf 'x' | dd of="$work/own.raw" bs=1 seek=1500000000 conv=notrunc status=none

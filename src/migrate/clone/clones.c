@@ -8,6 +8,8 @@
 #include "migrate/clone/original-reader.h"
 #include "util/json.h"
 
+#include <sys/stat.h>
+
 /* --- what all of them need --- */
 
 void
@@ -80,6 +82,24 @@ h2k_clones_compare_original (const H2kClone *clone, guint disk, H2kDisk *source,
   return TRUE;
 }
 
+/* What is compared is the file that clone.json names, and what the VM reads is that which its image
+ * leads to. */
+static void
+compare_target (const H2kClone *clone, guint disk, GPtrArray *found)
+{
+  JsonObject *original = h2k_clones_original (clone, disk);
+  const char *path = h2k_json_string (original, "path");
+  g_autofree char *target = h2k_clone_original_target (clone, disk);
+  g_autofree char *absolute = target ? g_canonicalize_filename (target, clone->dir) : NULL;
+  g_autofree char *shown = target ? h2k_escape_line (target) : NULL;
+  struct stat a, b;
+
+  if (!path || !target || h2k_json_string (original, "served") || stat (path, &a) != 0)
+    return;
+  if (stat (absolute, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+    g_ptr_array_add (found, g_strdup_printf ("the clone's disk lies over another file, %s", shown));
+}
+
 gboolean
 h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
                              const H2kCopyOptions *progress, GCancellable *cancellable,
@@ -87,9 +107,12 @@ h2k_clones_original_differs (const H2kClone *clone, guint disk, gboolean full,
 {
   g_autoptr (H2kDisk) source = h2k_original_open (h2k_clones_original (clone, disk), error);
 
-  return source
-         && h2k_clones_compare_original (clone, disk, source, full, progress, cancellable, found,
-                                         error);
+  if (!source
+      || !h2k_clones_compare_original (clone, disk, source, full, progress, cancellable, found,
+                                       error))
+    return FALSE;
+  compare_target (clone, disk, *found);
+  return TRUE;
 }
 
 /* The differences of disk DISK, as an object for the answer. */
