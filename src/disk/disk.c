@@ -7,8 +7,8 @@
 #include "disk/formats.h"
 #include "disk/remote.h"
 
-#include <sys/stat.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define HEAD_SIZE 65536
 #define END_SIZE 512
@@ -177,7 +177,7 @@ static gboolean
 is_doubtful (const Opening *opening, const char *path)
 {
   const char *own = opening->file->path;
-  g_autofree char *dir = NULL, *other_dir = NULL;
+  g_autofree char *full = NULL, *other = NULL, *dir = NULL, *other_dir = NULL;
   struct stat st;
 
   if (opening->outer || !opening->probed || !own || h2k_file_is_uri (own))
@@ -188,8 +188,10 @@ is_doubtful (const Opening *opening, const char *path)
     return FALSE;
   if (ends_with_one_of (own, raw_names, G_N_ELEMENTS (raw_names)))
     return TRUE;
-  dir = g_path_get_dirname (own);
-  other_dir = g_path_get_dirname (path);
+  full = g_canonicalize_filename (own, NULL);
+  other = g_canonicalize_filename (path, NULL);
+  dir = g_path_get_dirname (full);
+  other_dir = g_path_get_dirname (other);
   return !g_str_equal (dir, other_dir);
 }
 

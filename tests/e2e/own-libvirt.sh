@@ -13,6 +13,7 @@ command -v libvirtd virtlogd >/dev/null || skip_all "libvirtd is not installed"
 # QEMU's user has to get there.
 place=$(mktemp -d /var/tmp/h2k-virt.XXXXXX)
 chmod 711 "$place"
+trap 'rm -rf "$place" "$work"' EXIT
 
 libvirt_starts() {
     local dir

@@ -6,13 +6,12 @@
 #include "guest/guest.h"
 #include "guest/windows.h"
 #include "migrate/clone/start.h"
+#include "migrate/clone/virt.h"
 
-#include <libxml/parser.h>
-#include <libxml/xpath.h>
 #include <unistd.h>
 
-char *
-h2k_clone_first_boot_xml (const H2kClone *clone)
+static char *
+xml_path (const H2kClone *clone)
 {
   return g_build_filename (clone->dir, "domain-bootstrap.xml", NULL);
 }
@@ -25,16 +24,24 @@ h2k_clone_first_boot_disk (const H2kClone *clone)
 
 /* --- whether it is ahead ---------------------------------------------------------------------- */
 
+/* Whether CLONE was made for one. */
+static gboolean
+has_first_boot (const H2kClone *clone)
+{
+  g_autofree char *xml = xml_path (clone);
+  g_autofree char *disk = h2k_clone_first_boot_disk (clone);
+
+  return access (xml, F_OK) == 0 && access (disk, F_OK) == 0;
+}
+
 gboolean
 h2k_clone_first_boot_is_ahead (const H2kClone *clone, GPtrArray *disks)
 {
   const H2kGuestOptions options = {.backend = H2K_BACKEND_NATIVE};
-  g_autofree char *xml = h2k_clone_first_boot_xml (clone);
-  g_autofree char *disk = h2k_clone_first_boot_disk (clone);
   g_autoptr (H2kGuest) guest = NULL;
   g_autoptr (GError) local = NULL;
 
-  if (access (xml, F_OK) != 0 || access (disk, F_OK) != 0)
+  if (!has_first_boot (clone))
     return FALSE;
   guest = h2k_guest_open (disks, &options, &local);
   if (guest)
@@ -63,31 +70,13 @@ open_disks (const H2kClone *clone, GError **error)
 
 /* --- the machine ------------------------------------------------------------------------------ */
 
-/* The ISO in the CD-ROM drive of the definition PATH; NULL: there is none. The caller's. */
-static char *
-iso_of (const char *path)
-{
-  xmlDoc *doc = xmlReadFile (path, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-  xmlXPathContext *context = doc ? xmlXPathNewContext (doc) : NULL;
-  xmlXPathObject *found
-      = context ? xmlXPathEvalExpression (
-            (const xmlChar *)"string(/domain/devices/disk[@device='cdrom']/source/@file)", context)
-                : NULL;
-  char *iso = NULL;
-
-  if (found && found->stringval && *found->stringval)
-    iso = g_strdup ((const char *)found->stringval);
-  xmlXPathFreeObject (found);
-  xmlXPathFreeContext (context);
-  xmlFreeDoc (doc);
-  return iso;
-}
-
 H2kDomain *
 h2k_clone_first_boot_machine (const H2kClone *clone, const H2kDomain *final, const char *disk)
 {
-  g_autofree char *xml = h2k_clone_first_boot_xml (clone);
-  g_autofree char *iso = iso_of (xml);
+  g_autofree char *path = xml_path (clone), *xml = NULL, *iso = NULL;
+
+  if (g_file_get_contents (path, &xml, NULL, NULL))
+    iso = h2k_virt_text_at (xml, "/domain/devices/disk[@device='cdrom']/source/@file");
 
   /* The drivers are in the guest: the ISO is for its administrator. */
   if (iso && access (iso, R_OK) != 0)
@@ -102,14 +91,16 @@ h2k_clone_first_boot_machine (const H2kClone *clone, const H2kDomain *final, con
 H2kDomain *
 h2k_clone_next_machine (const H2kClone *clone, gboolean *first, GError **error)
 {
-  g_autoptr (GPtrArray) disks = open_disks (clone, error);
+  g_autoptr (GPtrArray) disks = NULL;
   g_autoptr (H2kDomain) final = h2k_clone_machine (clone);
   g_autofree char *disk = h2k_clone_first_boot_disk (clone);
   H2kDomain *machine;
 
-  if (!disks)
+  *first = FALSE;
+  /* Others are not looked into. */
+  if (has_first_boot (clone) && !(disks = open_disks (clone, error)))
     return NULL;
-  *first = h2k_clone_first_boot_is_ahead (clone, disks);
+  *first = disks && h2k_clone_first_boot_is_ahead (clone, disks);
   if (!*first)
     return g_steal_pointer (&final);
   machine = h2k_clone_first_boot_machine (clone, final, disk);

@@ -10,8 +10,7 @@
 #include "domain/domain.h"
 #include "migrate/clone/clones.h"
 
-/* Where CLONE has the definition of its first boot, and its small disk; the caller's. */
-char *h2k_clone_first_boot_xml (const H2kClone *clone);
+/* Where CLONE has the small disk of its first boot; the caller's. */
 char *h2k_clone_first_boot_disk (const H2kClone *clone);
 
 /* Whether the first boot is ahead in a state of CLONE, whose DISKS (H2kDisk *) these are: the clone

@@ -35,8 +35,7 @@ typedef struct
   GPtrArray *keys; /* char *: of LUKS containers */
 } DiscoverHost;
 
-/* --- members of JSON objects: texts are escaped, NULL becomes null -----------------------------
- */
+/* --- members of JSON objects: texts are escaped, NULL becomes null ---------------------------- */
 
 void discover_set_text (JsonObject *object, const char *name, const char *text);
 void discover_set_number (JsonObject *object, const char *name, guint64 number);
@@ -47,7 +46,7 @@ JsonArray *discover_array (JsonObject *object, const char *name);
 const char *discover_text (JsonObject *object, const char *name);
 JsonObject *discover_object (JsonObject *object, const char *name);
 
-/* --- disk.c -------------------------------------------------------------------------- */
+/* --- disk.c ----------------------------------------------------------------------------------- */
 
 /* What is known of SOURCE without opening it. The caller's. */
 JsonObject *discover_describe (const DiscoverSource *source);
@@ -57,27 +56,26 @@ void discover_look (const DiscoverSource *source, const DiscoverHost *host, Json
 /* Say in DISK that it could not be read. ADVICE may be NULL. */
 void discover_set_error (JsonObject *disk, const GError *error, const char *advice);
 
-/* --- parts.c: partitions and volumes, and what they are for ---------------------------
- */
+/* --- parts.c: partitions and volumes, and what they are for ----------------------------------- */
 
 /* STACK is what lies on the disks; GUEST (may be NULL) the system that was found there. ZFS labels
  * (H2kZfsLabel *) are added to LABELS. */
 void discover_parts (JsonObject *disk, const H2kStack *stack, const H2kGuest *guest,
                      GPtrArray *labels);
 
-/* --- boot.c: firmware ---------------------------------------------------------------- */
+/* --- boot.c: firmware ------------------------------------------------------------------------- */
 
 /* Whether the first of DISKS can be started by BIOS and by UEFI. */
 void discover_boot (JsonObject *disk, H2kDisk *first, const H2kStack *stack);
 
-/* --- files.c: the images of a folder ------------------------------------------------- */
+/* --- files.c: the images of a folder ---------------------------------------------------------- */
 
 /* The disk images in the folder PATH, each chain and each split image once: DiscoverSource * are
  * added to SOURCES. Errors: H2K_ERROR_SOURCE (it cannot be listed), H2K_ERROR_CANCELLED. */
 gboolean discover_folder (const char *path, gboolean recursive, GPtrArray *sources,
                           GCancellable *cancellable, GError **error);
 
-/* --- text.c -------------------------------------------------------------------------- */
+/* --- text.c ----------------------------------------------------------------------------------- */
 
 /* The table for people, in 80 columns; DETAILS: with all partitions. The caller's. */
 char *discover_to_text (JsonObject *root, gboolean details);

@@ -605,21 +605,30 @@ test_names_from_a_guest (Fixture *f, gconstpointer data)
 {
   static const char *const refused[] = {"t.raw", "t.img", "t.DISK", "inner/snapshot1"};
   g_autofree char *inner = path_of (f, "inner");
+  g_autoptr (H2kDisk) disk = NULL;
+  g_autoptr (GError) error = NULL;
 
   g_assert_cmpint (g_mkdir (inner, 0700), ==, 0);
   run (f, "qemu-img create -q -f raw secret.raw 1M");
   for (guint i = 0; i < G_N_ELEMENTS (refused); i++)
     {
-      g_autoptr (H2kDisk) disk = NULL;
+      g_autoptr (H2kDisk) named = NULL;
 
       run (f, "qemu-img create -q -f qcow2 -F raw -b %s/secret.raw %s", f->folder, refused[i]);
       expect_refusal (f, refused[i], NULL, H2K_ERROR_UNSUPPORTED,
                       "secret.raw, which is not followed");
-      disk = open_disk (f, refused[i], "qcow2");
-      g_assert_nonnull (disk->backing);
+      named = open_disk (f, refused[i], "qcow2");
+      g_assert_nonnull (named->backing);
     }
   run (f, "qemu-img create -q -f qcow2 -F raw -b secret.raw snapshot1");
   h2k_disk_unref (open_disk (f, "snapshot1", NULL));
+  /* The same folder, however the two are named. */
+  run (f, "qemu-img create -q -f qcow2 -F raw -b %s/inner/../secret.raw snapshot2", f->folder);
+  h2k_disk_unref (open_disk (f, "snapshot2", NULL));
+  g_assert_cmpint (g_chdir (f->folder), ==, 0);
+  disk = h2k_disk_open ("snapshot2", NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (g_chdir ("/"), ==, 0);
 }
 
 static void
